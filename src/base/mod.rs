@@ -1,0 +1,3 @@
+//! Small pure tools that know nothing of balancing.
+
+pub mod time;

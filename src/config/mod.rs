@@ -1,0 +1,158 @@
+//! The configuration: text becomes a model that cannot be wrong.
+//!
+//! `schema` mirrors the file, `validate` turns it into the [`Config`] below or into a list of [`ConfigError`]s.
+//! Nothing here opens a socket, resolves a name or reads a clock.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What one process serves: everything that the file and the command line decide, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// How much is logged.
+    pub log_level: log::LevelFilter,
+    /// Where the log goes; `None` is standard error.
+    pub log_file: Option<PathBuf>,
+    /// The number of clients that are served at once; more wait in the backlog.
+    pub max_clients: u32,
+    /// The sum of all lent buffers, in bytes.
+    pub buffer_memory: u64,
+    /// The number of idle connections to backends that are kept, over all pools.
+    pub idle_max: u32,
+    /// How long a graceful stop may take.
+    pub timeout_shutdown: Duration,
+    /// The listeners, in the order of the file; never empty.
+    pub listeners: Vec<Listener>,
+    /// The pools, in the order of the file; never empty.
+    pub pools: Vec<Pool>,
+}
+
+/// A bound address (or several) with its protocol, its pool and its limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Unique among the listeners.
+    pub name: String,
+    /// Where it listens; never empty.
+    pub listen: Vec<ListenAddress>,
+    /// What its clients speak.
+    pub protocol: ProtocolName,
+    /// The pool that serves it: an index into [`Config::pools`].
+    pub pool: usize,
+    /// The length of the kernel's queue of connections not accepted yet.
+    pub backlog: u32,
+    /// What concerns HTTP only.
+    pub http: HttpSettings,
+    /// How long its clients are waited for.
+    pub timeouts: ClientTimeouts,
+}
+
+/// One address of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenAddress {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// An IPv6 socket takes no IPv4 clients.
+    pub v6_only: bool,
+    /// A host without this address family does without it (the quick start's second address).
+    pub optional: bool,
+}
+
+/// The protocol of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtocolName {
+    /// HTTP/1.1 and HTTP/1.0.
+    Http,
+    /// Any protocol over TCP.
+    Tcp,
+}
+
+/// What a listener does with HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// The longest head (request line or status line and fields) in bytes.
+    pub head_bytes_max: usize,
+    /// The most fields in a head.
+    pub fields_max: usize,
+    /// The longest request body in bytes; `None` is no limit.
+    pub body_bytes_max: Option<u64>,
+    /// Tell the backend the client's address in `X-Forwarded-For`.
+    pub x_forwarded_for: bool,
+    /// Tell the backend the client's scheme in `X-Forwarded-Proto`.
+    pub x_forwarded_proto: bool,
+    /// Tell the backend the client's `Host` in `X-Forwarded-Host`.
+    pub x_forwarded_host: bool,
+    /// Add `Via` in both directions (RFC 9110 section 7.6.3).
+    pub via: bool,
+}
+
+/// How long the clients of a listener are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// The whole request head, from accept or from its first byte.
+    pub header_client_read: Duration,
+    /// The whole response head, from its first byte to be sent.
+    pub header_client_write: Duration,
+    /// A client that sends nothing of its body.
+    pub forward_client_read: Duration,
+    /// A client that takes nothing.
+    pub forward_client_write: Duration,
+    /// The first byte of the next request, from the end of the exchange before.
+    pub keep_alive: Duration,
+    /// A tunnel that is silent both ways.
+    pub tunnel: Duration,
+}
+
+/// A named set of backends and how to choose among them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// Unique among the pools.
+    pub name: String,
+    /// How a backend is chosen.
+    pub balance: Policy,
+    /// Who serves; never empty.
+    pub backends: Vec<Backend>,
+    /// Consecutive failures that take a backend out of the pool; at least 1.
+    pub server_retry: u32,
+    /// The time between two probes of a backend that is down.
+    pub timeout_cleanup: Duration,
+    /// Idle connections kept to each backend.
+    pub idle_backend_max: u32,
+    /// How long its backends are waited for.
+    pub timeouts: ServerTimeouts,
+}
+
+/// How a pool chooses a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Smooth weighted round robin.
+    RoundRobin,
+}
+
+/// One origin server of a pool, as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Unique in its pool; `host:port` unless it was given a name.
+    pub name: String,
+    /// A name or an address (without brackets), resolved at start.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Its share of the clients, 1 to 256.
+    pub weight: u32,
+}
+
+/// How long the backends of a pool are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerTimeouts {
+    /// The whole response head, from the end of the request.
+    pub header_server_read: Duration,
+    /// Connecting and sending the whole request head, each attempt.
+    pub header_server_write: Duration,
+    /// A backend that sends nothing of its body.
+    pub forward_server_read: Duration,
+    /// A backend that takes nothing of the request body.
+    pub forward_server_write: Duration,
+    /// An idle connection to a backend is closed after this time.
+    pub idle: Duration,
+}

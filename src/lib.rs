@@ -1,0 +1,6 @@
+//! plb, a load balancer for TCP services.
+
+pub mod balance;
+pub mod base;
+pub mod config;
+pub mod protocol;

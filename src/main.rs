@@ -1,0 +1,3 @@
+//! The program: arguments, exit codes, the stages of start-up.
+
+fn main() {}
