@@ -1,3 +1,5 @@
 //! Small pure tools that know nothing of balancing.
 
+pub mod buffers;
+pub mod pipe;
 pub mod time;

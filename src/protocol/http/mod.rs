@@ -1,0 +1,410 @@
+//! HTTP/1.1 and HTTP/1.0: the machine of one client connection and its exchanges.
+//!
+//! ```text
+//! First ──head──▶ Exchange ──both messages over──▶ Idle ──first byte──▶ Next ──head──▶ Exchange …
+//!    └──────────────────┴───────────── close ────────▶ Over
+//! ```
+//! A head is judged, and what is forwarded is written anew from what was judged; a body is passed by credit, never
+//! beyond its end. Bytes after the request stay pending until the exchange is over, so that nothing can be smuggled.
+
+pub mod body;
+pub mod head;
+pub mod reply;
+pub mod request;
+pub mod response;
+
+use super::{
+    Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait,
+};
+use crate::balance::{Failure, Key};
+use crate::base::pipe::{Pipe, UNLIMITED};
+use body::{ChunkStep, Chunked};
+use head::{Body, Method, Parsed, Persistence, Scan, Version};
+use reply::write_reply;
+use request::{RequestHead, RequestRules, parse_request};
+use response::{ResponseHead, ResponseRules, parse_response};
+
+/// The machine of an HTTP client connection.
+pub struct Http {
+    state: State,
+    scan: Scan,
+    exchange: Exchange,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The first request head is waited for.
+    First,
+    /// Between two exchanges.
+    Idle,
+    /// A further request head has begun.
+    Next,
+    /// A request was judged; its response is waited for or under way.
+    Exchange,
+    /// The last byte for the client is in the pipe.
+    Over(Farewell),
+}
+
+/// What is known of one request and its response.
+struct Exchange {
+    method: Method,
+    version: Version,
+    client: Persistence,
+    backend: Persistence,
+    request: Transfer,
+    response: Transfer,
+    framing: Framing,
+    body_bytes: u64,
+    request_head_bytes: u32,
+    response_head_bytes: u32,
+}
+
+/// How far a message has come.
+enum Transfer {
+    /// Its head is waited for.
+    Head,
+    /// Its body is what the pipe has credit for.
+    Sized,
+    /// Its body comes in chunks.
+    Chunked(Chunked),
+    /// Its body lasts until its source ends.
+    UntilClose,
+    /// All of it is in the pipe or gone.
+    Done,
+}
+
+/// What becomes of the framing of a chunked body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    /// It is forwarded.
+    Forward,
+    /// It is taken off: the client speaks HTTP/1.0.
+    Strip,
+}
+
+/// What a transfer needs to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Bytes that have not arrived.
+    Waiting,
+    /// Nothing: it is over.
+    Done,
+    /// It cannot go on: the source ended too early.
+    Cut,
+    /// It cannot go on: what came is refused with this status.
+    Refused(u16),
+}
+
+impl Http {
+    /// A client connection that begins.
+    #[expect(clippy::new_without_default, reason = "a machine begins, it has no default")]
+    pub fn new() -> Http {
+        Http { state: State::First, scan: Scan::default(), exchange: Exchange::none() }
+    }
+
+    /// Waits for a request head, and judges it when it is whole.
+    fn begin(&mut self, view: &mut View) -> Step {
+        if view.response.has_cleared() {
+            return Step::Continue;
+        }
+        if view.request.pending().is_empty() {
+            let over = view.request.source_ended() || (view.stage == Stage::Draining && self.state == State::Idle);
+            return if over { self.leave(Farewell::Close) } else { Step::Continue };
+        }
+        if self.state == State::Idle {
+            self.state = State::Next;
+        }
+        let rules = RequestRules { settings: &view.listener.http, client: view.client, scheme: "http" };
+        view.scratch.clear();
+        match parse_request(view.request.pending(), &mut self.scan, &rules, view.scratch) {
+            Parsed::Partial if view.request.source_ended() => self.leave(Farewell::Close),
+            Parsed::Partial => Step::Continue,
+            Parsed::Refused(refusal) => self.reply(view, refusal.status),
+            Parsed::Head(head) => self.accept(view, head),
+        }
+    }
+
+    /// A request was judged and written anew: it is forwarded.
+    fn accept(&mut self, view: &mut View, head: RequestHead) -> Step {
+        let reuse = match self.state {
+            // What is sent on an idle connection that dies can be sent again only when it is idempotent; a client's
+            // first request cannot be given up as its own keep-alive race would be.
+            State::First if !head.method.is_idempotent() => Reuse::Fresh,
+            _ => Reuse::Idle,
+        };
+        self.scan = Scan::default();
+        self.state = State::Exchange;
+        self.exchange = Exchange {
+            method: head.method,
+            version: head.version,
+            client: head.persistence,
+            request_head_bytes: view.scratch.len() as u32,
+            ..Exchange::none()
+        };
+        view.request.keep();
+        view.response.begin();
+        if view.request.replace(head.bytes, view.scratch).is_err() {
+            return self.reply(view, 431);
+        }
+        self.exchange.request = Transfer::start(head.body, view.request);
+        Step::Connect(Selection { key: Key::None, reuse })
+    }
+
+    fn exchange(&mut self, view: &mut View) -> Step {
+        let limit = view.listener.http.body_bytes_max.unwrap_or(u64::MAX);
+        let exchange = &mut self.exchange;
+        match exchange.request.go_on(view.request, Framing::Forward, &mut exchange.body_bytes) {
+            Progress::Refused(status) => return self.reply_or_abort(view, status),
+            // A request body that ends too early is an incomplete message (RFC 9112 section 8).
+            Progress::Cut => return self.reply_or_abort(view, 400),
+            Progress::Waiting | Progress::Done if exchange.body_bytes > limit => return self.reply_or_abort(view, 413),
+            Progress::Waiting | Progress::Done => {}
+        }
+        if matches!(exchange.response, Transfer::Head) {
+            return self.response_head(view);
+        }
+        let mut unlimited = 0;
+        match exchange.response.go_on(view.response, exchange.framing, &mut unlimited) {
+            Progress::Waiting => Step::Continue,
+            Progress::Done => self.end_exchange(view),
+            Progress::Cut | Progress::Refused(_) => Step::Abort,
+        }
+    }
+
+    fn response_head(&mut self, view: &mut View) -> Step {
+        loop {
+            if view.response.pending().is_empty() && !view.response.source_ended() {
+                return Step::Continue;
+            }
+            let rules = ResponseRules {
+                settings: &view.listener.http,
+                method: self.exchange.method,
+                version: self.exchange.version,
+                client: match view.stage {
+                    Stage::Serving => self.exchange.client,
+                    Stage::Draining => Persistence::Close,
+                },
+            };
+            view.scratch.clear();
+            match parse_response(view.response.pending(), &mut self.scan, &rules, view.scratch) {
+                Parsed::Partial if view.response.source_ended() => return Step::Fail(Failure::Ended),
+                Parsed::Partial => return Step::Continue,
+                Parsed::Refused(_) => return Step::Fail(Failure::Malformed),
+                Parsed::Head(head) if head.status < 200 => {
+                    if let Some(step) = self.interim(view, head) {
+                        return step;
+                    }
+                }
+                Parsed::Head(head) => return self.answer(view, head),
+            }
+        }
+    }
+
+    /// Relays an interim response to a client that knows them (RFC 9110 section 15.2).
+    fn interim(&mut self, view: &mut View, head: ResponseHead) -> Option<Step> {
+        self.scan = Scan::default();
+        if self.exchange.version == Version::Http10 {
+            view.response.discard(head.bytes);
+            return None;
+        }
+        match view.response.replace(head.bytes, view.scratch) {
+            Ok(()) => None,
+            // The client does not take what it got so far: the rest waits, and this one is judged again.
+            Err(_) if view.response.has_cleared() => Some(Step::Continue),
+            Err(_) => Some(Step::Fail(Failure::Malformed)),
+        }
+    }
+
+    /// The final response was judged and written anew: it is forwarded.
+    fn answer(&mut self, view: &mut View, head: ResponseHead) -> Step {
+        if view.response.replace(head.bytes, view.scratch).is_err() {
+            return if view.response.has_cleared() { Step::Continue } else { Step::Fail(Failure::Malformed) };
+        }
+        self.scan = Scan::default();
+        let exchange = &mut self.exchange;
+        exchange.response_head_bytes = view.response.cleared().len() as u32;
+        exchange.client = head.client;
+        exchange.backend = head.persistence;
+        let strip = head.body == Body::Chunked && exchange.version == Version::Http10;
+        exchange.framing = if strip { Framing::Strip } else { Framing::Forward };
+        exchange.response = Transfer::start(head.body, view.response);
+        Step::Answered
+    }
+
+    fn end_exchange(&mut self, view: &mut View) -> Step {
+        let exchange = &self.exchange;
+        let whole = matches!(exchange.request, Transfer::Done) && view.request.cleared().is_empty();
+        let quiet = view.response.pending().is_empty() && !view.response.source_ended();
+        let reusable = whole && quiet && exchange.backend == Persistence::Keep && !view.request.sink_broken();
+        self.state = match exchange.client {
+            Persistence::Keep if whole => State::Idle,
+            Persistence::Close if whole && view.request.pending().is_empty() => State::Over(Farewell::Close),
+            _ => State::Over(Farewell::Linger),
+        };
+        Step::Recycle { parting: if reusable { Parting::Keep } else { Parting::Drop } }
+    }
+
+    fn reply_or_abort(&mut self, view: &mut View, status: u16) -> Step {
+        match self.exchange.response {
+            Transfer::Head => self.reply(view, status),
+            _ => Step::Abort,
+        }
+    }
+
+    /// Answers the client ourselves. The connection goes on only where it is certain where the next request begins.
+    fn reply(&mut self, view: &mut View, status: u16) -> Step {
+        let in_exchange = self.state == State::Exchange;
+        let keep = in_exchange
+            && status >= 500
+            && matches!(self.exchange.request, Transfer::Done)
+            && self.exchange.client == Persistence::Keep
+            && view.stage == Stage::Serving;
+        let persistence = if keep { Persistence::Keep } else { Persistence::Close };
+        let method = if in_exchange { self.exchange.method } else { Method::Get };
+        view.scratch.clear();
+        write_reply(view.scratch, status, persistence, self.exchange.version, method, view.date);
+        view.request.drop_cleared();
+        view.response.discard(view.response.pending().len());
+        if view.response.emit(view.scratch).is_err() {
+            return Step::Abort;
+        }
+        self.scan = Scan::default();
+        if keep {
+            self.state = State::Idle;
+            return Step::Recycle { parting: Parting::Drop };
+        }
+        self.leave(Farewell::Linger)
+    }
+
+    fn leave(&mut self, farewell: Farewell) -> Step {
+        self.state = State::Over(farewell);
+        Step::Finish(farewell)
+    }
+}
+
+impl Protocol for Http {
+    fn advance(&mut self, view: &mut View) -> Step {
+        match self.state {
+            State::First | State::Idle | State::Next => self.begin(view),
+            State::Exchange => self.exchange(view),
+            State::Over(farewell) => Step::Finish(farewell),
+        }
+    }
+
+    fn waits_for(&self) -> Wait {
+        let exchange = &self.exchange;
+        let request = match exchange.request {
+            Transfer::Done => Received::Whole,
+            _ => Received::Part,
+        };
+        match (self.state, &exchange.response) {
+            (State::First | State::Next, _) => Wait::RequestHead,
+            (State::Idle, _) => Wait::NextRequest,
+            (_, Transfer::Head) => Wait::Response { head_bytes: exchange.request_head_bytes, request },
+            (_, _) => Wait::Body { head_bytes: exchange.response_head_bytes, request },
+        }
+    }
+
+    fn apologize(&mut self, view: &mut View, trouble: Trouble) -> Step {
+        let nothing_came = view.request.pending().is_empty();
+        let status = match trouble {
+            Trouble::SlowClient if self.state != State::Exchange && nothing_came => {
+                return self.leave(Farewell::Close);
+            }
+            Trouble::SlowClient => 408,
+            Trouble::NoBackend => 503,
+            Trouble::Backend(Failure::Refused | Failure::Unreachable | Failure::Local) => 503,
+            Trouble::Backend(Failure::TimedOut) => 504,
+            Trouble::Backend(_) => 502,
+        };
+        match self.state {
+            State::Over(_) => Step::Abort,
+            _ => self.reply_or_abort(view, status),
+        }
+    }
+
+    fn restart(&mut self) {
+        self.scan = Scan::default();
+        self.exchange.response = Transfer::Head;
+    }
+
+    fn resend(&self) -> Resend {
+        if self.exchange.method.is_idempotent() { Resend::Safe } else { Resend::Unsafe }
+    }
+}
+
+impl Exchange {
+    fn none() -> Exchange {
+        Exchange {
+            method: Method::Get,
+            version: Version::Http11,
+            client: Persistence::Close,
+            backend: Persistence::Close,
+            request: Transfer::Head,
+            response: Transfer::Head,
+            framing: Framing::Forward,
+            body_bytes: 0,
+            request_head_bytes: 0,
+            response_head_bytes: 0,
+        }
+    }
+}
+
+impl Transfer {
+    /// The transfer of a body whose head has just been cleared.
+    fn start(body: Body, pipe: &mut Pipe) -> Transfer {
+        match body {
+            Body::None => Transfer::Done,
+            Body::Length(length) => {
+                pipe.grant(length);
+                Transfer::Sized
+            }
+            Body::Chunked => Transfer::Chunked(Chunked::new()),
+            Body::UntilClose => {
+                pipe.grant(UNLIMITED);
+                Transfer::UntilClose
+            }
+        }
+    }
+
+    /// Judges what has arrived of a body, and counts the bytes of it that were granted.
+    fn go_on(&mut self, pipe: &mut Pipe, framing: Framing, body_bytes: &mut u64) -> Progress {
+        let progress = match self {
+            Transfer::Head => Progress::Waiting,
+            Transfer::Done => Progress::Done,
+            Transfer::UntilClose if pipe.source_ended() => Progress::Done,
+            Transfer::UntilClose => Progress::Waiting,
+            Transfer::Sized if pipe.credit() == 0 => Progress::Done,
+            Transfer::Sized if pipe.source_ended() => Progress::Cut,
+            Transfer::Sized => Progress::Waiting,
+            Transfer::Chunked(chunked) => go_on_chunked(chunked, pipe, framing, body_bytes),
+        };
+        if progress == Progress::Done {
+            *self = Transfer::Done;
+        }
+        progress
+    }
+}
+
+fn go_on_chunked(chunked: &mut Chunked, pipe: &mut Pipe, framing: Framing, body_bytes: &mut u64) -> Progress {
+    loop {
+        if pipe.credit() > 0 {
+            return if pipe.source_ended() { Progress::Cut } else { Progress::Waiting };
+        }
+        match chunked.next(pipe.pending()) {
+            Ok(ChunkStep::Pass(count)) if framing == Framing::Forward => pipe.pass(count),
+            Ok(ChunkStep::Pass(count) | ChunkStep::Drop(count)) => pipe.discard(count),
+            Ok(ChunkStep::Data(count)) => {
+                *body_bytes = body_bytes.saturating_add(count);
+                pipe.grant(count);
+            }
+            Ok(ChunkStep::NeedMore) if pipe.source_ended() => return Progress::Cut,
+            Ok(ChunkStep::NeedMore) => {
+                pipe.want_more();
+                return Progress::Waiting;
+            }
+            Ok(ChunkStep::Done) => return Progress::Done,
+            Err(refusal) => return Progress::Refused(refusal.status),
+        }
+    }
+}
