@@ -1,3 +1,6 @@
 //! Small pure tools that know nothing of balancing.
 
+pub mod arena;
+pub mod rng;
 pub mod time;
+pub mod timer;
