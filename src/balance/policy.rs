@@ -195,3 +195,159 @@ impl PartialEq for Turn {
 }
 
 impl Eq for Turn {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::Rng;
+
+    fn any(_: u16) -> bool {
+        false
+    }
+
+    fn some_weights(rng: &mut Rng) -> Vec<u16> {
+        let weight_max = [1, 4, 256][rng.below(3) as usize];
+        (0..=rng.below(20)).map(|_| 1 + rng.below(weight_max) as u16).collect()
+    }
+
+    fn picks(round_robin: &mut RoundRobin, count: usize) -> Vec<u16> {
+        (0..count).map(|_| round_robin.pick(any).expect("somebody takes part")).collect()
+    }
+
+    fn occurrences(picked: &[u16], backend: u16) -> usize {
+        picked.iter().filter(|&&other| other == backend).count()
+    }
+
+    #[test]
+    fn backends_of_one_weight_take_turns_in_their_order() {
+        assert_eq!(picks(&mut RoundRobin::new(&[3, 3, 3]), 7), [0, 1, 2, 0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn a_heavy_backend_takes_its_turns_between_the_others() {
+        assert_eq!(picks(&mut RoundRobin::new(&[5, 1, 1]), 14), [0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 1, 2, 0, 0]);
+        assert_eq!(picks(&mut RoundRobin::new(&[2, 1]), 6), [0, 1, 0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn every_round_meets_the_weights_exactly_and_every_part_of_it_nearly() {
+        for seed in 0..200 {
+            let weights = some_weights(&mut Rng::new(seed));
+            let sum: usize = weights.iter().copied().map(usize::from).sum();
+            let mut round_robin = RoundRobin::new(&weights);
+            for round in 0..3 {
+                let mut counts = vec![0; weights.len()];
+                for picked in 1..=sum {
+                    counts[picks(&mut round_robin, 1)[0] as usize] += 1;
+                    for (&count, &weight) in counts.iter().zip(&weights) {
+                        // At a place x of the round each count is within 1/2 of weight * x, and their sum is `picked`.
+                        let weight = usize::from(weight);
+                        let off = (count * sum).abs_diff(picked * weight) * 2;
+                        assert!(off <= sum + weight * weights.len(), "seed {seed}, round {round}, pick {picked}");
+                    }
+                }
+                assert!(
+                    counts.iter().zip(&weights).all(|(&count, &weight)| count == usize::from(weight)),
+                    "seed {seed}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_next_turn_is_the_first_one_after_the_latest_of_all() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            let weights = some_weights(&mut rng);
+            let mut round_robin = RoundRobin::new(&weights);
+            picks(&mut round_robin, 1 + rng.below(1_000) as usize);
+            let latest = round_robin.latest.expect("something was picked");
+            for backend in 0..weights.len() as u16 {
+                let mut turn = Turn { number: 0, weight: weights[usize::from(backend)], backend: u16::MAX, ..latest };
+                while turn.halves() * u64::from(latest.weight) <= latest.halves() * u64::from(turn.weight)
+                    && turn.round == latest.round
+                {
+                    turn = turn.following();
+                }
+                let found = round_robin.next_turn(backend);
+                assert_eq!((found.round, found.number), (turn.round, turn.number), "seed {seed}, backend {backend}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_weights_do_not_overflow() {
+        let mut round_robin = RoundRobin::new(&[u16::MAX, u16::MAX, 0]);
+        assert_eq!(occurrences(&picks(&mut round_robin, 131_071), 2), 1, "no weight counts as 1");
+        round_robin.leave(0);
+        round_robin.enter(0);
+        assert_eq!(occurrences(&picks(&mut round_robin, 131_071), 2), 1);
+    }
+
+    #[test]
+    fn who_has_left_is_not_picked_and_who_returns_gets_its_share_without_a_burst() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            let weights = some_weights(&mut rng);
+            let sum: usize = weights.iter().copied().map(usize::from).sum();
+            let mut round_robin = RoundRobin::new(&weights);
+            let backend = rng.below(weights.len() as u64) as u16;
+            picks(&mut round_robin, rng.below(1_000) as usize);
+            round_robin.leave(backend);
+            for _ in 0..rng.below(3_000) {
+                assert_ne!(round_robin.pick(any), Some(backend), "seed {seed}");
+            }
+            round_robin.enter(backend);
+            let weight = usize::from(weights[usize::from(backend)]);
+            let back = picks(&mut round_robin, 4 * sum);
+            let got = occurrences(&back, backend);
+            assert!(got.abs_diff(4 * weight) <= weight.min(2), "seed {seed}: {got} of {}", 4 * weight);
+            let first = occurrences(&back[..sum], backend);
+            assert!(first <= weight + 1, "seed {seed}: a burst of {first} for {weight}");
+        }
+    }
+
+    #[test]
+    fn the_refused_is_not_picked_and_keeps_its_turn_for_the_next() {
+        let mut round_robin = RoundRobin::new(&[1, 1, 1]);
+        assert_eq!(round_robin.pick(|backend| backend == 0), Some(1));
+        assert_eq!(round_robin.pick(any), Some(0));
+        assert_eq!(round_robin.pick(|_| true), None);
+        assert_eq!(picks(&mut round_robin, 4), [2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn the_refused_does_not_save_up_turns_over_rounds() {
+        let mut round_robin = RoundRobin::new(&[1, 1]);
+        for _ in 0..100 {
+            assert_eq!(round_robin.pick(|backend| backend == 0), Some(1));
+        }
+        let after = picks(&mut round_robin, 10);
+        assert!(occurrences(&after, 0) <= 6, "{after:?}");
+    }
+
+    #[test]
+    fn coming_and_going_without_a_pick_does_not_grow_the_heap() {
+        let mut round_robin = RoundRobin::new(&[1, 2, 3]);
+        let capacity = round_robin.turns.capacity();
+        for step in 0..1_000 {
+            round_robin.leave(step % 3);
+            round_robin.enter(step % 3);
+        }
+        assert_eq!(round_robin.turns.capacity(), capacity);
+        let mut picked = picks(&mut round_robin, 6);
+        picked.sort_unstable();
+        assert_eq!(picked, [0, 1, 1, 2, 2, 2]);
+    }
+
+    #[test]
+    fn nobody_is_picked_when_all_have_left() {
+        let mut round_robin = RoundRobin::new(&[1, 1]);
+        round_robin.leave(0);
+        round_robin.leave(1);
+        assert_eq!(round_robin.pick(any), None);
+        round_robin.enter(1);
+        assert_eq!(picks(&mut round_robin, 2), [1, 1]);
+        assert_eq!(RoundRobin::new(&[]).pick(any), None);
+    }
+}
