@@ -327,6 +327,16 @@ mod tests {
     }
 
     #[test]
+    fn a_belated_turn_does_not_set_the_round_back_for_who_returns() {
+        let mut round_robin = RoundRobin::new(&[1, 4, 4]);
+        round_robin.leave(2);
+        (0..4).for_each(|_| assert_eq!(round_robin.pick(|backend| backend == 0), Some(1)));
+        assert_eq!(picks(&mut round_robin, 1), [0]);
+        round_robin.enter(2);
+        assert_eq!(picks(&mut round_robin, 4), [1, 2, 1, 2]);
+    }
+
+    #[test]
     fn coming_and_going_without_a_pick_does_not_grow_the_heap() {
         let mut round_robin = RoundRobin::new(&[1, 2, 3]);
         let capacity = round_robin.turns.capacity();

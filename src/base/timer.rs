@@ -245,7 +245,10 @@ mod tests {
     fn a_clock_that_goes_back_changes_nothing() {
         let mut wheel = TimerWheel::new(Time::from_millis(100));
         wheel.insert(Time::from_millis(110), 1);
+        let timer = wheel.insert(Time::from_millis(105), 2);
         assert!(expired(&mut wheel, Time::from_millis(50)).is_empty());
+        assert_eq!(wheel.remove(timer), 2);
+        assert_eq!(wheel.next(), Some(Time::from_millis(110)));
         assert_eq!(expired(&mut wheel, Time::from_millis(110)), [1]);
     }
 
