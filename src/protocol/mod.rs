@@ -25,8 +25,6 @@ pub struct View<'a> {
     pub scratch: &'a mut Vec<u8>,
     /// The listener's settings.
     pub listener: &'a config::Listener,
-    /// Who the client is.
-    pub client: IpAddr,
     /// The text of a `Date` field (RFC 9110 section 5.6.7).
     pub date: &'a str,
     /// Whether the daemon is about to stop.
@@ -183,10 +181,10 @@ pub enum AnyProtocol {
 
 impl AnyProtocol {
     /// The protocol of a listener.
-    pub fn new(name: config::ProtocolName) -> AnyProtocol {
+    pub fn new(name: config::ProtocolName, client: IpAddr) -> AnyProtocol {
         match name {
             config::ProtocolName::Tcp => AnyProtocol::Tcp(tcp::Tcp::new()),
-            config::ProtocolName::Http => AnyProtocol::Http(Box::new(http::Http::new())),
+            config::ProtocolName::Http => AnyProtocol::Http(Box::new(http::Http::new(client))),
         }
     }
 }

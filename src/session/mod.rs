@@ -16,7 +16,9 @@ use crate::base::buffers::Buffer;
 use crate::base::pipe::Pipe;
 use crate::base::time::Time;
 use crate::config;
-use crate::protocol::{AnyProtocol, Farewell, Parting, Protocol, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait};
+use crate::protocol::{
+    AnyProtocol, Farewell, Parting, Protocol, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait,
+};
 use phase::{Facts, Phase, Stall};
 use record::{CloseReason, Counters};
 
@@ -165,7 +167,7 @@ impl Session {
             since: context.now,
             request: Pipe::new(context.now),
             response: Pipe::new(context.now),
-            protocol: AnyProtocol::new(name),
+            protocol: AnyProtocol::new(name, client.ip()),
             client,
             listener,
             attempt: Attempt::none(),
@@ -478,13 +480,7 @@ impl Session {
     }
 
     fn advance(&mut self, context: &mut Context) {
-        let step = self.protocol.advance(&mut view(
-            &mut self.request,
-            &mut self.response,
-            self.client,
-            self.listener,
-            context,
-        ));
+        let step = self.protocol.advance(&mut view(&mut self.request, &mut self.response, self.listener, context));
         self.follow(step, context);
     }
 
@@ -515,13 +511,7 @@ impl Session {
                 Step::Finish(farewell) => return self.finish(farewell, context),
                 Step::Abort => return self.close(CloseReason::Aborted, context),
             }
-            step = self.protocol.advance(&mut view(
-                &mut self.request,
-                &mut self.response,
-                self.client,
-                self.listener,
-                context,
-            ));
+            step = self.protocol.advance(&mut view(&mut self.request, &mut self.response, self.listener, context));
         }
     }
 
@@ -584,7 +574,7 @@ impl Session {
         if failure == Failure::Local || self.attempt.heard || !(untouched || repeatable) {
             if died_idle {
                 // Its own keep-alive race would have ended the client's connection just so.
-                self.close_behind(CloseReason::Race, context);
+                self.close(CloseReason::Race, context);
                 return Step::Continue;
             }
             return self.apologize(Trouble::Backend(failure), context);
@@ -629,12 +619,8 @@ impl Session {
 
     fn apologize(&mut self, trouble: Trouble, context: &mut Context) -> Step {
         context.counters.apologies += u64::from(trouble != Trouble::SlowClient);
-        let mut view = view(&mut self.request, &mut self.response, self.client, self.listener, context);
+        let mut view = view(&mut self.request, &mut self.response, self.listener, context);
         self.protocol.apologize(&mut view, trouble)
-    }
-
-    fn close_behind(&mut self, reason: CloseReason, context: &mut Context) {
-        self.close(reason, context);
     }
 
     fn release(&mut self, report: Report, context: &mut Context) {
@@ -674,20 +660,13 @@ impl Attempt {
 }
 
 /// The protocol's view of a session's parts.
-fn view<'a>(
-    request: &'a mut Pipe,
-    response: &'a mut Pipe,
-    client: SocketAddr,
-    listener: u16,
-    context: &'a mut Context,
-) -> View<'a> {
+fn view<'a>(request: &'a mut Pipe, response: &'a mut Pipe, listener: u16, context: &'a mut Context) -> View<'a> {
     View {
         now: context.now,
         request,
         response,
         scratch: &mut *context.scratch,
         listener: &context.config.listeners[usize::from(listener)],
-        client: client.ip(),
         date: context.date,
         stage: context.stage,
     }

@@ -8,19 +8,22 @@
 //! beyond its end. Bytes after the request stay pending until the exchange is over, so that nothing can be smuggled.
 
 pub mod body;
+mod fields;
 pub mod head;
 pub mod reply;
 pub mod request;
 pub mod response;
+#[cfg(test)]
+mod specimens;
 
-use super::{
-    Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait,
-};
+use std::net::IpAddr;
+
+use super::{Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait};
 use crate::balance::{Failure, Key};
 use crate::base::pipe::{Pipe, UNLIMITED};
 use body::{ChunkStep, Chunked};
-use head::{Body, Method, Parsed, Persistence, Scan, Version};
-use reply::write_reply;
+use head::{Body, ClientText, KeepClient, Method, Parsed, Scan, Scheme, Version};
+use reply::{Content, Status, write_reply};
 use request::{RequestHead, RequestRules, parse_request};
 use response::{ResponseHead, ResponseRules, parse_response};
 
@@ -28,6 +31,7 @@ use response::{ResponseHead, ResponseRules, parse_response};
 pub struct Http {
     state: State,
     scan: Scan,
+    client: ClientText,
     exchange: Exchange,
 }
 
@@ -49,12 +53,11 @@ enum State {
 struct Exchange {
     method: Method,
     version: Version,
-    client: Persistence,
-    backend: Persistence,
+    keep_client: KeepClient,
+    backend: Parting,
     request: Transfer,
     response: Transfer,
     framing: Framing,
-    body_bytes: u64,
     request_head_bytes: u32,
     response_head_bytes: u32,
 }
@@ -92,14 +95,14 @@ enum Progress {
     /// It cannot go on: the source ended too early.
     Cut,
     /// It cannot go on: what came is refused with this status.
-    Refused(u16),
+    Refused(Status),
 }
 
 impl Http {
     /// A client connection that begins.
-    #[expect(clippy::new_without_default, reason = "a machine begins, it has no default")]
-    pub fn new() -> Http {
-        Http { state: State::First, scan: Scan::default(), exchange: Exchange::none() }
+    pub fn new(client: IpAddr) -> Http {
+        let client = ClientText::new(client);
+        Http { state: State::First, scan: Scan::default(), client, exchange: Exchange::none() }
     }
 
     /// Waits for a request head, and judges it when it is whole.
@@ -114,7 +117,7 @@ impl Http {
         if self.state == State::Idle {
             self.state = State::Next;
         }
-        let rules = RequestRules { settings: &view.listener.http, client: view.client, scheme: "http" };
+        let rules = RequestRules { settings: &view.listener.http, client: &self.client, scheme: Scheme::Http };
         view.scratch.clear();
         match parse_request(view.request.pending(), &mut self.scan, &rules, view.scratch) {
             Parsed::Partial if view.request.source_ended() => self.leave(Farewell::Close),
@@ -137,34 +140,32 @@ impl Http {
         self.exchange = Exchange {
             method: head.method,
             version: head.version,
-            client: head.persistence,
+            keep_client: if head.persistent { KeepClient::Keep } else { KeepClient::Close },
             request_head_bytes: view.scratch.len() as u32,
             ..Exchange::none()
         };
         view.request.keep();
         view.response.begin();
         if view.request.replace(head.bytes, view.scratch).is_err() {
-            return self.reply(view, 431);
+            return self.reply(view, Status::HeadTooLarge);
         }
-        self.exchange.request = Transfer::start(head.body, view.request);
+        self.exchange.request =
+            Transfer::start(head.body, view.request, || Chunked::of_request(view.listener.http.body_bytes_max));
         Step::Connect(Selection { key: Key::None, reuse })
     }
 
     fn exchange(&mut self, view: &mut View) -> Step {
-        let limit = view.listener.http.body_bytes_max.unwrap_or(u64::MAX);
         let exchange = &mut self.exchange;
-        match exchange.request.go_on(view.request, Framing::Forward, &mut exchange.body_bytes) {
+        match exchange.request.go_on(view.request, Framing::Forward) {
             Progress::Refused(status) => return self.reply_or_abort(view, status),
             // A request body that ends too early is an incomplete message (RFC 9112 section 8).
-            Progress::Cut => return self.reply_or_abort(view, 400),
-            Progress::Waiting | Progress::Done if exchange.body_bytes > limit => return self.reply_or_abort(view, 413),
+            Progress::Cut => return self.reply_or_abort(view, Status::BadRequest),
             Progress::Waiting | Progress::Done => {}
         }
         if matches!(exchange.response, Transfer::Head) {
             return self.response_head(view);
         }
-        let mut unlimited = 0;
-        match exchange.response.go_on(view.response, exchange.framing, &mut unlimited) {
+        match exchange.response.go_on(view.response, exchange.framing) {
             Progress::Waiting => Step::Continue,
             Progress::Done => self.end_exchange(view),
             Progress::Cut | Progress::Refused(_) => Step::Abort,
@@ -178,11 +179,11 @@ impl Http {
             }
             let rules = ResponseRules {
                 settings: &view.listener.http,
-                method: self.exchange.method,
-                version: self.exchange.version,
-                client: match view.stage {
-                    Stage::Serving => self.exchange.client,
-                    Stage::Draining => Persistence::Close,
+                request_method: self.exchange.method,
+                client_version: self.exchange.version,
+                keep_client: match view.stage {
+                    Stage::Serving => self.exchange.keep_client,
+                    Stage::Draining => KeepClient::Close,
                 },
             };
             view.scratch.clear();
@@ -190,7 +191,7 @@ impl Http {
                 Parsed::Partial if view.response.source_ended() => return Step::Fail(Failure::Ended),
                 Parsed::Partial => return Step::Continue,
                 Parsed::Refused(_) => return Step::Fail(Failure::Malformed),
-                Parsed::Head(head) if head.status < 200 => {
+                Parsed::Head(head) if head.interim => {
                     if let Some(step) = self.interim(view, head) {
                         return step;
                     }
@@ -223,11 +224,11 @@ impl Http {
         self.scan = Scan::default();
         let exchange = &mut self.exchange;
         exchange.response_head_bytes = view.response.cleared().len() as u32;
-        exchange.client = head.client;
-        exchange.backend = head.persistence;
+        exchange.keep_client = head.keep_client;
+        exchange.backend = if head.persistent { Parting::Keep } else { Parting::Drop };
         let strip = head.body == Body::Chunked && exchange.version == Version::Http10;
         exchange.framing = if strip { Framing::Strip } else { Framing::Forward };
-        exchange.response = Transfer::start(head.body, view.response);
+        exchange.response = Transfer::start(head.body, view.response, Chunked::of_response);
         Step::Answered
     }
 
@@ -235,16 +236,16 @@ impl Http {
         let exchange = &self.exchange;
         let whole = matches!(exchange.request, Transfer::Done) && view.request.cleared().is_empty();
         let quiet = view.response.pending().is_empty() && !view.response.source_ended();
-        let reusable = whole && quiet && exchange.backend == Persistence::Keep && !view.request.sink_broken();
-        self.state = match exchange.client {
-            Persistence::Keep if whole => State::Idle,
-            Persistence::Close if whole && view.request.pending().is_empty() => State::Over(Farewell::Close),
+        let reusable = whole && quiet && !view.request.sink_broken();
+        self.state = match exchange.keep_client {
+            KeepClient::Keep if whole => State::Idle,
+            KeepClient::Close if whole && view.request.pending().is_empty() => State::Over(Farewell::Close),
             _ => State::Over(Farewell::Linger),
         };
-        Step::Recycle { parting: if reusable { Parting::Keep } else { Parting::Drop } }
+        Step::Recycle { parting: if reusable { exchange.backend } else { Parting::Drop } }
     }
 
-    fn reply_or_abort(&mut self, view: &mut View, status: u16) -> Step {
+    fn reply_or_abort(&mut self, view: &mut View, status: Status) -> Step {
         match self.exchange.response {
             Transfer::Head => self.reply(view, status),
             _ => Step::Abort,
@@ -252,17 +253,18 @@ impl Http {
     }
 
     /// Answers the client ourselves. The connection goes on only where it is certain where the next request begins.
-    fn reply(&mut self, view: &mut View, status: u16) -> Step {
+    fn reply(&mut self, view: &mut View, status: Status) -> Step {
         let in_exchange = self.state == State::Exchange;
         let keep = in_exchange
-            && status >= 500
+            && status.code() >= 500
             && matches!(self.exchange.request, Transfer::Done)
-            && self.exchange.client == Persistence::Keep
+            && self.exchange.keep_client == KeepClient::Keep
             && view.stage == Stage::Serving;
-        let persistence = if keep { Persistence::Keep } else { Persistence::Close };
-        let method = if in_exchange { self.exchange.method } else { Method::Get };
+        let connection = if keep { KeepClient::Keep } else { KeepClient::Close };
+        let to_head = in_exchange && self.exchange.method == Method::Head;
+        let content = if to_head { Content::HeadOnly } else { Content::Full };
         view.scratch.clear();
-        write_reply(view.scratch, status, persistence, self.exchange.version, method, view.date);
+        write_reply(view.scratch, status, connection, view.date, content);
         view.request.drop_cleared();
         view.response.discard(view.response.pending().len());
         if view.response.emit(view.scratch).is_err() {
@@ -311,11 +313,11 @@ impl Protocol for Http {
             Trouble::SlowClient if self.state != State::Exchange && nothing_came => {
                 return self.leave(Farewell::Close);
             }
-            Trouble::SlowClient => 408,
-            Trouble::NoBackend => 503,
-            Trouble::Backend(Failure::Refused | Failure::Unreachable | Failure::Local) => 503,
-            Trouble::Backend(Failure::TimedOut) => 504,
-            Trouble::Backend(_) => 502,
+            Trouble::SlowClient => Status::RequestTimeout,
+            Trouble::NoBackend => Status::Unavailable,
+            Trouble::Backend(Failure::Refused | Failure::Unreachable | Failure::Local) => Status::Unavailable,
+            Trouble::Backend(Failure::TimedOut) => Status::GatewayTimeout,
+            Trouble::Backend(_) => Status::BadGateway,
         };
         match self.state {
             State::Over(_) => Step::Abort,
@@ -338,12 +340,11 @@ impl Exchange {
         Exchange {
             method: Method::Get,
             version: Version::Http11,
-            client: Persistence::Close,
-            backend: Persistence::Close,
+            keep_client: KeepClient::Close,
+            backend: Parting::Drop,
             request: Transfer::Head,
             response: Transfer::Head,
             framing: Framing::Forward,
-            body_bytes: 0,
             request_head_bytes: 0,
             response_head_bytes: 0,
         }
@@ -352,14 +353,14 @@ impl Exchange {
 
 impl Transfer {
     /// The transfer of a body whose head has just been cleared.
-    fn start(body: Body, pipe: &mut Pipe) -> Transfer {
+    fn start(body: Body, pipe: &mut Pipe, chunked: impl FnOnce() -> Chunked) -> Transfer {
         match body {
             Body::None => Transfer::Done,
             Body::Length(length) => {
                 pipe.grant(length);
                 Transfer::Sized
             }
-            Body::Chunked => Transfer::Chunked(Chunked::new()),
+            Body::Chunked => Transfer::Chunked(chunked()),
             Body::UntilClose => {
                 pipe.grant(UNLIMITED);
                 Transfer::UntilClose
@@ -367,8 +368,8 @@ impl Transfer {
         }
     }
 
-    /// Judges what has arrived of a body, and counts the bytes of it that were granted.
-    fn go_on(&mut self, pipe: &mut Pipe, framing: Framing, body_bytes: &mut u64) -> Progress {
+    /// Judges what has arrived of a body.
+    fn go_on(&mut self, pipe: &mut Pipe, framing: Framing) -> Progress {
         let progress = match self {
             Transfer::Head => Progress::Waiting,
             Transfer::Done => Progress::Done,
@@ -377,7 +378,7 @@ impl Transfer {
             Transfer::Sized if pipe.credit() == 0 => Progress::Done,
             Transfer::Sized if pipe.source_ended() => Progress::Cut,
             Transfer::Sized => Progress::Waiting,
-            Transfer::Chunked(chunked) => go_on_chunked(chunked, pipe, framing, body_bytes),
+            Transfer::Chunked(chunked) => go_on_chunked(chunked, pipe, framing),
         };
         if progress == Progress::Done {
             *self = Transfer::Done;
@@ -386,7 +387,7 @@ impl Transfer {
     }
 }
 
-fn go_on_chunked(chunked: &mut Chunked, pipe: &mut Pipe, framing: Framing, body_bytes: &mut u64) -> Progress {
+fn go_on_chunked(chunked: &mut Chunked, pipe: &mut Pipe, framing: Framing) -> Progress {
     loop {
         if pipe.credit() > 0 {
             return if pipe.source_ended() { Progress::Cut } else { Progress::Waiting };
@@ -394,10 +395,7 @@ fn go_on_chunked(chunked: &mut Chunked, pipe: &mut Pipe, framing: Framing, body_
         match chunked.next(pipe.pending()) {
             Ok(ChunkStep::Pass(count)) if framing == Framing::Forward => pipe.pass(count),
             Ok(ChunkStep::Pass(count) | ChunkStep::Drop(count)) => pipe.discard(count),
-            Ok(ChunkStep::Data(count)) => {
-                *body_bytes = body_bytes.saturating_add(count);
-                pipe.grant(count);
-            }
+            Ok(ChunkStep::Data(count)) => pipe.grant(count),
             Ok(ChunkStep::NeedMore) if pipe.source_ended() => return Progress::Cut,
             Ok(ChunkStep::NeedMore) => {
                 pipe.want_more();
