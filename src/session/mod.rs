@@ -67,11 +67,20 @@ pub enum Io {
     /// Shut down our sending to this side.
     Shutdown(Side),
     /// Part from the backend's connection.
-    Part(Parting),
+    Part(Part),
     /// Nothing can be done until something happens.
     Wait,
     /// Close both sides.
     Close,
+}
+
+/// Where the backend's connection goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It has served; the next exchange with this backend may use it.
+    Park(BackendId),
+    /// It is of no use any more.
+    Discard,
 }
 
 /// What became of a system call.
@@ -130,7 +139,7 @@ pub struct Session {
     listener: u16,
     attempt: Attempt,
     tried: Vec<BackendId>,
-    parting: Option<Parting>,
+    parting: Option<Part>,
     /// The direction that moved last; the other one comes first.
     moved_last: Side,
     owes: [bool; 2],
@@ -182,8 +191,8 @@ impl Session {
 
     /// The next system call, given what is known of the two streams.
     pub fn next_io(&self, ready: [Readiness; 2]) -> Io {
-        if let Some(parting) = self.parting {
-            return Io::Part(parting);
+        if let Some(part) = self.parting {
+            return Io::Part(part);
         }
         match self.phase {
             Phase::Closed(_) => Io::Close,
@@ -519,9 +528,12 @@ impl Session {
         if self.attempt.answered {
             context.counters.exchanges += 1;
         }
-        if self.attempt.lease.is_some() {
+        if let Some(backend) = self.attempt.lease.as_ref().map(Lease::backend) {
             self.release(Report::Neutral, context);
-            self.parting = Some(parting);
+            self.parting = Some(match parting {
+                Parting::Keep => Part::Park(backend),
+                Parting::Drop => Part::Discard,
+            });
         }
         self.request.drop_cleared();
         self.request.renew_sink();
@@ -536,7 +548,7 @@ impl Session {
                 context.counters.exchanges += 1;
             }
             self.release(Report::Neutral, context);
-            self.parting = Some(Parting::Drop);
+            self.parting = Some(Part::Discard);
         }
         self.request.clear();
         self.request.renew_sink();
@@ -551,7 +563,7 @@ impl Session {
         let attempt = &mut self.attempt;
         if self.phase == Phase::Connecting && attempt.alternatives > 0 {
             attempt.address += 1;
-            self.parting = Some(Parting::Drop);
+            self.parting = Some(Part::Discard);
             self.phase = Phase::Acquire;
             self.since = context.now;
             return;
@@ -567,7 +579,7 @@ impl Session {
         let unblamed = died_idle || self.attempt.answered || failure == Failure::Local;
         self.release(if unblamed { Report::Neutral } else { Report::Failure(failure) }, context);
         if self.phase != Phase::Acquire {
-            self.parting = Some(Parting::Drop);
+            self.parting = Some(Part::Discard);
         }
         let untouched = self.request.sent() == 0;
         let repeatable = self.protocol.resend() == Resend::Safe && self.request.can_rewind() && !self.attempt.resent;

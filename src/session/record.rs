@@ -40,6 +40,8 @@ pub struct Counters {
     pub apologies: u64,
     /// Sessions that ended abruptly.
     pub aborted: u64,
+    /// Attempts that failed for want of descriptors, ports or memory.
+    pub exhausted: u64,
     /// Bytes from clients to backends.
     pub request_bytes: u64,
     /// Bytes to clients.
