@@ -289,4 +289,15 @@ mod tests {
         assert!(HELP.contains(CONFIG_FILE_DEFAULT));
         assert!(HELP.lines().all(|line| line.len() <= 80));
     }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_name_need_not_be_text_but_an_argument_must() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = || OsString::from_vec(vec![0x66, 0xff]);
+        let command = parse(["-c".into(), odd()].into_iter());
+        assert_eq!(command, Ok(Command::Serve { config: odd().into(), overrides: Overrides::default() }));
+        assert!(parse(["80".into(), odd()].into_iter()).is_err());
+        assert_eq!(parse(["-c".into(), OsString::new()].into_iter()).unwrap_err().0, "a file name must not be empty");
+    }
 }

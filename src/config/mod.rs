@@ -216,3 +216,19 @@ pub struct ServerTimeouts {
     /// An idle connection to a backend is closed after this time.
     pub idle: Duration,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_beats_the_file() {
+        let text = "log_level: warn\nlog_file: /f\nlisteners: [{name: a, listen: 1.2.3.4:0, pool: p}]\n\
+                    pools: {p: {backends: [a:1]}}";
+        let mut config = parse("f", text).unwrap();
+        config.apply(&Overrides::default());
+        assert_eq!((config.log_level, config.log_file.as_deref()), (log::LevelFilter::Warn, Some("/f".as_ref())));
+        config.apply(&Overrides { log_level: Some(log::LevelFilter::Debug), log_file: Some("-".into()) });
+        assert_eq!((config.log_level, config.log_file), (log::LevelFilter::Debug, None));
+    }
+}
