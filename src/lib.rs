@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod base;
+pub mod cli;
 pub mod config;
 pub mod protocol;
 pub mod session;
