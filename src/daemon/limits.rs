@@ -7,7 +7,6 @@
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::Config;
-use crate::net::probe::PROBES_MAX;
 
 /// Standard streams, the log, the poll, the signals' pipes, and some to spare.
 const RESERVE: u64 = 32;
@@ -43,14 +42,14 @@ pub fn raise_descriptors() -> u64 {
     soft
 }
 
-/// Fits the configuration into the limit: idle connections yield first.
+/// Fits the configuration, with so many probes at once, into the limit: idle connections yield first.
 ///
 /// # Errors
 /// Not even without idle connections does `max_clients` fit.
-pub fn plan_descriptors(config: &Config, limit: u64) -> Result<Descriptors, TooFew> {
+pub fn plan_descriptors(config: &Config, probes_max: usize, limit: u64) -> Result<Descriptors, TooFew> {
     let backends: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
     let listeners: usize = config.listeners.iter().map(|listener| listener.listen.len()).sum();
-    let fixed = RESERVE + listeners as u64 + backends.min(PROBES_MAX) as u64;
+    let fixed = RESERVE + listeners as u64 + backends.min(probes_max) as u64;
     let needed = fixed + 2 * u64::from(config.max_clients);
     let Some(left) = limit.checked_sub(needed) else {
         return Err(TooFew { limit, needed, clients_max: limit.saturating_sub(fixed) / 2 });
@@ -73,11 +72,11 @@ mod tests {
     #[test]
     fn idle_connections_yield_before_clients_do() {
         let fixed = RESERVE + 2;
-        let plenty = plan_descriptors(&config(100, 50), 1000).expect("it fits");
+        let plenty = plan_descriptors(&config(100, 50), 64, 1000).expect("it fits");
         assert_eq!((plenty.needed, plenty.idle_max), (fixed + 250, 50));
-        let scarce = plan_descriptors(&config(100, 50), fixed + 210).expect("it fits with fewer idle ones");
+        let scarce = plan_descriptors(&config(100, 50), 64, fixed + 210).expect("it fits with fewer idle ones");
         assert_eq!((scarce.needed, scarce.idle_max), (fixed + 210, 10));
-        let refused = plan_descriptors(&config(100, 50), fixed + 150).expect_err("it does not fit");
+        let refused = plan_descriptors(&config(100, 50), 64, fixed + 150).expect_err("it does not fit");
         assert_eq!((refused.needed, refused.clients_max), (fixed + 200, 75));
     }
 }

@@ -71,7 +71,7 @@ pub struct Driver {
     pub addresses: Addresses,
     /// The streams to be dropped when the turn ends.
     pub retired: Vec<Id<Stream>>,
-    /// The backends whose first connection was parked in this turn.
+    /// The backends whose idle connections nobody looks after yet.
     pub newly_idle: Vec<BackendId>,
 }
 
@@ -257,10 +257,10 @@ impl Driver {
         if let Some(superfluous) = self.idle.superfluous(backend, backend_max) {
             self.retire(superfluous);
         }
-        if self.idle.oldest(backend).is_none() {
+        let slot = self.idle.park(id, backend, context.now);
+        if self.idle.watch(backend) {
             self.newly_idle.push(backend);
         }
-        let slot = self.idle.park(id, backend, context.now);
         if let Some(stream) = self.streams.get_mut(id) {
             stream.set_owner(Owner::Idle(slot));
         }

@@ -21,7 +21,7 @@ pub struct Slot(u32);
 /// The idle connections of all backends.
 pub struct Idle {
     entries: Slab<Entry>,
-    backends: Vec<Vec<List>>,
+    backends: Vec<Vec<Kept>>,
     all: List,
     entries_max: usize,
 }
@@ -31,6 +31,14 @@ struct Entry {
     backend: BackendId,
     since: Time,
     links: [Links; 2],
+}
+
+/// What is kept to one backend.
+#[derive(Clone, Copy, Default)]
+struct Kept {
+    list: List,
+    /// Whether somebody looks after it until it is empty.
+    watched: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -53,7 +61,7 @@ const OF_ALL: usize = 1;
 impl Idle {
     /// An empty set for pools with so many backends each, for at most `entries_max` connections.
     pub fn new(backends: impl Iterator<Item = usize>, entries_max: usize) -> Idle {
-        let backends = backends.map(|count| vec![List::default(); count]).collect();
+        let backends = backends.map(|count| vec![Kept::default(); count]).collect();
         Idle { entries: Slab::new(), backends, all: List::default(), entries_max }
     }
 
@@ -66,7 +74,7 @@ impl Idle {
     pub fn park(&mut self, stream: Id<Stream>, backend: BackendId, now: Time) -> Slot {
         let entry = Entry { stream, backend, since: now, links: [Links::default(); 2] };
         let slot = self.entries.insert(entry) as u32;
-        link(&mut self.entries, &mut self.backends[backend.pool()][backend.backend()], OF_BACKEND, slot);
+        link(&mut self.entries, &mut self.backends[backend.pool()][backend.backend()].list, OF_BACKEND, slot);
         link(&mut self.entries, &mut self.all, OF_ALL, slot);
         Slot(slot)
     }
@@ -96,6 +104,16 @@ impl Idle {
         Some(self.remove(Slot(oldest)))
     }
 
+    /// Whether the connections to this backend have nobody yet who looks after their age; from now on they have.
+    pub fn watch(&mut self, backend: BackendId) -> bool {
+        !std::mem::replace(&mut self.backends[backend.pool()][backend.backend()].watched, true)
+    }
+
+    /// Nobody looks after them any more.
+    pub fn unwatch(&mut self, backend: BackendId) {
+        self.backends[backend.pool()][backend.backend()].watched = false;
+    }
+
     /// Since when the oldest connection to this backend is idle.
     pub fn oldest(&self, backend: BackendId) -> Option<Time> {
         self.list(backend).oldest.map(|slot| self.entries[slot as usize].since)
@@ -111,7 +129,7 @@ impl Idle {
     /// Takes a parked stream out of its place.
     pub fn remove(&mut self, Slot(slot): Slot) -> Id<Stream> {
         let backend = self.entries[slot as usize].backend;
-        unlink(&mut self.entries, &mut self.backends[backend.pool()][backend.backend()], OF_BACKEND, slot);
+        unlink(&mut self.entries, &mut self.backends[backend.pool()][backend.backend()].list, OF_BACKEND, slot);
         unlink(&mut self.entries, &mut self.all, OF_ALL, slot);
         self.entries.remove(slot as usize).stream
     }
@@ -132,7 +150,7 @@ impl Idle {
     }
 
     fn list(&self, backend: BackendId) -> List {
-        self.backends[backend.pool()][backend.backend()]
+        self.backends[backend.pool()][backend.backend()].list
     }
 }
 

@@ -255,8 +255,8 @@ impl Session {
     }
 
     /// Its deadline may have passed. A session whose deadline has moved meanwhile is left alone.
-    pub fn timed_out(&mut self, context: &mut Context) {
-        let (deadline, stall) = self.stall(context.config);
+    pub fn timed_out(&mut self, ready: [Readiness; 2], context: &mut Context) {
+        let (deadline, stall) = self.stall(context.config, context.stage);
         if context.now < deadline {
             return;
         }
@@ -265,6 +265,8 @@ impl Session {
                 let step = self.apologize(Trouble::SlowClient, context);
                 self.follow(step, context);
             }
+            // Its next request has come just in time.
+            Stall::NextRequest if ready[0].readable => {}
             Stall::NextRequest | Stall::Linger => self.close(CloseReason::Idle, context),
             Stall::ClientSink | Stall::Tunnel => self.close(CloseReason::TimedOut, context),
             Stall::Backend => self.backend_lost(Failure::TimedOut, context),
@@ -272,15 +274,8 @@ impl Session {
     }
 
     /// The moment at which [`Session::timed_out`] is to be called.
-    pub fn deadline(&self, config: &config::Config) -> Time {
-        self.stall(config).0
-    }
-
-    /// Judges again what is there: the daemon's stage has changed.
-    pub fn nudge(&mut self, context: &mut Context) {
-        if self.phase == Phase::Waiting {
-            self.advance(context);
-        }
+    pub fn deadline(&self, config: &config::Config, stage: Stage) -> Time {
+        self.stall(config, stage).0
     }
 
     /// Ends the session without ceremony. Its lease is given back; nobody is blamed.
@@ -641,9 +636,10 @@ impl Session {
         }
     }
 
-    fn stall(&self, config: &config::Config) -> phase::Deadline {
+    fn stall(&self, config: &config::Config, stage: Stage) -> phase::Deadline {
         let listener = &config.listeners[usize::from(self.listener)];
         Facts {
+            stage,
             phase: self.phase,
             since: self.since,
             wait: self.protocol.waits_for(),

@@ -12,12 +12,16 @@ use std::time::Duration;
 use crate::base::pipe::Pipe;
 use crate::base::time::Time;
 use crate::config::{ClientTimeouts, ServerTimeouts};
-use crate::protocol::{Farewell, Received, Wait};
+use crate::protocol::{Farewell, Received, Stage, Wait};
 
 use super::record::CloseReason;
 
 /// How long a client may go on sending after its last answer before it is cut off.
 pub const LINGER: Duration = Duration::from_secs(5);
+
+/// How long a daemon that stops waits for the next request of a client that it promised to keep: under load it comes
+/// at once, and its answer tells the client to go.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// What a session is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,7 @@ pub enum Stall {
 
 /// What the deadline is computed from.
 pub(super) struct Facts<'a> {
+    pub(super) stage: Stage,
     pub(super) phase: Phase,
     pub(super) since: Time,
     pub(super) wait: Wait,
@@ -88,7 +93,13 @@ impl Facts<'_> {
             return self.client_sink();
         }
         match self.wait {
-            Wait::NextRequest => (self.since + self.client.keep_alive, Stall::NextRequest),
+            Wait::NextRequest => {
+                let patience = match self.stage {
+                    Stage::Serving => self.client.keep_alive,
+                    Stage::Draining => self.client.keep_alive.min(DRAIN_GRACE),
+                };
+                (self.since + patience, Stall::NextRequest)
+            }
             _ => (self.since + self.client.header_client_read, Stall::Request),
         }
     }

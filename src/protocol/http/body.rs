@@ -237,3 +237,246 @@ fn check_trailer(line: &[u8]) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::specimens::{Chance, damaged};
+    use super::*;
+
+    const GOOD: &[&[u8]] = &[
+        b"5\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\n",
+        b"00a;x=\"y z\";\tq\r\n0123456789\r\nD\r\n\r\n0\r\n\r\n4\r\nabc\r\n1\r\nz\r\n000\r\nX-Sum: 1\r\nServer-Timing:\r\n\r\n0\r\n",
+        b"1;a\r\nb\r\n0;last\r\n\r\n",
+        b"0\r\n\r\n",
+    ];
+
+    /// What became of a body: the bytes passed, the data alone, and how many bytes of the input it took.
+    #[derive(Debug, Default, PartialEq)]
+    struct Outcome {
+        passed: Vec<u8>,
+        data: Vec<u8>,
+        used: usize,
+        done: bool,
+    }
+
+    /// Offers the input in pieces that end at these places, and takes data as it arrives.
+    fn run(mut body: Chunked, input: &[u8], ends: impl Iterator<Item = usize>) -> Result<Outcome, Refusal> {
+        let mut outcome = Outcome::default();
+        let mut owed = 0;
+        for end in ends {
+            loop {
+                if owed > 0 {
+                    let count = (end - outcome.used).min(usize::try_from(owed).unwrap_or(usize::MAX));
+                    let data = &input[outcome.used..][..count];
+                    outcome.data.extend_from_slice(data);
+                    outcome.passed.extend_from_slice(data);
+                    (outcome.used, owed) = (outcome.used + count, owed - count as u64);
+                    if owed > 0 {
+                        break;
+                    }
+                }
+                match body.next(&input[outcome.used..end])? {
+                    ChunkStep::NeedMore => break,
+                    ChunkStep::Pass(count) => {
+                        outcome.passed.extend_from_slice(&input[outcome.used..end][..count]);
+                        outcome.used += count;
+                    }
+                    ChunkStep::Drop(count) => {
+                        assert!(count <= end - outcome.used);
+                        outcome.used += count;
+                    }
+                    ChunkStep::Data(count) => owed = count,
+                    ChunkStep::Done => {
+                        outcome.done = true;
+                        return Ok(outcome);
+                    }
+                }
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn whole(input: &[u8]) -> Result<Outcome, Refusal> {
+        run(Chunked::of_request(None), input, [input.len()].into_iter())
+    }
+
+    fn status(input: &[u8]) -> Option<u16> {
+        whole(input).err().map(|refusal| refusal.status.code())
+    }
+
+    #[test]
+    fn framing_passes_and_extensions_do_not() {
+        let outcome = whole(GOOD[1]).unwrap();
+        assert_eq!(
+            outcome.passed,
+            b"00a\r\n0123456789\r\nD\r\n\r\n0\r\n\r\n4\r\nabc\r\n1\r\nz\r\n000\r\nX-Sum: 1\r\nServer-Timing:\r\n\r\n"
+        );
+        assert_eq!(outcome.data, b"0123456789\r\n0\r\n\r\n4\r\nabcz");
+        assert_eq!(&GOOD[1][outcome.used..], b"0\r\n", "what follows is not touched");
+        assert!(outcome.done);
+    }
+
+    #[test]
+    fn data_is_announced_before_it_arrives() {
+        let mut body = Chunked::of_response();
+        assert_eq!(body.next(b"fFfFfFfFfFf\r\n"), Ok(ChunkStep::Pass(13)));
+        assert_eq!(body.next(b""), Ok(ChunkStep::Data(0xfff_ffff_ffff)));
+        assert_eq!(body.next(b""), Ok(ChunkStep::NeedMore));
+        assert_eq!(body.next(b"\r\n0\r\n\r\nrest"), Ok(ChunkStep::Pass(2)));
+        assert_eq!(body.next(b"0\r\n\r\nrest"), Ok(ChunkStep::Pass(3)));
+        assert_eq!(body.next(b"\r\nrest"), Ok(ChunkStep::Pass(2)));
+        assert_eq!(body.next(b"rest"), Ok(ChunkStep::Done));
+        assert_eq!(body.next(b""), Ok(ChunkStep::Done));
+    }
+
+    #[test]
+    fn a_body_means_the_same_wherever_it_is_split_and_is_not_over_before_its_end() {
+        for input in GOOD {
+            let want = whole(input).unwrap();
+            for split in 0..=input.len() {
+                let pieces = run(Chunked::of_request(None), input, [split, input.len()].into_iter());
+                assert_eq!(pieces.as_ref(), Ok(&want), "split at {split} of {}", input.escape_ascii());
+                let cut = run(Chunked::of_request(None), input, [split].into_iter()).unwrap();
+                assert_eq!(cut.done, split >= want.used, "cut at {split}");
+                assert!(want.passed.starts_with(&cut.passed), "cut at {split}");
+            }
+            assert_eq!(run(Chunked::of_request(None), input, 0..=input.len()).as_ref(), Ok(&want), "byte by byte");
+        }
+    }
+
+    #[test]
+    fn broken_chunks_are_refused() {
+        let cases: &[&[u8]] = &[
+            b"0x5\r\nhello\r\n",
+            b"+5\r\nhello\r\n",
+            b"-5\r\n",
+            b" 5\r\nhello\r\n",
+            b"5 \r\nhello\r\n",
+            b"5\t\r\n",
+            b"5 ;a\r\nhello",
+            b"\r\n",
+            b";a\r\n",
+            b"g\r\n",
+            b"5_0\r\n",
+            b"5.\r\n",
+            b"5\nhello\r\n",
+            b"5\rhello",
+            b"5\r\r\n",
+            b"5;a\nhello",
+            b"5;a\rb\r\n",
+            b"5;a\0\r\n",
+            b"5;\x7f\r\n",
+            b"5;\x0b\r\n",
+            b"5\0\r\n",
+            b"5h",
+            b"0000000000000005\r\nhello",
+            b"fffffffffffffffff\r\n",
+            b"10000000000000005\r\n",
+            b"5\r\nhello!\r\n",
+            b"5\r\nhelloX",
+            b"5\r\nhello\n0\r\n",
+            b"5\r\nhello\r0\r\n",
+            b"5\r\nhello0\r\n\r\n",
+            b"0\r\nX\r\n",
+            b"0\r\n: y\r\n",
+            b"0\r\nX : y\r\n",
+            b"0\r\nX: y\n\r\n",
+            b"0\r\n\n",
+            b"0\r\n X: y\r\n",
+            b"0\r\nX: a\r\n b\r\n",
+            b"0\r\nX: a\0\r\n",
+            b"0\r\nX: a\rb\r\n",
+            b"0\r\n\xe9: a\r\n",
+            b"0\r\nGET / HTTP/1.1\r\n",
+        ];
+        for input in cases {
+            assert_eq!(status(input), Some(400), "{}", input.escape_ascii());
+            let pieces = run(Chunked::of_request(None), input, 0..=input.len());
+            assert!(pieces.is_err(), "{} byte by byte", input.escape_ascii());
+        }
+        let backend = run(Chunked::of_response(), b"0x5\r\n", [5].into_iter()).unwrap_err();
+        assert_eq!(backend.status, Status::BadGateway);
+    }
+
+    #[test]
+    fn trailers_that_belong_in_the_head_are_refused() {
+        let names = [
+            "Content-Length",
+            "transfer-encoding",
+            "HOST",
+            "Connection",
+            "Trailer",
+            "Authorization",
+            "Set-Cookie",
+            "TE",
+            "Cookie",
+            "Expect",
+            "X-Forwarded-For",
+            "X_Forwarded_For",
+            "Forwarded",
+            "Keep-Alive",
+            "Upgrade",
+            "Content-Type",
+        ];
+        for name in names {
+            assert_eq!(status(format!("0\r\n{name}: 1\r\n\r\n").as_bytes()), Some(400), "{name}");
+        }
+        assert_eq!(status(b"0\r\nETag: \"x\"\r\nX-Sum: \xe9\t1\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn limits_hold_to_the_byte() {
+        let extension = |length: usize| format!("1;{}\r\nx\r\n0\r\n\r\n", "e".repeat(length - 1));
+        assert_eq!(status(extension(256).as_bytes()), None);
+        assert_eq!(status(extension(257).as_bytes()), Some(400));
+        assert_eq!(status(&extension(300).as_bytes()[..260]), Some(400), "it need not end to be refused");
+        assert_eq!(status(b"000000000000001\r\nx\r\n0\r\n\r\n"), None);
+        assert_eq!(status(b"0000000000000001"), Some(400));
+
+        let trailers = |count: usize| format!("0\r\n{}\r\n", "a: b\r\n".repeat(count));
+        assert!(whole(trailers(64).as_bytes()).unwrap().done);
+        assert_eq!(status(trailers(65).as_bytes()), Some(400));
+        let long = |length: usize| format!("0\r\na: {}\r\n", "x".repeat(length - 5));
+        assert_eq!(status(long(8190).as_bytes()), None);
+        assert!(whole(format!("{}\r\n", long(8190)).as_bytes()).unwrap().done);
+        assert_eq!(status(long(8193).as_bytes()), Some(400));
+        assert_eq!(status(&long(9000).as_bytes()[..8195]), Some(400), "it need not end to be refused");
+        let two = |length: usize| format!("{}{}", long(5000), &long(length)[3..]);
+        assert_eq!(status(two(3190).as_bytes()), None);
+        assert_eq!(status(two(3200).as_bytes()), Some(400), "the lines count together");
+    }
+
+    #[test]
+    fn the_data_is_counted_before_it_is_passed() {
+        let run = |input: &[u8]| run(Chunked::of_request(Some(9)), input, [input.len()].into_iter());
+        assert!(run(b"5\r\nhello\r\n4\r\nwide\r\n0\r\n\r\n").unwrap().done);
+        assert_eq!(run(b"5\r\nhello\r\n5\r\n").unwrap_err().status, Status::ContentTooLarge);
+        assert_eq!(run(b"fffffffffffffff\r\n").unwrap_err().status, Status::ContentTooLarge);
+        let mut endless = Chunked::of_response();
+        endless.bytes = u64::MAX - 1;
+        assert_eq!(endless.next(b"1\r\n"), Ok(ChunkStep::Pass(3)));
+        endless.state = State::Size;
+        assert!(endless.next(b"1\r\n").is_err(), "the sum does not wrap");
+    }
+
+    #[test]
+    fn damage_never_makes_two_readers_disagree() {
+        let mut finished = 0;
+        for seed in 0..40_000 {
+            let mut chance = Chance(seed);
+            let input = damaged(&mut chance, GOOD);
+            let split = chance.below(input.len() + 1);
+            let pieces = run(Chunked::of_request(None), &input, [split, input.len()].into_iter());
+            let Ok(outcome) = whole(&input) else {
+                assert!(pieces.is_err(), "seed {seed}");
+                continue;
+            };
+            assert_eq!(pieces.as_ref(), Ok(&outcome), "seed {seed}");
+            let again = whole(&outcome.passed).unwrap_or_else(|refusal| panic!("seed {seed}: {refusal:?}"));
+            assert_eq!((&again.data, again.done), (&outcome.data, outcome.done), "seed {seed}");
+            assert_eq!(again.passed, outcome.passed, "seed {seed}: nothing is left to drop");
+            finished += usize::from(outcome.done);
+        }
+        assert!(finished > 2_000, "only {finished} survived: the damage is too heavy to mean much");
+    }
+}

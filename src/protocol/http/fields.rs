@@ -203,7 +203,24 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
 }
 
 pub(super) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    const IN_TOKEN: [bool; 256] = bytes_among(b"!#$%&'*+-.^_`|~");
+    IN_TOKEN[usize::from(byte)]
+}
+
+/// A table of letters, digits and these marks.
+pub(super) const fn bytes_among(marks: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut mark = 0;
+    while mark < marks.len() {
+        table[marks[mark] as usize] = true;
+        mark += 1;
+    }
+    table
 }
 
 /// Whether these bytes may stand in a field value: no control characters but the tab (RFC 9110 section 5.5).
@@ -242,15 +259,14 @@ fn plain_line(input: &[u8], field: &Header) -> Option<Range<usize>> {
     let value = start + field.name.len() + 2;
     let end = value + field.value.len() + 2;
     let line = input.get(start..end)?;
-    let same = line[field.name.len()..].starts_with(b": ") && line.ends_with(b"\r\n");
-    // Values are trimmed: where the value starts with a visible byte and the line ends, nothing was trimmed.
-    (same && line[field.name.len() + 2] > b' ').then_some(start..end)
+    // Values are trimmed, and a line ends once: where it is exactly this long, there was nothing to trim.
+    (line[field.name.len()..].starts_with(b": ") && line.ends_with(b"\r\n")).then_some(start..end)
 }
 
 /// Appends one field line.
 pub(super) fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(if value.is_empty() { b":" } else { b": " });
+    out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }

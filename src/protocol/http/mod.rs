@@ -111,8 +111,8 @@ impl Http {
             return Step::Continue;
         }
         if view.request.pending().is_empty() {
-            let over = view.request.source_ended() || (view.stage == Stage::Draining && self.state == State::Idle);
-            return if over { self.leave(Farewell::Close) } else { Step::Continue };
+            let ended = view.request.source_ended();
+            return if ended { self.leave(Farewell::Close) } else { Step::Continue };
         }
         if self.state == State::Idle {
             self.state = State::Next;

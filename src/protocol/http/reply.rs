@@ -122,3 +122,61 @@ fn write_parts(out: &mut Vec<u8>, parts: &[&str]) {
         out.extend_from_slice(part.as_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Status; 11] = [
+        Status::BadRequest,
+        Status::RequestTimeout,
+        Status::ContentTooLarge,
+        Status::TargetTooLong,
+        Status::ExpectationFailed,
+        Status::HeadTooLarge,
+        Status::NotImplemented,
+        Status::BadGateway,
+        Status::Unavailable,
+        Status::GatewayTimeout,
+        Status::VersionNotSupported,
+    ];
+
+    fn reply(status: Status, connection: KeepClient, content: Content) -> String {
+        let mut out = Vec::new();
+        write_reply(&mut out, status, connection, "Sun, 06 Nov 1994 08:49:37 GMT", content);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_reply_is_a_whole_response() {
+        let text = reply(Status::Unavailable, KeepClient::Close, Content::Full);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert_eq!(
+            head,
+            format!(
+                "HTTP/1.1 503 Service Unavailable\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: text/html\r\n\
+                 Content-Length: {}\r\nConnection: close",
+                body.len()
+            )
+        );
+        assert!(body.contains("<h1>503 Service Unavailable</h1>\n<p>No server is available"), "{body}");
+    }
+
+    #[test]
+    fn every_reply_is_framed_by_its_length() {
+        for status in ALL {
+            let text = reply(status, KeepClient::Keep, Content::Full);
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {} {}\r\n", status.code(), status.reason())), "{head}");
+            assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{head}");
+            assert!(head.ends_with("\r\nConnection: keep-alive"), "{head}");
+        }
+    }
+
+    #[test]
+    fn the_answer_to_head_announces_the_body_that_it_leaves_away() {
+        let full = reply(Status::BadRequest, KeepClient::Close, Content::Full);
+        let head = reply(Status::BadRequest, KeepClient::Close, Content::HeadOnly);
+        assert!(full.starts_with(&head) && head.ends_with("\r\n\r\n") && full.len() > head.len());
+    }
+}
