@@ -2,7 +2,7 @@
 //!
 //! It is bounded in count and in time; one wrong byte, early end or refused connection is an error.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::interrupt;
 use crate::messages;
+use crate::receive::{BUFFER_BYTES, Source, receive};
 
 /// The longest that one run may take.
 const RUN_LIMIT: Duration = Duration::from_secs(60);
@@ -22,7 +23,6 @@ const ERRORS_MAX: u64 = 100;
 /// Clients come from this many loopback addresses, so that none runs out of ports to closed connections' TIME_WAIT.
 const SOURCE_COUNT: u32 = 8;
 const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 16);
-const BUFFER_BYTES: usize = 16 * 1024;
 
 /// What clients speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,13 +82,6 @@ enum State {
 enum Progress {
     Waiting,
     Finished,
-}
-
-/// Whether the other end may still send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    Open,
-    Ended,
 }
 
 impl Load {
@@ -209,7 +202,8 @@ impl Connection {
             return Ok(Progress::Waiting);
         }
         let before = self.received.len();
-        let source = self.receive(event, buffer).map_err(|error| format!("receive: {error}"))?;
+        let source = receive(&mut self.stream, event, buffer, &mut self.received)
+            .map_err(|error| format!("receive: {error}"))?;
         match (self.state, source) {
             (State::Answering, _) => self.answered(source, speech, life),
             (State::Ending, _) if self.received.len() > before => Err("bytes after the answer".to_string()),
@@ -256,22 +250,6 @@ impl Connection {
         match self.stream.write(message)? {
             count if count == message.len() => Ok(()),
             _ => Err(io::ErrorKind::WriteZero.into()),
-        }
-    }
-
-    fn receive(&mut self, event: &Event, buffer: &mut [u8]) -> io::Result<Source> {
-        loop {
-            let count = match self.stream.read(buffer) {
-                Ok(0) => return Ok(Source::Ended),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Source::Open),
-                Err(error) => return Err(error),
-            };
-            self.received.extend_from_slice(&buffer[..count]);
-            // A short read has emptied the socket, but an end that came with the bytes gives no event of its own.
-            if count < buffer.len() && !event.is_read_closed() {
-                return Ok(Source::Open);
-            }
         }
     }
 }

@@ -18,6 +18,7 @@ mod messages;
 mod options;
 mod origin;
 mod process;
+mod receive;
 mod report;
 mod syscalls;
 mod unit;
@@ -41,11 +42,12 @@ enum Verdict {
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if arguments.iter().any(|argument| argument == origin::ARGUMENT) {
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
+    if has(origin::ARGUMENT) {
         return exit_code(origin::serve().map(|()| Verdict::Complete).map_err(|error| format!("origin: {error}")));
     }
-    // `cargo bench` alone adds this argument; `cargo test` also runs benches and must not wait for minutes.
-    if !arguments.iter().any(|argument| argument == "--bench") {
+    // `cargo bench` alone adds `--bench`; `cargo test` also runs benches and must not wait for minutes.
+    if !has("--bench") || has("--test") {
         println!("compare: nothing is measured here; run `cargo bench --bench compare`");
         return ExitCode::SUCCESS;
     }

@@ -7,18 +7,19 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::thread;
 
+use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use crate::messages::{self, Received};
 use crate::process::{LOAD_CPU, Process};
+use crate::receive::{BUFFER_BYTES, Source, receive};
 
 /// The number of echo addresses: that many times the local ports of one before a balancer runs out of them.
 pub const ECHO_COUNT: usize = 4;
 /// The internal argument that makes this program the origin.
 pub const ARGUMENT: &str = "--origin";
-const BUFFER_BYTES: usize = 16 * 1024;
 
 /// The running origins; dropping them ends them.
 #[derive(Debug)]
@@ -122,7 +123,7 @@ impl Server {
         for event in events.iter() {
             match event.token().0.checked_sub(self.listeners.len()) {
                 None => self.accept(event.token().0)?,
-                Some(key) => self.serve(key, event.is_read_closed()),
+                Some(key) => self.serve(key, event),
             }
         }
         Ok(())
@@ -144,61 +145,34 @@ impl Server {
         }
     }
 
-    fn serve(&mut self, key: usize, read_closed: bool) {
+    fn serve(&mut self, key: usize, event: &Event) {
         let connection = &mut self.connections[key];
-        let next = loop {
-            let count = match connection.stream.read(&mut self.buffer) {
-                Ok(0) => break Next::Close,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Next::Stay,
-                Err(_) => break Next::Close,
-            };
-            let bytes = &self.buffer[..count];
-            if connection.answer(bytes, &self.response) == Next::Close {
-                break Next::Close;
-            }
-            // A short read has emptied the socket, but an end that came with the bytes gives no event of its own.
-            if count < self.buffer.len() && !read_closed {
-                break Next::Stay;
-            }
-        };
-        if next == Next::Close {
+        let source = receive(&mut connection.stream, event, &mut self.buffer, &mut connection.pending);
+        if connection.answer(&self.response) == Next::Close || !matches!(source, Ok(Source::Open)) {
             self.connections.remove(key);
         }
     }
 }
 
 impl Connection {
-    fn answer(&mut self, bytes: &[u8], response: &[u8]) -> Next {
-        match self.service {
-            Service::Echo => self.send(bytes),
-            Service::Http => {
-                self.pending.extend_from_slice(bytes);
-                self.answer_requests(response)
-            }
-        }
-    }
-
-    fn answer_requests(&mut self, response: &[u8]) -> Next {
+    /// Answers all that has come as a whole; an error of the client's is answered with the end of the connection.
+    fn answer(&mut self, response: &[u8]) -> Next {
         while !self.pending.is_empty() {
-            match messages::read_request(&self.pending) {
-                Ok(Received::Part) => return Next::Stay,
-                Ok(Received::Request(length)) => drop(self.pending.drain(..length)),
-                Ok(Received::LastRequest) => {
-                    self.send(response);
-                    return Next::Close;
-                }
-                Err(_) => return Next::Close,
-            }
-            if self.send(response) == Next::Close {
+            let (length, message, next) = match self.service {
+                Service::Echo => (self.pending.len(), &self.pending[..], Next::Stay),
+                Service::Http => match messages::read_request(&self.pending) {
+                    Ok(Received::Part) => return Next::Stay,
+                    Ok(Received::Request(length)) => (length, response, Next::Stay),
+                    Ok(Received::LastRequest) => (self.pending.len(), response, Next::Close),
+                    Err(_) => return Next::Close,
+                },
+            };
+            // Messages are far smaller than a send buffer: one that does not fit is a fault, which the client sees.
+            if !matches!(self.stream.write(message), Ok(count) if count == message.len()) || next == Next::Close {
                 return Next::Close;
             }
+            self.pending.drain(..length);
         }
         Next::Stay
-    }
-
-    /// Messages are far smaller than a send buffer: one that does not fit is a fault, which the client will see.
-    fn send(&mut self, bytes: &[u8]) -> Next {
-        if matches!(self.stream.write(bytes), Ok(count) if count == bytes.len()) { Next::Stay } else { Next::Close }
     }
 }
