@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Rounds interleave the balancers, so that what disturbs the machine disturbs all of them, and each figure is also
-//! given as a share of haproxy's in the same round. Every measurement starts its balancer anew, alone on one
-//! processor; clients and origins share another. The cost is the CPU time of the serving process, the kernel's work on
+//! given as a share of haproxy's in the same round. Every round starts the balancers anew; they have one processor, of
+//! which only one of them makes use at a time, and clients and origins share another. The cost is the CPU time of the serving process, the kernel's work on
 //! its behalf included; memory is the growth of its proportional set size. Traffic never leaves the loopback interface.
 //! Each balancer does what it does by default: plb adds its forwarding fields, nginx its own.
 
@@ -20,6 +20,7 @@ mod origin;
 mod process;
 mod receive;
 mod report;
+mod round;
 mod syscalls;
 mod unit;
 
@@ -31,7 +32,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use crate::balancer::{Contender, Kind};
 use crate::options::{Format, Options, Purpose};
 use crate::report::Sample;
-use crate::unit::Unit;
+use crate::unit::{Measure, Unit};
 
 /// Whether everything that was asked for has been measured, without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,14 +95,13 @@ fn contenders(options: &Options, verdict: &mut Verdict) -> Vec<Contender> {
 
 fn compare_costs(options: &Options, contenders: &[Contender], verdict: &mut Verdict) {
     let mut samples = Vec::new();
-    for round in 1..=options.rounds {
-        for unit in &options.units {
-            for contender in contenders.iter().take_while(|_| !interrupt::requested()) {
-                let about = format!("round {round}, {}, {}", unit.title(), contender.kind.name());
-                let Some(value) = complain(unit.measure(contender, options.scale), &about, verdict) else { continue };
-                eprintln!("{about}: {value:.2}");
-                samples.push(Sample { round, unit: *unit, kind: contender.kind, value });
-            }
+    let rounds = (1..=options.rounds).flat_map(|round| options.units.iter().map(move |unit| (round, *unit)));
+    for (round, unit) in rounds.take_while(|_| !interrupt::requested()) {
+        for (kind, cost) in round::measure(unit, contenders, options.scale) {
+            let about = format!("round {round}, {}, {}", unit.title(), kind.name());
+            let Some(value) = complain(cost, &about, verdict) else { continue };
+            eprintln!("{about}: {value:.2}");
+            samples.push(Sample { round, unit, kind, value });
         }
     }
     match options.format {
@@ -114,7 +114,7 @@ fn count_calls(options: &Options, contenders: &[Contender], verdict: &mut Verdic
     if !syscalls::is_available() {
         return Err("strace is not installed (package strace)".to_string());
     }
-    let units: Vec<Unit> = options.units.iter().copied().filter(|unit| Unit::TIMED.contains(unit)).collect();
+    let units: Vec<Unit> = options.units.iter().copied().filter(|unit| unit.measure() == Measure::Time).collect();
     for contender in contenders {
         let mut columns = Vec::new();
         for unit in units.iter().take_while(|_| !interrupt::requested()) {

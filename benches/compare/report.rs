@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::balancer::Kind;
 use crate::syscalls::Calls;
-use crate::unit::Unit;
+use crate::unit::{Measure, Unit};
 
 /// One figure: what one unit of work has cost one balancer in one round.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ pub fn markdown(samples: &[Sample]) -> String {
             if values.is_empty() {
                 continue;
             }
-            let digits = if Unit::TIMED.contains(&unit) { 0 } else { 2 };
+            let digits = if unit.measure() == Measure::Time { 0 } else { 2 };
             let [middle, least, most] = [median(&ratios), ratios.first().copied(), ratios.last().copied()].map(shown);
             let (title, name, rounds) = (unit.title(), kind.name(), values.len());
             let value = median(&values).unwrap_or_default();

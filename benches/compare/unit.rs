@@ -1,8 +1,7 @@
-//! The units of work: what is done once, how often a round does it, and what it costs the balancer.
+//! The units of work: what is done once, by how many clients at a time, and how often in a round.
 
-use crate::balancer::{Balancer, Contender};
+use crate::balancer::Balancer;
 use crate::load::{Life, Load, Speech};
-use crate::process;
 
 /// One thing that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +18,18 @@ pub enum Unit {
     IdlePair,
 }
 
+/// How a cost is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// CPU time, in nanoseconds.
+    Time,
+    /// Memory, in KiB.
+    Memory,
+}
+
 impl Unit {
     /// All of them, in the order of the table.
     pub const ALL: [Unit; 5] = [Unit::KeepAlive, Unit::Request, Unit::Echo, Unit::IdleClient, Unit::IdlePair];
-    /// Those that are counted in CPU time and system calls.
-    pub const TIMED: [Unit; 3] = [Unit::KeepAlive, Unit::Request, Unit::Echo];
 
     /// The letter that selects it on the command line.
     pub fn letter(self) -> &'static str {
@@ -32,6 +38,14 @@ impl Unit {
             Unit::Request => "b",
             Unit::Echo => "c",
             Unit::IdleClient | Unit::IdlePair => "e",
+        }
+    }
+
+    /// What of its cost is measured.
+    pub fn measure(self) -> Measure {
+        match self {
+            Unit::KeepAlive | Unit::Request | Unit::Echo => Measure::Time,
+            Unit::IdleClient | Unit::IdlePair => Measure::Memory,
         }
     }
 
@@ -71,25 +85,7 @@ impl Unit {
 
     /// The number of exchanges of a round at `scale`; idle connections are not scaled up, descriptors limit them.
     pub fn scaled_count(self, scale: f64) -> u64 {
-        let scale = if matches!(self, Unit::IdleClient | Unit::IdlePair) { scale.min(1.0) } else { scale };
+        let scale = if self.measure() == Measure::Memory { scale.min(1.0) } else { scale };
         ((self.count() as f64 * scale) as u64).max(100)
-    }
-
-    /// Starts `contender` for one round and measures: nanoseconds of CPU, or KiB of memory, for one unit.
-    pub fn measure(self, contender: &Contender, scale: f64) -> Result<f64, String> {
-        let balancer = contender.start()?;
-        let count = self.scaled_count(scale);
-        let mut load = self.load(&balancer)?;
-        let cost = || match self {
-            Unit::KeepAlive | Unit::Request | Unit::Echo => process::cpu_nanoseconds(balancer.serving),
-            Unit::IdleClient | Unit::IdlePair => process::pss_kib(balancer.serving),
-        };
-        if Unit::TIMED.contains(&self) {
-            load.run(count / 10)?;
-        }
-        let before = cost().map_err(|error| error.to_string())?;
-        load.run(count)?;
-        let after = cost().map_err(|error| error.to_string())?;
-        Ok((after as f64 - before as f64) / count as f64)
     }
 }
