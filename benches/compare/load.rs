@@ -1,0 +1,270 @@
+//! The load generator: a closed loop of exchanges over a fixed number of connections, every answer checked.
+//!
+//! It is bounded in count and in time; one wrong byte, early end or refused connection is an error.
+
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+use socket2::{Domain, Socket, Type};
+
+use crate::interrupt;
+use crate::messages;
+use crate::receive::{BUFFER_BYTES, Source, receive};
+
+/// The longest that one run may take.
+const RUN_LIMIT: Duration = Duration::from_secs(60);
+/// A run with this many errors is given up.
+const ERRORS_MAX: u64 = 100;
+/// Clients come from this many loopback addresses, so that none runs out of ports to closed connections' TIME_WAIT.
+const SOURCE_COUNT: u32 = 8;
+const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 16);
+
+/// What clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    /// One GET and its response.
+    Http,
+    /// A few bytes and the same bytes back.
+    Echo,
+}
+
+/// What becomes of a connection after its exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It makes the next exchange.
+    KeepAlive,
+    /// It ends in order, and the next exchange has a connection of its own.
+    Single,
+    /// It stays open and idle, and the next exchange has a connection of its own.
+    Held,
+}
+
+/// The connections of one client population.
+pub struct Load {
+    target: SocketAddr,
+    speech: Speech,
+    life: Life,
+    parallel: u64,
+    poll: Poll,
+    connections: Slab<Connection>,
+    /// The kept connections that have no exchange.
+    resting: Vec<usize>,
+    opened: u32,
+    started: u64,
+    finished: u64,
+    goal: u64,
+    errors: u64,
+    first_error: Option<String>,
+    buffer: Vec<u8>,
+}
+
+struct Connection {
+    stream: TcpStream,
+    state: State,
+    received: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Connecting,
+    Answering,
+    /// The answer is whole; the end of the connection is awaited.
+    Ending,
+    Idle,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Waiting,
+    Finished,
+}
+
+impl Load {
+    /// Clients of `target`, `parallel` exchanges at a time; nothing is opened yet.
+    pub fn new(target: SocketAddr, speech: Speech, life: Life, parallel: u64) -> Result<Load, String> {
+        Ok(Load {
+            target,
+            speech,
+            life,
+            parallel,
+            poll: Poll::new().map_err(|error| format!("poll: {error}"))?,
+            connections: Slab::new(),
+            resting: Vec::new(),
+            opened: 0,
+            started: 0,
+            finished: 0,
+            goal: 0,
+            errors: 0,
+            first_error: None,
+            buffer: vec![0; BUFFER_BYTES],
+        })
+    }
+
+    /// Makes `count` exchanges; an error when any of them, or an idle connection, failed.
+    pub fn run(&mut self, count: u64) -> Result<(), String> {
+        let limit = Instant::now() + RUN_LIMIT;
+        let mut events = Events::with_capacity(1024);
+        self.goal += count;
+        self.fill();
+        while self.finished < self.goal && self.errors < ERRORS_MAX {
+            match self.poll.poll(&mut events, Some(Duration::from_millis(100))) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(format!("poll: {error}")),
+                _ => events.iter().for_each(|event| self.handle(event)),
+            }
+            if interrupt::requested() {
+                return Err("interrupted".to_string());
+            }
+            if Instant::now() > limit {
+                let missing = self.goal - self.finished;
+                return Err(format!("{missing} exchanges are missing after {} s", RUN_LIMIT.as_secs()));
+            }
+        }
+        match &self.first_error {
+            Some(text) => Err(format!("{} errors, the first: {text}", self.errors)),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts exchanges until as many run as may.
+    fn fill(&mut self) {
+        while self.started < self.goal && self.started - self.finished < self.parallel && self.errors < ERRORS_MAX {
+            self.started += 1;
+            let outcome = match self.resting.pop() {
+                Some(key) => self.connections[key].send(self.speech, self.life).map_err(|error| (Some(key), error)),
+                None => self.open().map_err(|error| (None, error)),
+            };
+            if let Err((key, error)) = outcome {
+                key.map(|key| self.connections.remove(key));
+                self.finished += 1;
+                self.note(format!("start: {error}"));
+            }
+        }
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        let source = Ipv4Addr::from(u32::from(FIRST_SOURCE) + self.opened % SOURCE_COUNT);
+        self.opened = self.opened.wrapping_add(1);
+        let mut stream = connect(source, self.target)?;
+        let entry = self.connections.vacant_entry();
+        self.poll.registry().register(&mut stream, Token(entry.key()), Interest::READABLE | Interest::WRITABLE)?;
+        entry.insert(Connection { stream, state: State::Connecting, received: Vec::new() });
+        Ok(())
+    }
+
+    /// One event: epoll reports a descriptor once a batch, so the key is always that of the connection it was for.
+    fn handle(&mut self, event: &Event) {
+        let key = event.token().0;
+        let connection = &mut self.connections[key];
+        let was_idle = connection.state == State::Idle;
+        let outcome = connection.advance(event, self.speech, self.life, &mut self.buffer);
+        match outcome {
+            Ok(Progress::Waiting) => return,
+            Ok(Progress::Finished) => self.settle(key),
+            Err(text) => {
+                self.connections.remove(key);
+                self.note(text);
+                if was_idle {
+                    self.resting.retain(|resting| *resting != key);
+                    return;
+                }
+            }
+        }
+        self.finished += 1;
+        self.fill();
+    }
+
+    /// Puts a connection away after its exchange.
+    fn settle(&mut self, key: usize) {
+        match self.life {
+            Life::KeepAlive => self.resting.push(key),
+            Life::Single => drop(self.connections.remove(key)),
+            Life::Held => self.connections[key].received = Vec::new(),
+        }
+    }
+
+    fn note(&mut self, text: String) {
+        self.errors += 1;
+        self.first_error.get_or_insert(text);
+    }
+}
+
+impl Connection {
+    fn advance(&mut self, event: &Event, speech: Speech, life: Life, buffer: &mut [u8]) -> Result<Progress, String> {
+        if self.state == State::Connecting {
+            if event.is_writable() || event.is_error() {
+                self.send(speech, life).map_err(|error| format!("connect: {error}"))?;
+            }
+            return Ok(Progress::Waiting);
+        }
+        let before = self.received.len();
+        let source = receive(&mut self.stream, event, buffer, &mut self.received)
+            .map_err(|error| format!("receive: {error}"))?;
+        match (self.state, source) {
+            (State::Answering, _) => self.answered(source, speech, life),
+            (State::Ending, _) if self.received.len() > before => Err("bytes after the answer".to_string()),
+            (State::Ending, Source::Ended) => Ok(Progress::Finished),
+            (State::Idle, Source::Ended) => Err("an idle connection was ended".to_string()),
+            (State::Idle, Source::Open) if self.received.len() > before => Err("bytes while idle".to_string()),
+            _ => Ok(Progress::Waiting),
+        }
+    }
+
+    fn answered(&mut self, source: Source, speech: Speech, life: Life) -> Result<Progress, String> {
+        let is_whole = match speech {
+            Speech::Http => messages::is_whole_response(&self.received)?,
+            Speech::Echo => messages::is_whole(&self.received, messages::ECHO)?,
+        };
+        let ends_first = life == Life::Single && speech == Speech::Http;
+        match (is_whole, source, life) {
+            (false, Source::Open, _) => Ok(Progress::Waiting),
+            (true, Source::Ended, _) if ends_first => Ok(Progress::Finished),
+            (_, Source::Ended, _) => Err("the connection was ended early".to_string()),
+            (true, Source::Open, Life::Single) => {
+                self.state = State::Ending;
+                if speech == Speech::Echo {
+                    self.stream.shutdown(Shutdown::Write).map_err(|error| format!("shutdown: {error}"))?;
+                }
+                Ok(Progress::Waiting)
+            }
+            (true, Source::Open, Life::KeepAlive | Life::Held) => {
+                self.state = State::Idle;
+                Ok(Progress::Finished)
+            }
+        }
+    }
+
+    /// Sends the one message of an exchange; it is far smaller than a send buffer, so a part of it is a fault.
+    fn send(&mut self, speech: Speech, life: Life) -> io::Result<()> {
+        let message = match (speech, life) {
+            (Speech::Echo, _) => messages::ECHO,
+            (Speech::Http, Life::Single) => messages::LAST_REQUEST,
+            (Speech::Http, Life::KeepAlive | Life::Held) => messages::REQUEST,
+        };
+        self.received.clear();
+        self.state = State::Answering;
+        match self.stream.write(message)? {
+            count if count == message.len() => Ok(()),
+            _ => Err(io::ErrorKind::WriteZero.into()),
+        }
+    }
+}
+
+/// A connection that is under way from `source` to `target`.
+fn connect(source: Ipv4Addr, target: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    // The port is chosen at connect, for this target alone: ip(7), IP_BIND_ADDRESS_NO_PORT.
+    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
+    socket.bind(&SocketAddr::from((source, 0)).into())?;
+    match socket.connect(&target.into()) {
+        Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => return Err(error),
+        _ => {}
+    }
+    Ok(TcpStream::from_std(socket.into()))
+}

@@ -1,0 +1,178 @@
+//! The origins: a child process that answers every request with one fixed response and echoes on other ports.
+//!
+//! It listens on loopback ports that the kernel chooses, prints them as one line, and ends with its standard input.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+
+use crate::messages::{self, Received};
+use crate::process::{LOAD_CPU, Process};
+use crate::receive::{BUFFER_BYTES, Source, receive};
+
+/// The number of echo addresses: that many times the local ports of one before a balancer runs out of them.
+pub const ECHO_COUNT: usize = 4;
+/// The internal argument that makes this program the origin.
+pub const ARGUMENT: &str = "--origin";
+
+/// The running origins; dropping them ends them.
+#[derive(Debug)]
+pub struct Origin {
+    /// Where requests are answered.
+    pub http: SocketAddr,
+    /// Where bytes are echoed.
+    pub echoes: Vec<SocketAddr>,
+    _process: Process,
+}
+
+impl Origin {
+    /// Starts this program once more as the origin and waits for its addresses.
+    pub fn start() -> Result<Origin, String> {
+        Origin::try_start().map_err(|error| format!("the origin does not start: {error}"))
+    }
+
+    fn try_start() -> io::Result<Origin> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(ARGUMENT);
+        let mut process = Process::start(&command, LOAD_CPU, Stdio::piped(), Stdio::piped(), Stdio::inherit())?;
+        let mut line = String::new();
+        BufReader::new(process.child().stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).read_line(&mut line)?;
+        let addresses = line.split_whitespace().map(str::parse).collect::<Result<Vec<SocketAddr>, _>>();
+        match addresses.map_err(io::Error::other)?.split_first() {
+            Some((http, echoes)) if echoes.len() == ECHO_COUNT => {
+                Ok(Origin { http: *http, echoes: echoes.to_vec(), _process: process })
+            }
+            _ => Err(io::Error::other(format!("it said {line:?}"))),
+        }
+    }
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    Http,
+    Echo,
+}
+
+struct Connection {
+    stream: TcpStream,
+    service: Service,
+    pending: Vec<u8>,
+}
+
+struct Server {
+    poll: Poll,
+    listeners: Vec<(TcpListener, Service)>,
+    connections: Slab<Connection>,
+    response: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+/// Whether a connection stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Stay,
+    Close,
+}
+
+/// Serves until standard input ends; what the child process does.
+pub fn serve() -> io::Result<()> {
+    let mut server = Server::bind()?;
+    println!("{}", server.addresses()?.join(" "));
+    thread::spawn(|| {
+        // The parent never writes: the end of its pipe, however it came about, is the signal to leave.
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+    let mut events = Events::with_capacity(1024);
+    loop {
+        server.turn(&mut events)?;
+    }
+}
+
+impl Server {
+    fn bind() -> io::Result<Server> {
+        let services = [Service::Http].into_iter().chain([Service::Echo; ECHO_COUNT]);
+        let poll = Poll::new()?;
+        let mut listeners = Vec::new();
+        for (index, service) in services.enumerate() {
+            let host = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 0, 2)) + index as u32);
+            let mut listener = TcpListener::bind(SocketAddr::from((host, 0)))?;
+            poll.registry().register(&mut listener, Token(index), Interest::READABLE)?;
+            listeners.push((listener, service));
+        }
+        let (response, buffer) = (messages::response(), vec![0; BUFFER_BYTES]);
+        Ok(Server { poll, listeners, connections: Slab::new(), response, buffer })
+    }
+
+    fn addresses(&self) -> io::Result<Vec<String>> {
+        self.listeners.iter().map(|(listener, _)| Ok(listener.local_addr()?.to_string())).collect()
+    }
+
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        match self.poll.poll(events, None) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        for event in events.iter() {
+            match event.token().0.checked_sub(self.listeners.len()) {
+                None => self.accept(event.token().0)?,
+                Some(key) => self.serve(key, event),
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, index: usize) -> io::Result<()> {
+        let first_token = self.listeners.len();
+        let (listener, service) = &self.listeners[index];
+        loop {
+            let mut stream = match listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let entry = self.connections.vacant_entry();
+            self.poll.registry().register(&mut stream, Token(first_token + entry.key()), Interest::READABLE)?;
+            stream.set_nodelay(true)?;
+            entry.insert(Connection { stream, service: *service, pending: Vec::new() });
+        }
+    }
+
+    fn serve(&mut self, key: usize, event: &Event) {
+        let connection = &mut self.connections[key];
+        let source = receive(&mut connection.stream, event, &mut self.buffer, &mut connection.pending);
+        if connection.answer(&self.response) == Next::Close || !matches!(source, Ok(Source::Open)) {
+            self.connections.remove(key);
+        }
+    }
+}
+
+impl Connection {
+    /// Answers all that has come as a whole; an error of the client's is answered with the end of the connection.
+    fn answer(&mut self, response: &[u8]) -> Next {
+        while !self.pending.is_empty() {
+            let (length, message, next) = match self.service {
+                Service::Echo => (self.pending.len(), &self.pending[..], Next::Stay),
+                Service::Http => match messages::read_request(&self.pending) {
+                    Ok(Received::Part) => return Next::Stay,
+                    Ok(Received::Request(length)) => (length, response, Next::Stay),
+                    Ok(Received::LastRequest) => (self.pending.len(), response, Next::Close),
+                    Err(_) => return Next::Close,
+                },
+            };
+            // Messages are far smaller than a send buffer: one that does not fit is a fault, which the client sees.
+            if !matches!(self.stream.write(message), Ok(count) if count == message.len()) || next == Next::Close {
+                return Next::Close;
+            }
+            self.pending.drain(..length);
+        }
+        Next::Stay
+    }
+}

@@ -1,0 +1,138 @@
+//! A process that the comparison has started: pinned, ended with its guard, and what it has cost so far.
+//!
+//! The guard ends it on every way out of a round; the parent-death signal of setpriv(1) covers the bench being killed.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// The processor of the load generator and of the origins.
+pub const LOAD_CPU: u32 = 0;
+/// The processor that the balancer has for itself.
+pub const BALANCER_CPU: u32 = 1;
+/// How long a process may take to end after it was asked to.
+const END_LIMIT: Duration = Duration::from_secs(2);
+/// The pause between two looks at something that another process has to do.
+pub const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A child process; dropping it ends it and its children.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts `command` on the processor `cpu`, its standard streams as given there.
+    pub fn start(command: &Command, cpu: u32, input: Stdio, output: Stdio, errors: Stdio) -> io::Result<Process> {
+        // Both tools exec what follows them, so the child's id is the id of the program itself.
+        let mut pinned = Command::new("setpriv");
+        pinned.args(["--pdeathsig", "TERM", "taskset", "-c"]).arg(cpu.to_string());
+        pinned.arg(command.get_program()).args(command.get_args());
+        let child = pinned.stdin(input).stdout(output).stderr(errors).spawn()?;
+        Ok(Process { child })
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The child with its pipes.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// Sends `signal` and waits for the end; `None` when it does not end in time.
+    pub fn end(&mut self, signal: Signal) -> Option<ExitStatus> {
+        send(self.id(), signal);
+        let limit = Instant::now() + END_LIMIT;
+        while Instant::now() < limit {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status);
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        None
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Ok(Some(_)) = self.child.try_wait() {
+            return;
+        }
+        let offspring = children(self.id());
+        if self.end(Signal::SIGTERM).is_none() {
+            offspring.into_iter().for_each(|id| send(id, Signal::SIGKILL));
+            // Both fail only for a process that is gone, which is what is wanted.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Pins this process, before it has a second thread, to `cpu`.
+pub fn pin_self(cpu: u32) -> Result<(), String> {
+    let arguments = ["-pc".to_string(), cpu.to_string(), std::process::id().to_string()];
+    match Command::new("taskset").args(arguments).stdout(Stdio::null()).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("taskset: {status} (two processors are needed)")),
+        Err(error) => Err(format!("taskset: {error} (package util-linux)")),
+    }
+}
+
+/// The ids of the children of the main thread of process `id`.
+pub fn children(id: u32) -> Vec<u32> {
+    let list = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+/// The nanoseconds that all tasks of process `id` have run: the first field of schedstat (Linux, sched-stats.rst).
+pub fn cpu_nanoseconds(id: u32) -> io::Result<u64> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{id}/task"))? {
+        let line = fs::read_to_string(task?.path().join("schedstat"))?;
+        sum += first_number(&line)?;
+    }
+    Ok(sum)
+}
+
+/// The proportional set size of process `id` in KiB.
+pub fn pss_kib(id: u32) -> io::Result<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{id}/smaps_rollup"))?;
+    first_number(rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or_default())
+}
+
+/// The id of the process that traces process `id`; 0 when none does.
+pub fn tracer(id: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+    first_number(status.lines().find_map(|line| line.strip_prefix("TracerPid:")).unwrap_or_default())
+}
+
+/// Where `program` is; a name without a slash is looked for on the path and where daemons are kept.
+pub fn find(program: &Path) -> Option<std::path::PathBuf> {
+    if program.components().count() > 1 {
+        return program.is_file().then(|| program.to_path_buf());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&path).chain([Path::new("/usr/sbin").to_path_buf()]);
+    directories.map(|directory| directory.join(program)).find(|candidate| candidate.is_file())
+}
+
+fn first_number(text: &str) -> io::Result<u64> {
+    let number = text.split_whitespace().next().and_then(|word| word.parse().ok());
+    number.ok_or_else(|| io::Error::other(format!("no number in {text:?}")))
+}
+
+fn send(id: u32, signal: Signal) {
+    if let Ok(id) = i32::try_from(id) {
+        // An error means that the process has ended.
+        let _ = kill(Pid::from_raw(id), signal);
+    }
+}
