@@ -1,0 +1,41 @@
+//! Proves that a client that does not read costs no memory and nobody else's time.
+
+use crate::harness::client::{Client, bodies};
+use crate::harness::{Origin, Plb, ok};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const RESPONSE: u64 = 200 << 20;
+
+#[test]
+fn a_response_that_is_not_read_is_not_gathered() {
+    let sent = Arc::new(AtomicU64::new(0));
+    let origin = Origin::raw({
+        let sent = Arc::clone(&sent);
+        move |connection| {
+            while let Some(request) = connection.request() {
+                if request.target() != "/large" {
+                    drop(connection.send(ok("small")));
+                    continue;
+                }
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {RESPONSE}\r\n\r\n");
+                let mut ready = connection.send(head);
+                while ready.is_ok() && sent.fetch_add(1 << 16, Ordering::SeqCst) < RESPONSE {
+                    ready = connection.send([0; 1 << 16]);
+                }
+            }
+        }
+    });
+    let plb = Plb::http("", &[origin.address()]);
+    bodies(plb.web(), 20);
+    let before = plb.resident_bytes();
+    let mut stalled: Vec<Client> = (0..3).map(|_| Client::connect(plb.web())).collect();
+    stalled[0].ask("/large");
+    stalled[0].response_head().expect("the response starts");
+    bodies(plb.web(), 300);
+    let grown = plb.resident_bytes().saturating_sub(before);
+    let sent = sent.load(Ordering::SeqCst);
+    assert!(sent < RESPONSE / 2, "{sent} bytes were taken from the origin for a client that does not read");
+    assert!(grown < 8 << 20, "plb grew by {grown} bytes");
+    assert_eq!(stalled[0].exactly(20 << 20).len(), 20 << 20, "it goes on when the client does");
+}
