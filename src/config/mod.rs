@@ -1,11 +1,71 @@
 //! The configuration: text becomes a model that cannot be wrong.
 //!
+//! ```text
+//! text -> source (tree with positions) -> schema (serde, key by key) -> validate -> Config
+//!                    |                          |                          |
+//!                    +--------------------------+--------------------------+----> Vec<ConfigError>
+//! ```
 //! `schema` mirrors the file, `validate` turns it into the [`Config`] below or into a list of [`ConfigError`]s.
-//! Nothing here opens a socket, resolves a name or reads a clock.
+//! Nothing here opens a file or a socket, resolves a name or reads a clock.
+
+mod error;
+mod leaf;
+mod quick;
+pub mod schema;
+mod source;
+pub mod units;
+mod validate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use error::ConfigError;
+pub(crate) use error::suggestion;
+pub use quick::quick_start;
+
+/// The longest file that is read, in bytes; whoever reads the file need not read more than one byte beyond.
+pub const FILE_BYTES_MAX: usize = 1024 * 1024;
+/// The most listeners.
+pub const LISTENERS_MAX: usize = 1_000;
+/// The most pools.
+pub const POOLS_MAX: usize = 1_000;
+/// The most backends, over all pools.
+pub const BACKENDS_MAX: usize = 65_535;
+
+/// Reads the text of a configuration file. `file_name` is only named in the errors.
+///
+/// # Errors
+/// Everything that is wrong with the file, by line; never an empty list.
+pub fn parse(file_name: &str, text: &str) -> Result<Config, Vec<ConfigError>> {
+    let mut errors = error::Errors::new(file_name, text);
+    let config = source::read(text, &mut errors).map(|root| validate::config(&root, &mut errors));
+    match config {
+        Some(config) if errors.is_empty() => Ok(config),
+        _ => Err(errors.sorted()),
+    }
+}
+
+/// What the command line sets over the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// How much is logged.
+    pub log_level: Option<log::LevelFilter>,
+    /// Where the log goes; `-` is standard error.
+    pub log_file: Option<PathBuf>,
+}
+
+impl Config {
+    /// Applies the command line, which beats the file.
+    pub fn apply(&mut self, overrides: &Overrides) {
+        if let Some(level) = overrides.log_level {
+            self.log_level = level;
+        }
+        if let Some(path) = &overrides.log_file {
+            self.log_file = units::log_destination(path);
+        }
+    }
+}
 
 /// What one process serves: everything that the file and the command line decide, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,4 +215,20 @@ pub struct ServerTimeouts {
     pub forward_server_write: Duration,
     /// An idle connection to a backend is closed after this time.
     pub idle: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_beats_the_file() {
+        let text = "log_level: warn\nlog_file: /f\nlisteners: [{name: a, listen: 1.2.3.4:0, pool: p}]\n\
+                    pools: {p: {backends: [a:1]}}";
+        let mut config = parse("f", text).unwrap();
+        config.apply(&Overrides::default());
+        assert_eq!((config.log_level, config.log_file.as_deref()), (log::LevelFilter::Warn, Some("/f".as_ref())));
+        config.apply(&Overrides { log_level: Some(log::LevelFilter::Debug), log_file: Some("-".into()) });
+        assert_eq!((config.log_level, config.log_file), (log::LevelFilter::Debug, None));
+    }
 }

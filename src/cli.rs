@@ -1,0 +1,303 @@
+//! The command line: arguments become a [`Command`], or a [`UsageError`] in one line.
+//!
+//! Opens no file and prints nothing; what the arguments of the quick start mean is for `config` to say.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use lexopt::{Arg, Parser, ValueExt};
+
+use crate::config::{Overrides, ProtocolName, units};
+
+/// The configuration file that is read when none is named.
+pub const CONFIG_FILE_DEFAULT: &str = "/etc/plb.yaml";
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+plb, a load balancer for HTTP and TCP
+
+Usage:
+  plb [OPTIONS]                          serve what the configuration file says
+  plb [OPTIONS] [--tcp] LISTEN BACKEND.. serve without a file
+  plb [OPTIONS] demo                     try it: plb with backends of its own
+
+Options:
+  -c, --config FILE     configuration file (default: /etc/plb.yaml)
+  -t, --check           check the configuration and exit: 0 good, 78 not
+  -d, --loglevel LEVEL  error, warn, info, debug or trace; or 0 (debug)
+                        to 3 (error) (default: info)
+  -l, --logfile FILE    log file; - is standard error (default: -)
+  -h, --help            show this help
+  -v, --version         show the version
+
+Without a file:
+  LISTEN                PORT, on all addresses, or ADDRESS:PORT
+  BACKEND               HOST:PORT[,weight=N], N from 1 to 256 (default: 1)
+  --tcp                 balance TCP connections (default: HTTP requests)
+
+Demo:
+  --listen ADDRESS:PORT where the demo listens
+
+The command line beats the file: -d and -l win over log_level and log_file.
+Exit status: 0 good, 1 failed, 2 wrong usage, 78 wrong configuration.
+
+Examples:
+  plb 8080 10.0.0.1:80 10.0.0.2:80,weight=2
+  plb --tcp 127.0.0.1:5432 db1.example:5432 db2.example:5432
+  plb --check --config plb.yaml
+";
+
+/// The word that asks for the demo.
+const DEMO: &str = "demo";
+
+/// What the options are called, for suggestions.
+const OPTIONS: [&str; 8] =
+    ["--config", "--check", "--loglevel", "--logfile", "--help", "--version", "--tcp", "--listen"];
+
+/// What plb is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Print [`HELP`].
+    Help,
+    /// Print the version.
+    Version,
+    /// Check a configuration file.
+    Check {
+        /// The file.
+        config: PathBuf,
+    },
+    /// Serve what a configuration file says.
+    Serve {
+        /// The file.
+        config: PathBuf,
+        /// What beats the file.
+        overrides: Overrides,
+    },
+    /// Serve without a file.
+    QuickStart {
+        /// What the clients speak.
+        protocol: ProtocolName,
+        /// `PORT` or `ADDRESS:PORT`, not judged yet.
+        listen: String,
+        /// `HOST:PORT[,weight=N]`, not judged yet; at least one.
+        backends: Vec<String>,
+        /// What beats the defaults.
+        overrides: Overrides,
+    },
+    /// Serve backends of plb's own.
+    Demo {
+        /// Where; `None` leaves the choice to the demo.
+        listen: Option<SocketAddr>,
+        /// What beats the defaults.
+        overrides: Overrides,
+    },
+}
+
+/// Why the arguments make no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageError(pub String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (see plb --help)", self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// Reads the arguments, without the name of the program.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, UsageError> {
+    let mut parser = Parser::from_args(args.collect::<Vec<_>>());
+    let mut given = Given::default();
+    while let Some(arg) = parser.next().map_err(usage)? {
+        match arg {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
+            Arg::Short('v') | Arg::Long("version") => return Ok(Command::Version),
+            Arg::Short('c') | Arg::Long("config") => once(&mut given.config, "--config", path(&mut parser)?)?,
+            Arg::Short('d') | Arg::Long("loglevel") => once(&mut given.log_level, "--loglevel", level(&mut parser)?)?,
+            Arg::Short('l') | Arg::Long("logfile") => once(&mut given.log_file, "--logfile", path(&mut parser)?)?,
+            Arg::Short('t') | Arg::Long("check") => once(&mut given.check, "--check", ())?,
+            Arg::Long("tcp") => once(&mut given.tcp, "--tcp", ())?,
+            Arg::Long("listen") => once(&mut given.listen, "--listen", address(&mut parser)?)?,
+            Arg::Value(value) => given.words.push(value.string().map_err(usage)?),
+            other => return Err(usage(other.unexpected())),
+        }
+    }
+    given.command()
+}
+
+/// The arguments as they were given, each option at most once.
+#[derive(Default)]
+struct Given {
+    config: Option<PathBuf>,
+    log_level: Option<log::LevelFilter>,
+    log_file: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    check: Option<()>,
+    tcp: Option<()>,
+    words: Vec<String>,
+}
+
+impl Given {
+    fn command(self) -> Result<Command, UsageError> {
+        if let Some(message) = self.contradiction() {
+            return Err(UsageError(message.to_string()));
+        }
+        let config = self.config.unwrap_or_else(|| PathBuf::from(CONFIG_FILE_DEFAULT));
+        let overrides = Overrides { log_level: self.log_level, log_file: self.log_file };
+        let mut words = self.words.into_iter();
+        Ok(match words.next() {
+            None if self.check.is_some() => Command::Check { config },
+            None => Command::Serve { config, overrides },
+            Some(word) if word == DEMO => Command::Demo { listen: self.listen, overrides },
+            Some(listen) => {
+                let protocol = self.tcp.map_or(ProtocolName::Http, |()| ProtocolName::Tcp);
+                Command::QuickStart { protocol, listen, backends: words.collect(), overrides }
+            }
+        })
+    }
+
+    /// What does not go together.
+    fn contradiction(&self) -> Option<&'static str> {
+        let has_words = !self.words.is_empty();
+        let is_demo = self.words.first().is_some_and(|word| word == DEMO);
+        let rules = [
+            (self.listen.is_some() && !is_demo, "--listen goes with demo only"),
+            (self.tcp.is_some() && (is_demo || !has_words), "--tcp needs LISTEN and a BACKEND"),
+            (self.check.is_some() && has_words, "--check takes a file: --config FILE"),
+            (self.config.is_some() && has_words, "--config goes without further arguments"),
+            (is_demo && self.words.len() > 1, "demo takes no arguments"),
+            (!is_demo && self.words.len() == 1, "LISTEN needs at least one BACKEND after it"),
+        ];
+        rules.into_iter().find_map(|(is_broken, message)| is_broken.then_some(message))
+    }
+}
+
+fn once<T>(slot: &mut Option<T>, option: &str, value: T) -> Result<(), UsageError> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(UsageError(format!("{option} is given twice"))),
+    }
+}
+
+fn path(parser: &mut Parser) -> Result<PathBuf, UsageError> {
+    let value = parser.value().map_err(usage)?;
+    if value.is_empty() { Err(UsageError("a file name must not be empty".to_string())) } else { Ok(value.into()) }
+}
+
+fn level(parser: &mut Parser) -> Result<log::LevelFilter, UsageError> {
+    let text = parser.value().and_then(ValueExt::string).map_err(usage)?;
+    let level = units::log_level(&text);
+    level.ok_or_else(|| UsageError(format!("the log level must be {}, not {text:?}", units::LOG_LEVEL_ALLOWED)))
+}
+
+fn address(parser: &mut Parser) -> Result<SocketAddr, UsageError> {
+    let text = parser.value().and_then(ValueExt::string).map_err(usage)?;
+    let address = units::listen_address(&text);
+    address.ok_or_else(|| UsageError(format!("--listen must be {}, not {text:?}", units::LISTEN_ALLOWED)))
+}
+
+fn usage(error: lexopt::Error) -> UsageError {
+    UsageError(match error {
+        lexopt::Error::UnexpectedOption(option) => {
+            let near = crate::config::suggestion(&option, OPTIONS);
+            format!("unknown option {option:?}{near}")
+        }
+        other => other.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace().map(OsString::from)).map_err(|error| error.0)
+    }
+
+    fn overrides(log_level: Option<log::LevelFilter>, log_file: Option<&str>) -> Overrides {
+        Overrides { log_level, log_file: log_file.map(PathBuf::from) }
+    }
+
+    #[test]
+    fn good_lines_become_commands() {
+        let config = || PathBuf::from(CONFIG_FILE_DEFAULT);
+        let none = Overrides::default;
+        let backends = vec!["a:1".to_string(), "b:2,weight=3".to_string()];
+        let quick = |protocol, overrides| Command::QuickStart {
+            protocol,
+            listen: "80".to_string(),
+            backends: backends.clone(),
+            overrides,
+        };
+        let debug_to_file = overrides(Some(log::LevelFilter::Debug), Some("f"));
+        let table = [
+            ("", Command::Serve { config: config(), overrides: none() }),
+            ("-c x", Command::Serve { config: "x".into(), overrides: none() }),
+            ("--config=x -d 0 -l f", Command::Serve { config: "x".into(), overrides: debug_to_file.clone() }),
+            ("--loglevel debug --logfile f", Command::Serve { config: config(), overrides: debug_to_file.clone() }),
+            ("-l -", Command::Serve { config: config(), overrides: overrides(None, Some("-")) }),
+            ("-t", Command::Check { config: config() }),
+            ("-tcx", Command::Check { config: "x".into() }),
+            ("80 a:1 b:2,weight=3", quick(ProtocolName::Http, none())),
+            ("--tcp -d0 80 -lf a:1 b:2,weight=3", quick(ProtocolName::Tcp, debug_to_file)),
+            ("demo", Command::Demo { listen: None, overrides: none() }),
+            ("--listen [::1]:80 demo", Command::Demo { listen: "[::1]:80".parse().ok(), overrides: none() }),
+            ("-h --nonsense", Command::Help),
+            ("--tcp --version", Command::Version),
+        ];
+        for (line, command) in table {
+            assert_eq!(parsed(line), Ok(command), "plb {line}");
+        }
+    }
+
+    #[test]
+    fn bad_lines_say_what_is_wrong() {
+        let table = [
+            ("--confg x", "unknown option \"--confg\"; did you mean '--config'?"),
+            ("-x", "unknown option \"-x\""),
+            ("-c", "missing argument for option '-c'"),
+            ("-c a -c b", "--config is given twice"),
+            ("-t -t", "--check is given twice"),
+            (
+                "-d loud",
+                "the log level must be error, warn, info, debug, trace or 0 (debug) to 3 (error), not \"loud\"",
+            ),
+            ("--check=yes", "unexpected argument for option '--check': \"yes\""),
+            ("80", "LISTEN needs at least one BACKEND after it"),
+            ("--tcp", "--tcp needs LISTEN and a BACKEND"),
+            ("--tcp demo", "--tcp needs LISTEN and a BACKEND"),
+            ("-t 80 a:1", "--check takes a file: --config FILE"),
+            ("-c x 80 a:1", "--config goes without further arguments"),
+            ("--listen 127.0.0.1:80", "--listen goes with demo only"),
+            ("--listen 80 demo", "--listen must be ADDRESS:PORT, such as 127.0.0.1:8080 or \"[::1]:8080\", not \"80\""),
+            ("demo 80", "demo takes no arguments"),
+        ];
+        for (line, message) in table {
+            assert_eq!(parsed(line), Err(message.to_string()), "plb {line}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_every_option_and_fits_a_terminal() {
+        assert!(OPTIONS.iter().all(|option| HELP.contains(option)));
+        assert!(HELP.contains(CONFIG_FILE_DEFAULT));
+        assert!(HELP.lines().all(|line| line.len() <= 80));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_name_need_not_be_text_but_an_argument_must() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = || OsString::from_vec(vec![0x66, 0xff]);
+        let command = parse(["-c".into(), odd()].into_iter());
+        assert_eq!(command, Ok(Command::Serve { config: odd().into(), overrides: Overrides::default() }));
+        assert!(parse(["80".into(), odd()].into_iter()).is_err());
+        assert_eq!(parse(["-c".into(), OsString::new()].into_iter()).unwrap_err().0, "a file name must not be empty");
+    }
+}

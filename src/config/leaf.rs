@@ -1,0 +1,277 @@
+//! The kinds of values that settings have, each with its limits, as serde sees them.
+//!
+//! Reading one needs no more than the value; the error says what is allowed and what was found.
+
+use std::time::Duration;
+
+use log::LevelFilter;
+use serde::{Deserialize, Serialize};
+use serde_yaml::Value;
+
+use super::error::{quoted, suggestion};
+use super::units::{self, HOST_ALLOWED, LOG_LEVEL_ALLOWED, LOG_LEVELS, NAME_ALLOWED};
+use super::{Policy, ProtocolName};
+
+/// The protocols by name.
+const PROTOCOLS: [(&str, ProtocolName); 2] = [("http", ProtocolName::Http), ("tcp", ProtocolName::Tcp)];
+/// The policies by name.
+const POLICIES: [(&str, Policy); 1] = [("round_robin", Policy::RoundRobin)];
+/// How an absent limit is written.
+const NO_LIMIT: &str = "none";
+
+/// Declares a type that serde reads and writes through `TryFrom<Value>` and `From`.
+macro_rules! leaf {
+    ($(#[$about:meta])* $name:ident $(<$($limit:ident: $kind:ty),*>)? ($inner:ty)) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+        #[serde(try_from = "Value", into = "Value")]
+        pub struct $name $(<$(const $limit: $kind),*>)? (pub $inner);
+    };
+}
+
+leaf! {
+    /// A whole number from `MIN` to `MAX`.
+    Whole<MIN: u32, MAX: u32>(u32)
+}
+leaf! {
+    /// A number of bytes from `MIN` to `MAX`: plain, or such as `64KiB`.
+    Size<MIN: u64, MAX: u64>(u64)
+}
+leaf! {
+    /// A number of bytes, or `none`.
+    SizeOrNone(Option<u64>)
+}
+leaf! {
+    /// A timeout such as `30s`.
+    Period(Duration)
+}
+leaf! {
+    /// `true` or `false`.
+    Switch(bool)
+}
+leaf! {
+    /// Any text but the empty one.
+    Text(String)
+}
+leaf! {
+    /// The name of a listener, a pool or a backend; empty while it is not set.
+    Name(String)
+}
+leaf! {
+    /// Host and port of a backend; `None` while it is not set.
+    HostPort(Option<(String, u16)>)
+}
+leaf! {
+    /// A log level.
+    Level(LevelFilter)
+}
+leaf! {
+    /// The protocol of a listener.
+    Protocol(ProtocolName)
+}
+leaf! {
+    /// The policy of a pool.
+    Balance(Policy)
+}
+
+impl<const MIN: u32, const MAX: u32> TryFrom<Value> for Whole<MIN, MAX> {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+        let number = number.filter(|number| (MIN..=MAX).contains(number));
+        number.map(Whole).ok_or_else(|| wrong(&format!("a whole number from {MIN} to {MAX}"), &value))
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> TryFrom<Value> for Size<MIN, MAX> {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let bytes = bytes(&value).filter(|bytes| (MIN..=MAX).contains(bytes));
+        bytes.map(Size).ok_or_else(|| {
+            let (min, max) = (units::size_text(MIN), units::size_text(MAX));
+            wrong(&format!("a size from {min} to {max} in bytes, KiB, MiB or GiB, such as 8KiB"), &value)
+        })
+    }
+}
+
+impl TryFrom<Value> for SizeOrNone {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        if value.as_str() == Some(NO_LIMIT) {
+            return Ok(SizeOrNone(None));
+        }
+        let size = bytes(&value).map(|bytes| SizeOrNone(Some(bytes)));
+        size.ok_or_else(|| wrong("none or a size in bytes, KiB, MiB or GiB, such as 1MiB", &value))
+    }
+}
+
+impl TryFrom<Value> for Period {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let duration = value.as_str().and_then(units::duration);
+        duration.map(Period).ok_or_else(|| wrong(units::DURATION_ALLOWED, &value))
+    }
+}
+
+impl TryFrom<Value> for Switch {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        value.as_bool().map(Switch).ok_or_else(|| wrong("true or false", &value))
+    }
+}
+
+impl TryFrom<Value> for Text {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let text = value.as_str().filter(|text| !text.is_empty() && !text.contains('\0'));
+        text.map(|text| Text(text.to_string())).ok_or_else(|| wrong("text", &value))
+    }
+}
+
+impl TryFrom<Value> for Name {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let name = value.as_str().filter(|name| units::is_name(name));
+        name.map(|name| Name(name.to_string())).ok_or_else(|| wrong(NAME_ALLOWED, &value))
+    }
+}
+
+impl TryFrom<Value> for HostPort {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let address = value.as_str().and_then(units::host_and_port);
+        address.map(|address| HostPort(Some(address))).ok_or_else(|| wrong(HOST_ALLOWED, &value))
+    }
+}
+
+impl TryFrom<Value> for Level {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let number = value.as_u64().map(|number| number.to_string());
+        let text = number.as_deref().or(value.as_str());
+        text.and_then(units::log_level).map(Level).ok_or_else(|| {
+            let names = LOG_LEVELS.iter().map(|&(name, _)| name);
+            wrong(LOG_LEVEL_ALLOWED, &value) + &suggestion(value.as_str().unwrap_or_default(), names)
+        })
+    }
+}
+
+impl TryFrom<Value> for Protocol {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        chosen(&value, &PROTOCOLS).map(Protocol)
+    }
+}
+
+impl TryFrom<Value> for Balance {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        chosen(&value, &POLICIES).map(Balance)
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> From<Whole<MIN, MAX>> for Value {
+    fn from(leaf: Whole<MIN, MAX>) -> Value {
+        leaf.0.into()
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> From<Size<MIN, MAX>> for Value {
+    fn from(leaf: Size<MIN, MAX>) -> Value {
+        size_value(leaf.0)
+    }
+}
+
+impl From<SizeOrNone> for Value {
+    fn from(leaf: SizeOrNone) -> Value {
+        leaf.0.map_or_else(|| NO_LIMIT.into(), size_value)
+    }
+}
+
+impl From<Period> for Value {
+    fn from(leaf: Period) -> Value {
+        units::duration_text(leaf.0).into()
+    }
+}
+
+impl From<Switch> for Value {
+    fn from(leaf: Switch) -> Value {
+        leaf.0.into()
+    }
+}
+
+impl From<Text> for Value {
+    fn from(leaf: Text) -> Value {
+        leaf.0.into()
+    }
+}
+
+impl From<Name> for Value {
+    fn from(leaf: Name) -> Value {
+        leaf.0.into()
+    }
+}
+
+impl From<HostPort> for Value {
+    fn from(leaf: HostPort) -> Value {
+        leaf.0.map_or_else(String::new, |(host, port)| host_port_text(&host, port)).into()
+    }
+}
+
+impl From<Level> for Value {
+    fn from(leaf: Level) -> Value {
+        name_of(&leaf.0, &LOG_LEVELS)
+    }
+}
+
+impl From<Protocol> for Value {
+    fn from(leaf: Protocol) -> Value {
+        name_of(&leaf.0, &PROTOCOLS)
+    }
+}
+
+impl From<Balance> for Value {
+    fn from(leaf: Balance) -> Value {
+        name_of(&leaf.0, &POLICIES)
+    }
+}
+
+/// `must be .., not ..`
+pub(super) fn wrong(allowed: &str, found: &Value) -> String {
+    let found = match found {
+        Value::Null => "nothing".to_string(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => quoted(text),
+        Value::Sequence(_) => "a list".to_string(),
+        Value::Mapping(_) | Value::Tagged(_) => "a map".to_string(),
+    };
+    format!("must be {allowed}, not {found}")
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+pub(super) fn host_port_text(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn bytes(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str().and_then(units::size))
+}
+
+fn size_value(bytes: u64) -> Value {
+    let text = units::size_text(bytes);
+    text.parse::<u64>().map_or_else(|_| text.into(), Value::from)
+}
+
+fn chosen<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, String> {
+    let word = value.as_str().unwrap_or_default();
+    if let Some(&(_, choice)) = choices.iter().find(|(name, _)| *name == word) {
+        return Ok(choice);
+    }
+    let names: Vec<&str> = choices.iter().map(|&(name, _)| name).collect();
+    Err(wrong(&names.join(" or "), value) + &suggestion(word, names))
+}
+
+fn name_of<T: PartialEq>(choice: &T, choices: &[(&'static str, T)]) -> Value {
+    choices.iter().find(|(_, other)| other == choice).map_or(Value::Null, |&(name, _)| name.into())
+}

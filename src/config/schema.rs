@@ -1,0 +1,217 @@
+//! The file as serde sees it: which keys there are, of which kind, and their defaults. `plb.yaml.sample` mirrors it.
+//!
+//! A map of the file may be read by several of these structs; a key that none of them knows is unknown. What is
+//! nested is a plain [`Value`] here, because `validate` reads it entry by entry to report every mistake.
+
+use std::time::Duration;
+
+use log::LevelFilter;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_yaml::{Mapping, Value};
+
+pub use super::leaf::{Balance, HostPort, Level, Name, Period, Protocol, Size, SizeOrNone, Switch, Text, Whole};
+use super::{Policy, ProtocolName};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+
+/// One struct of the schema: its default has every key.
+pub trait Schema: Default + DeserializeOwned + Serialize {
+    /// Every key with its default. Null, empty text: there is none, and the sample shows an example.
+    fn defaults() -> Mapping {
+        match serde_yaml::to_value(Self::default()) {
+            Ok(Value::Mapping(mapping)) => mapping,
+            _ => Mapping::new(),
+        }
+    }
+}
+
+impl<T: Default + DeserializeOwned + Serialize> Schema for T {}
+
+/// Top level: what concerns the process, and the two sections.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Process {
+    /// How much is logged.
+    pub log_level: Level,
+    /// Where the log goes: a file, or `-` for standard error.
+    pub log_file: Text,
+    /// Clients served at once.
+    pub max_clients: Whole<1, 1_000_000>,
+    /// The sum of all buffers.
+    pub buffer_memory: Size<{ 64 * KIB }, TIB>,
+    /// Idle connections to backends, over all pools.
+    pub idle_max: Whole<0, 1_000_000>,
+    /// How long a graceful stop may take.
+    pub timeout_shutdown: Period,
+    /// A list of maps, each read as [`Listener`] and [`ListenerSettings`].
+    pub listeners: Value,
+    /// A map from names to maps, each read as [`Pool`] and [`PoolSettings`].
+    pub pools: Value,
+}
+
+/// A listener: what only it can say.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Listener {
+    /// Its name, in the log.
+    pub name: Name,
+    /// `ADDRESS:PORT`, or a list of them.
+    pub listen: Value,
+    /// What its clients speak.
+    pub protocol: Protocol,
+    /// The name of the pool that serves it.
+    pub pool: Name,
+}
+
+/// What a listener can set; at top level, the default of all listeners.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct ListenerSettings {
+    /// The kernel's queue of connections not accepted yet.
+    pub backlog: Whole<1, 65_535>,
+    /// IPv6 sockets take no IPv4 clients.
+    pub v6_only: Switch,
+    /// The longest head.
+    pub head_max: Size<256, { 14 * KIB }>,
+    /// The most fields in a head.
+    pub fields_max: Whole<1, 256>,
+    /// The longest request body.
+    pub body_max: SizeOrNone,
+    /// Send `X-Forwarded-For`.
+    pub x_forwarded_for: Switch,
+    /// Send `X-Forwarded-Proto`.
+    pub x_forwarded_proto: Switch,
+    /// Send `X-Forwarded-Host`.
+    pub x_forwarded_host: Switch,
+    /// Add `Via`.
+    pub via: Switch,
+    /// The whole request head.
+    pub timeout_header_client_read: Period,
+    /// The whole response head.
+    pub timeout_header_client_write: Period,
+    /// A client that sends nothing of its body.
+    pub timeout_forward_client_read: Period,
+    /// A client that takes nothing.
+    pub timeout_forward_client_write: Period,
+    /// Until the next request begins.
+    pub timeout_keep_alive: Period,
+    /// A tunnel (TCP; an upgrade) that is silent both ways.
+    pub timeout_tunnel: Period,
+}
+
+/// A pool: what only it can say.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Pool {
+    /// A list of `HOST:PORT` or of maps, each read as [`Backend`].
+    pub backends: Value,
+}
+
+/// What a pool can set; at top level, the default of all pools.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct PoolSettings {
+    /// How a backend is chosen.
+    pub balance: Balance,
+    /// Consecutive failures that take a backend out.
+    pub server_retry: Whole<1, 1_000_000>,
+    /// Between two probes of a backend that is down.
+    pub timeout_cleanup: Period,
+    /// Idle connections kept to each backend.
+    pub idle_backend_max: Whole<0, 1_000_000>,
+    /// The whole response head.
+    pub timeout_header_server_read: Period,
+    /// Connecting and sending the request head.
+    pub timeout_header_server_write: Period,
+    /// A backend that sends nothing of its body.
+    pub timeout_forward_server_read: Period,
+    /// A backend that takes nothing.
+    pub timeout_forward_server_write: Period,
+    /// An idle connection to a backend.
+    pub timeout_idle: Period,
+}
+
+/// One backend of a pool, in its long form.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Backend {
+    /// Host and port.
+    pub address: HostPort,
+    /// Its name, in the log; the address unless it is set.
+    pub name: Name,
+    /// Its share of the clients.
+    pub weight: Whole<1, 256>,
+}
+
+impl Default for Process {
+    fn default() -> Process {
+        Process {
+            log_level: Level(LevelFilter::Info),
+            log_file: Text("-".to_string()),
+            max_clients: Whole(1_000),
+            buffer_memory: Size(64 * MIB),
+            idle_max: Whole(1_000),
+            timeout_shutdown: seconds(30),
+            listeners: Value::Null,
+            pools: Value::Null,
+        }
+    }
+}
+
+impl Default for Listener {
+    fn default() -> Listener {
+        let unset = Name(String::new());
+        Listener { name: unset.clone(), listen: Value::Null, protocol: Protocol(ProtocolName::Http), pool: unset }
+    }
+}
+
+impl Default for ListenerSettings {
+    fn default() -> ListenerSettings {
+        ListenerSettings {
+            backlog: Whole(100),
+            v6_only: Switch(true),
+            head_max: Size(8 * KIB),
+            fields_max: Whole(100),
+            body_max: SizeOrNone(None),
+            x_forwarded_for: Switch(true),
+            x_forwarded_proto: Switch(true),
+            x_forwarded_host: Switch(true),
+            via: Switch(false),
+            timeout_header_client_read: seconds(30),
+            timeout_header_client_write: seconds(30),
+            timeout_forward_client_read: seconds(30),
+            timeout_forward_client_write: seconds(30),
+            timeout_keep_alive: seconds(60),
+            timeout_tunnel: seconds(3_600),
+        }
+    }
+}
+
+impl Default for PoolSettings {
+    fn default() -> PoolSettings {
+        PoolSettings {
+            balance: Balance(Policy::RoundRobin),
+            server_retry: Whole(5),
+            timeout_cleanup: seconds(15),
+            idle_backend_max: Whole(100),
+            timeout_header_server_read: seconds(30),
+            timeout_header_server_write: seconds(30),
+            timeout_forward_server_read: seconds(30),
+            timeout_forward_server_write: seconds(30),
+            timeout_idle: seconds(4),
+        }
+    }
+}
+
+impl Default for Backend {
+    fn default() -> Backend {
+        Backend { address: HostPort(None), name: Name(String::new()), weight: Whole(1) }
+    }
+}
+
+fn seconds(count: u64) -> Period {
+    Period(Duration::from_secs(count))
+}

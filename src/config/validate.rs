@@ -1,0 +1,373 @@
+//! The tree of the file to the model: reads each section through the schema, then checks what concerns several settings.
+//!
+//! Never stops at a mistake. A setting that is wrong keeps its default, so that what follows can be checked as well;
+//! the model that comes out is good only when no error was added.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_yaml::{Mapping, Value};
+
+use super::error::{Errors, Position, joined, quoted, suggestion};
+use super::leaf::{host_port_text, wrong};
+use super::schema::{self, HostPort, ListenerSettings, PoolSettings, Process, Schema};
+use super::source::{Entry, Kind, Node};
+use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
+use super::{
+    BACKENDS_MAX, Backend, ClientTimeouts, Config, HttpSettings, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX,
+    Pool, ServerTimeouts,
+};
+
+/// More names than this are not listed in a message.
+const NAMES_LISTED_MAX: usize = 8;
+
+/// The model of the file whose tree is `root`; wrong wherever `errors` has been added to.
+pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
+    let mut top = Section::open(root, String::new(), "with the keys listeners and pools", errors);
+    let (process, _) = top.read::<Process>(Mapping::new(), errors);
+    let (_, listener_defaults) = top.read::<ListenerSettings>(Mapping::new(), errors);
+    let (_, pool_defaults) = top.read::<PoolSettings>(Mapping::new(), errors);
+    top.close(&["listeners", "pools"], errors);
+    let pools = top.entry("pools").map_or_else(Vec::new, |entry| pools(&entry.value, &pool_defaults, errors));
+    let mut reader = Listeners {
+        defaults: &listener_defaults,
+        pools: PoolNames::of(&pools),
+        lines_of_names: HashMap::new(),
+        lines_of_addresses: HashMap::new(),
+    };
+    let listeners = top.entry("listeners").map_or_else(Vec::new, |entry| reader.read(&entry.value, errors));
+    process_config(&process, listeners, pools)
+}
+
+/// The process's settings around `listeners` and `pools`.
+pub(super) fn process_config(process: &Process, listeners: Vec<Listener>, pools: Vec<Pool>) -> Config {
+    Config {
+        log_level: process.log_level.0,
+        log_file: units::log_destination(Path::new(&process.log_file.0)),
+        max_clients: process.max_clients.0,
+        buffer_memory: process.buffer_memory.0,
+        idle_max: process.idle_max.0,
+        timeout_shutdown: process.timeout_shutdown.0,
+        listeners,
+        pools,
+    }
+}
+
+/// The model of a listener with these settings.
+pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings, pool: usize) -> Listener {
+    Listener {
+        name: own.name.0.clone(),
+        listen: Vec::new(),
+        protocol: own.protocol.0,
+        pool,
+        backlog: settings.backlog.0,
+        http: HttpSettings {
+            head_bytes_max: settings.head_max.0 as usize,
+            fields_max: settings.fields_max.0 as usize,
+            body_bytes_max: settings.body_max.0,
+            x_forwarded_for: settings.x_forwarded_for.0,
+            x_forwarded_proto: settings.x_forwarded_proto.0,
+            x_forwarded_host: settings.x_forwarded_host.0,
+            via: settings.via.0,
+        },
+        timeouts: ClientTimeouts {
+            header_client_read: settings.timeout_header_client_read.0,
+            header_client_write: settings.timeout_header_client_write.0,
+            forward_client_read: settings.timeout_forward_client_read.0,
+            forward_client_write: settings.timeout_forward_client_write.0,
+            keep_alive: settings.timeout_keep_alive.0,
+            tunnel: settings.timeout_tunnel.0,
+        },
+    }
+}
+
+/// The model of a pool with these settings.
+pub(super) fn pool_with(name: &str, settings: &PoolSettings, backends: Vec<Backend>) -> Pool {
+    Pool {
+        name: name.to_string(),
+        balance: settings.balance.0,
+        backends,
+        server_retry: settings.server_retry.0,
+        timeout_cleanup: settings.timeout_cleanup.0,
+        idle_backend_max: settings.idle_backend_max.0,
+        timeouts: ServerTimeouts {
+            header_server_read: settings.timeout_header_server_read.0,
+            header_server_write: settings.timeout_header_server_write.0,
+            forward_server_read: settings.timeout_forward_server_read.0,
+            forward_server_write: settings.timeout_forward_server_write.0,
+            idle: settings.timeout_idle.0,
+        },
+    }
+}
+
+/// The model of a backend; its address is its name unless it has one.
+pub(super) fn backend_with(own: &schema::Backend) -> Backend {
+    let (host, port) = own.address.0.clone().unwrap_or_default();
+    let name = if own.name.0.is_empty() { host_port_text(&host, port) } else { own.name.0.clone() };
+    Backend { name, host, port, weight: own.weight.0 }
+}
+
+/// A map of the file while it is read, by one schema struct after the other.
+struct Section<'n> {
+    at: Position,
+    path: String,
+    /// `None` when something else than a map stands there: reported, and no key is missed.
+    entries: Option<&'n [Entry]>,
+    known: Vec<bool>,
+    allowed: Vec<String>,
+}
+
+impl<'n> Section<'n> {
+    fn open(node: &'n Node, path: String, meaning: &str, errors: &mut Errors<'_>) -> Section<'n> {
+        let entries = match &node.kind {
+            Kind::Map(entries) => Some(entries.as_slice()),
+            Kind::Refused => None,
+            _ => {
+                errors.add(node.at, &path, wrong(&format!("a map {meaning}"), &node.value()));
+                None
+            }
+        };
+        let known = vec![false; entries.map_or(0, <[Entry]>::len)];
+        Section { at: node.at, path, entries, known, allowed: Vec::new() }
+    }
+
+    /// Reads the keys that `T` knows, over those of `inherited`; the second value is what was read, as it was written.
+    fn read<T: Schema>(&mut self, inherited: Mapping, errors: &mut Errors<'_>) -> (T, Mapping) {
+        let mut accepted = inherited;
+        for (entry, known) in self.entries.unwrap_or_default().iter().zip(&mut self.known) {
+            let mut is_unknown = false;
+            let value = entry.value.value();
+            let alone = Mapping::from_iter([(Value::from(entry.key.as_str()), value.clone())]);
+            // One key at a time: serde stops at the first error, and the others shall be reported too.
+            let result: Result<T, _> = serde_ignored::deserialize(Value::Mapping(alone), |_| is_unknown = true);
+            *known |= !is_unknown;
+            match result {
+                _ if is_unknown || matches!(entry.value.kind, Kind::Refused) => {}
+                Ok(_) => drop(accepted.insert(entry.key.as_str().into(), value)),
+                Err(error) => errors.add(entry.value.at, &joined(&self.path, &entry.key), error.to_string()),
+            }
+        }
+        self.allowed.extend(T::defaults().keys().filter_map(Value::as_str).map(str::to_string));
+        let whole = serde_yaml::from_value(Value::Mapping(accepted.clone()));
+        (whole.expect("every key of it was read alone before"), accepted)
+    }
+
+    /// Reports the keys that no struct knew and the required ones that are missing.
+    fn close(&mut self, required: &[&str], errors: &mut Errors<'_>) {
+        let Some(entries) = self.entries else { return };
+        self.allowed.sort();
+        for (entry, _) in entries.iter().zip(&self.known).filter(|(_, known)| !**known) {
+            errors.add_with(entry.at, &joined(&self.path, &entry.key), || {
+                let near = suggestion(&entry.key, self.allowed.iter().map(String::as_str));
+                format!("unknown key{near} (allowed: {})", self.allowed.join(", "))
+            });
+        }
+        for key in required.iter().filter(|key| self.entry(key).is_none()) {
+            errors.add(self.at, &self.path, format!("the key '{key}' is missing (required: {})", required.join(", ")));
+        }
+    }
+
+    fn entry(&self, key: &str) -> Option<&'n Entry> {
+        self.entries?.iter().find(|entry| entry.key == key)
+    }
+
+    /// Where the value of `key` stands.
+    fn place(&self, key: &str) -> Position {
+        self.entry(key).map_or(self.at, |entry| entry.value.at)
+    }
+}
+
+/// The entries of a list that has to have some; `None` when it has not, which is reported.
+fn list<'n>(node: &'n Node, path: &str, allowed: &str, max: usize, errors: &mut Errors<'_>) -> Option<&'n [Node]> {
+    match &node.kind {
+        Kind::List(nodes) if nodes.len() > max => {
+            errors.add(nodes[max].at, path, format!("too many entries: {} (at most {max})", nodes.len()));
+            None
+        }
+        Kind::List(nodes) if !nodes.is_empty() => Some(nodes),
+        Kind::List(_) => {
+            errors.add(node.at, path, format!("the list is empty; it must be {allowed}"));
+            None
+        }
+        Kind::Refused => None,
+        _ => {
+            errors.add(node.at, path, wrong(allowed, &node.value()));
+            None
+        }
+    }
+}
+
+fn pools(node: &Node, defaults: &Mapping, errors: &mut Errors<'_>) -> Vec<Pool> {
+    let allowed = "from pool names to pools";
+    let section = Section::open(node, "pools".to_string(), allowed, errors);
+    let Some(entries) = section.entries else { return Vec::new() };
+    if entries.is_empty() {
+        errors.add(node.at, "pools", format!("the map is empty; it must be a map {allowed}"));
+    }
+    if entries.len() > POOLS_MAX {
+        errors.add(entries[POOLS_MAX].at, "pools", format!("too many pools: {} (at most {POOLS_MAX})", entries.len()));
+        return Vec::new();
+    }
+    let mut backends_left = Some(BACKENDS_MAX);
+    entries.iter().map(|entry| pool(entry, defaults, &mut backends_left, errors)).collect()
+}
+
+fn pool(entry: &Entry, defaults: &Mapping, backends_left: &mut Option<usize>, errors: &mut Errors<'_>) -> Pool {
+    let path = joined("pools", &entry.key);
+    if !units::is_name(&entry.key) {
+        errors.add(entry.at, &path, format!("a pool's name {}", wrong(NAME_ALLOWED, &entry.key.as_str().into())));
+    }
+    let mut section = Section::open(&entry.value, path, "with the key backends", errors);
+    section.read::<schema::Pool>(Mapping::new(), errors);
+    let (settings, _) = section.read::<PoolSettings>(defaults.clone(), errors);
+    section.close(&["backends"], errors);
+    let path = joined(&section.path, "backends");
+    let node = section.entry("backends").map(|entry| &entry.value);
+    let nodes = node.and_then(|node| list(node, &path, "a list of HOST:PORT or maps", usize::MAX, errors));
+    let nodes = nodes.unwrap_or_default();
+    let Some(left) = *backends_left else { return pool_with(&entry.key, &settings, Vec::new()) };
+    *backends_left = left.checked_sub(nodes.len());
+    if backends_left.is_none() {
+        errors.add(nodes[left].at, &path, format!("too many backends (at most {BACKENDS_MAX} over all pools)"));
+        return pool_with(&entry.key, &settings, Vec::new());
+    }
+    pool_with(&entry.key, &settings, backends(nodes, &path, errors))
+}
+
+fn backends(nodes: &[Node], path: &str, errors: &mut Errors<'_>) -> Vec<Backend> {
+    let mut lines: HashMap<String, usize> = HashMap::new();
+    let mut backends = Vec::with_capacity(nodes.len());
+    for (index, node) in nodes.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        let Some((own, at)) = backend(node, &path, errors) else { continue };
+        let backend = backend_with(&own);
+        if let Some(line) = lines.insert(backend.name.clone(), node.at.line) {
+            let name = quoted(&backend.name);
+            let message =
+                format!("duplicate backend {name}; it is already in line {line} (names must differ in a pool)");
+            errors.add(at, &path, message);
+        }
+        backends.push(backend);
+    }
+    backends
+}
+
+/// A backend in its short or its long form, with the place of what names it; `None` when it has no good address.
+fn backend(node: &Node, path: &str, errors: &mut Errors<'_>) -> Option<(schema::Backend, Position)> {
+    if let Kind::Scalar(value @ Value::String(_)) = &node.kind {
+        let address = HostPort::try_from(value.clone()).map_err(|message| errors.add(node.at, path, message)).ok()?;
+        return Some((schema::Backend { address, ..Default::default() }, node.at));
+    }
+    let mut section = Section::open(node, path.to_string(), "with the key address, or HOST:PORT", errors);
+    let (own, _) = section.read::<schema::Backend>(Mapping::new(), errors);
+    section.close(&["address"], errors);
+    let at = section.entry("name").map_or(section.place("address"), |entry| entry.value.at);
+    own.address.0.is_some().then_some((own, at))
+}
+
+/// Where each pool is; a listener names one.
+struct PoolNames<'p> {
+    listed: Vec<&'p str>,
+    indices: HashMap<&'p str, usize>,
+}
+
+impl<'p> PoolNames<'p> {
+    fn of(pools: &'p [Pool]) -> PoolNames<'p> {
+        let listed: Vec<&str> = pools.iter().map(|pool| pool.name.as_str()).collect();
+        let indices = listed.iter().enumerate().map(|(index, name)| (*name, index)).collect();
+        PoolNames { listed, indices }
+    }
+
+    fn index(&self, name: &str) -> Result<usize, String> {
+        self.indices.get(name).copied().ok_or_else(|| {
+            let near = suggestion(name, self.listed.iter().copied());
+            let mut shown = self.listed.clone();
+            shown.dedup();
+            let more = if shown.len() > NAMES_LISTED_MAX { ", .." } else { "" };
+            shown.truncate(NAMES_LISTED_MAX);
+            format!("there is no pool {}{near} (pools: {}{more})", quoted(name), shown.join(", "))
+        })
+    }
+}
+
+/// What all listeners share while they are read.
+struct Listeners<'c> {
+    defaults: &'c Mapping,
+    pools: PoolNames<'c>,
+    lines_of_names: HashMap<String, usize>,
+    lines_of_addresses: HashMap<SocketAddr, usize>,
+}
+
+impl Listeners<'_> {
+    fn read(&mut self, node: &Node, errors: &mut Errors<'_>) -> Vec<Listener> {
+        let nodes = list(node, "listeners", "a list of listeners", LISTENERS_MAX, errors).unwrap_or_default();
+        let each = nodes.iter().enumerate();
+        each.map(|(index, node)| self.listener(node, format!("listeners[{index}]"), errors)).collect()
+    }
+
+    fn listener(&mut self, node: &Node, path: String, errors: &mut Errors<'_>) -> Listener {
+        let mut section = Section::open(node, path, "with the keys name, listen and pool", errors);
+        let (own, _) = section.read::<schema::Listener>(Mapping::new(), errors);
+        let (settings, _) = section.read::<ListenerSettings>(self.defaults.clone(), errors);
+        section.close(&["name", "listen", "pool"], errors);
+        self.refuse_duplicate(&section, &own.name.0, errors);
+        let pool = self.pool(&section, &own.pool.0, errors);
+        let mut listener = listener_with(&own, &settings, pool);
+        if let Some(entry) = section.entry("listen") {
+            let address = |address| ListenAddress { address, v6_only: settings.v6_only.0, optional: false };
+            let addresses = self.addresses(&entry.value, &joined(&section.path, "listen"), errors);
+            listener.listen = addresses.into_iter().map(address).collect();
+        }
+        listener
+    }
+
+    fn refuse_duplicate(&mut self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) {
+        let at = section.place("name");
+        if name.is_empty() {
+            return;
+        }
+        if let Some(line) = self.lines_of_names.insert(name.to_string(), at.line) {
+            let message = format!("duplicate listener {}; it is already in line {line}", quoted(name));
+            errors.add(at, &joined(&section.path, "name"), message);
+        }
+    }
+
+    /// The index of the pool; where the pools themselves could not be read, any name passes.
+    fn pool(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> usize {
+        if name.is_empty() || self.pools.listed.is_empty() {
+            return 0;
+        }
+        self.pools.index(name).unwrap_or_else(|message| {
+            errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
+            0
+        })
+    }
+
+    /// One address, or a list of them.
+    fn addresses(&mut self, node: &Node, path: &str, errors: &mut Errors<'_>) -> Vec<SocketAddr> {
+        if let Kind::Scalar(Value::String(_)) = &node.kind {
+            return self.address(node, path, errors).into_iter().collect();
+        }
+        let allowed = format!("{LISTEN_ALLOWED}, or a list of them");
+        let nodes = list(node, path, &allowed, LISTENERS_MAX, errors).unwrap_or_default();
+        let each = nodes.iter().enumerate();
+        each.filter_map(|(index, node)| self.address(node, &format!("{path}[{index}]"), errors)).collect()
+    }
+
+    fn address(&mut self, node: &Node, path: &str, errors: &mut Errors<'_>) -> Option<SocketAddr> {
+        let value = node.value();
+        let address = value.as_str().and_then(units::listen_address);
+        match address {
+            None if matches!(node.kind, Kind::Refused) => {}
+            None => errors.add(node.at, path, wrong(LISTEN_ALLOWED, &value)),
+            Some(address) if address.port() == 0 => {}
+            Some(address) => {
+                if let Some(line) = self.lines_of_addresses.insert(address, node.at.line) {
+                    errors.add(node.at, path, format!("duplicate address {address}; it is already in line {line}"));
+                }
+            }
+        }
+        address
+    }
+}

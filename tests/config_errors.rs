@@ -1,0 +1,306 @@
+//! Every mistake in a configuration file is reported with its line, its column, its path and what is allowed.
+
+use std::time::{Duration, Instant};
+
+use plb::config::{FILE_BYTES_MAX, parse};
+
+const SAMPLE: &str = include_str!("../plb.yaml.sample");
+
+/// A good file of one listener (lines 1 to 4) and one pool (lines 5 to 9).
+const GOOD: &str = "listeners:
+  - name: web
+    listen: 127.0.0.1:0
+    pool: web
+pools:
+  web:
+    backends:
+      - 127.0.0.1:8081
+      - { address: \"[::1]:8082\", weight: 2, name: second }
+";
+
+/// The errors of a file as they are printed.
+fn errors(text: &str) -> Vec<String> {
+    parse("f", text).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+}
+
+/// [`GOOD`] with `old` replaced.
+fn good_but(old: &str, new: &str) -> String {
+    assert!(GOOD.contains(old), "{old}");
+    GOOD.replacen(old, new, 1)
+}
+
+#[test]
+fn the_good_file_is_good() {
+    let config = parse("f", GOOD).unwrap();
+    assert_eq!(config.pools[0].backends[0].name, "127.0.0.1:8081");
+    assert_eq!((config.pools[0].backends[1].host.as_str(), config.pools[0].backends[1].weight), ("::1", 2));
+}
+
+#[test]
+fn a_wrong_setting_is_reported_with_what_is_allowed() {
+    let duration = "must be a duration from 1ms to 720h with its unit (ms, s, m or h), such as 30s";
+    let table = [
+        ("max_clients: 0", "f:1:14: max_clients: must be a whole number from 1 to 1000000, not 0".to_string()),
+        ("max_clients: 1.5", "f:1:14: max_clients: must be a whole number from 1 to 1000000, not 1.5".to_string()),
+        ("max_clients: \"9\"", "f:1:14: max_clients: must be a whole number from 1 to 1000000, not \"9\"".to_string()),
+        ("max_clients:", "f:1:1: max_clients: must be a whole number from 1 to 1000000, not nothing".to_string()),
+        ("max_clients: [1]", "f:1:14: max_clients: must be a whole number from 1 to 1000000, not a list".to_string()),
+        ("max_clients: {a: 1}", "f:1:14: max_clients: must be a whole number from 1 to 1000000, not a map".to_string()),
+        ("max_clients: 99999999999999999999", "f:1:14: max_clients: must be a whole number from 1 to 1000000, not \"99999999999999999999\"".to_string()),
+        ("backlog: -1", "f:1:10: backlog: must be a whole number from 1 to 65535, not -1".to_string()),
+        ("server_retry: 0", "f:1:15: server_retry: must be a whole number from 1 to 1000000, not 0".to_string()),
+        ("timeout_idle: 30", format!("f:1:15: timeout_idle: {duration}, not 30")),
+        ("timeout_idle: 0s", format!("f:1:15: timeout_idle: {duration}, not \"0s\"")),
+        ("timeout_idle: 721h", format!("f:1:15: timeout_idle: {duration}, not \"721h\"")),
+        ("buffer_memory: 63KiB", "f:1:16: buffer_memory: must be a size from 64KiB to 1024GiB in bytes, KiB, MiB or GiB, such as 8KiB, not \"63KiB\"".to_string()),
+        ("head_max: 15KiB", "f:1:11: head_max: must be a size from 256 to 14KiB in bytes, KiB, MiB or GiB, such as 8KiB, not \"15KiB\"".to_string()),
+        ("body_max: lots", "f:1:11: body_max: must be none or a size in bytes, KiB, MiB or GiB, such as 1MiB, not \"lots\"".to_string()),
+        ("via: yes", "f:1:6: via: must be true or false, not \"yes\"".to_string()),
+        ("log_level: wran", "f:1:12: log_level: must be error, warn, info, debug, trace or 0 (debug) to 3 (error), not \"wran\"; did you mean 'warn'?".to_string()),
+        ("log_level: 4", "f:1:12: log_level: must be error, warn, info, debug, trace or 0 (debug) to 3 (error), not 4".to_string()),
+        ("log_file: 5", "f:1:11: log_file: must be text, not 5".to_string()),
+        ("balance: round_robbin", "f:1:10: balance: must be round_robin, not \"round_robbin\"; did you mean 'round_robin'?".to_string()),
+        ("via: &a true", "f:1:6: via: anchors (&name) and aliases (*name) are not allowed; write the value out".to_string()),
+        ("via: !!bool true", "f:1:6: via: tags (!name) are not allowed; write the plain value".to_string()),
+        ("[a]: 1", "f:1:1: a key must be text, not a list or a map".to_string()),
+        ("via: true\nvia: false", "f:2:1: via: duplicate key; it is already in line 1".to_string()),
+    ];
+    for (setting, message) in table {
+        assert_eq!(errors(&format!("{setting}\n{GOOD}")), [message], "{setting}");
+    }
+}
+
+#[test]
+fn a_wrong_listener_is_reported_with_what_is_allowed() {
+    let listen = "must be ADDRESS:PORT, such as 127.0.0.1:8080 or \"[::1]:8080\"";
+    let table = [
+        ("name: web", "name: a b", "f:2:11: listeners[0].name: must be 1 to 64 letters, digits, '.', '_' or '-', not \"a b\"".to_string()),
+        ("name: web\n    ", "", "f:2:5: listeners[0]: the key 'name' is missing (required: name, listen, pool)".to_string()),
+        ("pool: web", "pool: wbe", "f:4:11: listeners[0].pool: there is no pool \"wbe\"; did you mean 'web'? (pools: web)".to_string()),
+        ("pool: web", "pool: web\n    protocol: htp", "f:5:15: listeners[0].protocol: must be http or tcp, not \"htp\"; did you mean 'http'?".to_string()),
+        ("pool: web", "pool: web\n    timeout_tunnel: x", "f:5:21: listeners[0].timeout_tunnel: must be a duration from 1ms to 720h with its unit (ms, s, m or h), such as 30s, not \"x\"".to_string()),
+        ("127.0.0.1:0", "localhost:80", format!("f:3:13: listeners[0].listen: {listen}, not \"localhost:80\"")),
+        ("127.0.0.1:0", "80", format!("f:3:13: listeners[0].listen: {listen}, or a list of them, not 80")),
+        ("127.0.0.1:0", "[1.2.3.4:0, x]", format!("f:3:25: listeners[0].listen[1]: {listen}, not \"x\"")),
+        ("127.0.0.1:0", "[]", format!("f:3:13: listeners[0].listen: the list is empty; it must be {}, or a list of them", &listen[8..])),
+        ("127.0.0.1:0", "[1.2.3.4:5, 1.2.3.4:5]", "f:3:25: listeners[0].listen[1]: duplicate address 1.2.3.4:5; it is already in line 3".to_string()),
+        ("pool: web\n", "pool: web\n  - { name: web, listen: 1.2.3.4:0, pool: web }\n", "f:5:13: listeners[1].name: duplicate listener \"web\"; it is already in line 2".to_string()),
+        ("pool: web\n", "pool: web\n  - 5\n", "f:5:5: listeners[1]: must be a map with the keys name, listen and pool, not 5".to_string()),
+        ("  - name: web\n    listen: 127.0.0.1:0\n    pool: web\n", "", "f:1:1: listeners: must be a list of listeners, not nothing".to_string()),
+    ];
+    for (old, new, message) in table {
+        assert_eq!(errors(&good_but(old, new)), [message], "{new}");
+    }
+}
+
+#[test]
+fn a_wrong_pool_is_reported_with_what_is_allowed() {
+    let host = "must be HOST:PORT with a port from 1 to 65535, such as 10.0.0.1:80, app.example:80 or \"[::1]:80\"";
+    let table = [
+        ("weight", "wieght", "f:9:34: pools.web.backends[1].wieght: unknown key; did you mean 'weight'? (allowed: address, name, weight)".to_string()),
+        ("weight: 2", "weight: 257", "f:9:42: pools.web.backends[1].weight: must be a whole number from 1 to 256, not 257".to_string()),
+        ("\"[::1]:8082\"", "1.2.3.4", format!("f:9:20: pools.web.backends[1].address: {host}, not \"1.2.3.4\"")),
+        ("address: \"[::1]:8082\", ", "", "f:9:9: pools.web.backends[1]: the key 'address' is missing (required: address)".to_string()),
+        ("127.0.0.1:8081", "127.0.0.1:0", format!("f:8:9: pools.web.backends[0]: {host}, not \"127.0.0.1:0\"")),
+        ("127.0.0.1:8081", "5", "f:8:9: pools.web.backends[0]: must be a map with the key address, or HOST:PORT, not 5".to_string()),
+        ("name: second", "name: 5", "f:9:51: pools.web.backends[1].name: must be 1 to 64 letters, digits, '.', '_' or '-', not 5".to_string()),
+        ("127.0.0.1:8081", "{ address: a:1, name: second }", "f:9:51: pools.web.backends[1]: duplicate backend \"second\"; it is already in line 8 (names must differ in a pool)".to_string()),
+        ("backends:", "backends: []\n    via:", "f:7:15: pools.web.backends: the list is empty; it must be a list of HOST:PORT or maps".to_string()),
+        ("  web:\n", "  web: { backends: [a:1] }\n  web:\n", "f:7:3: pools.web: duplicate key; it is already in line 6".to_string()),
+        ("  web:\n", "  a b: { backends: [a:1] }\n  web:\n", "f:6:3: pools.\"a b\": a pool's name must be 1 to 64 letters, digits, '.', '_' or '-', not \"a b\"".to_string()),
+        ("  web:\n", "  api: 7\n  web:\n", "f:6:8: pools.api: must be a map with the key backends, not 7".to_string()),
+    ];
+    for (old, new, message) in table {
+        let found = errors(&good_but(old, new));
+        assert!(found.contains(&message), "{new}: {found:#?}");
+        assert!(found.len() == 1 || new.contains("via"), "{new}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_configuration_is_refused() {
+    let missing = "is missing (required: listeners, pools)";
+    let map = "must be a map with the keys listeners and pools";
+    let table = [
+        ("", vec![format!("f:1:1: {map}, not nothing")]),
+        ("# nothing\n", vec![format!("f:1:1: {map}, not nothing")]),
+        ("- 1\n", vec![format!("f:1:1: {map}, not a list")]),
+        ("{}", vec![format!("f:1:1: the key 'listeners' {missing}"), format!("f:1:1: the key 'pools' {missing}")]),
+        (
+            "listeners: []\npools: {}",
+            vec![
+                "f:1:12: listeners: the list is empty; it must be a list of listeners".to_string(),
+                "f:2:8: pools: the map is empty; it must be a map from pool names to pools".to_string(),
+            ],
+        ),
+    ];
+    for (text, messages) in table {
+        assert_eq!(errors(text), messages, "{text}");
+    }
+    assert_eq!(
+        errors(&format!("{GOOD}---\n{GOOD}")),
+        ["f:10:1: a second document begins here; the file must hold only one"]
+    );
+    for text in ["a: [1", "a: \"b", "a: b: c", "a: 1\n b: 2", "a: *b", "a: @", "%YAML 9"] {
+        let found = errors(text);
+        assert!(found.len() == 1 && found[0].contains(": not valid YAML: "), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_reported_in_one_run_by_line() {
+    let text = "\
+max_client: 1000
+timeout_idle: 4
+listeners:
+  - name: web
+    listen: 127.0.0.1:99999
+    pool: wbe
+pools:
+  web:
+    backends: [127.0.0.1:8081]
+  web:
+    backends:
+      - { address: 127.0.0.1:8082, weight: 0 }
+";
+    let found = errors(text);
+    let starts = [
+        "f:1:1: max_client: unknown key; did you mean 'max_clients'? (allowed: backlog, ",
+        "f:2:15: timeout_idle: must be a duration",
+        "f:5:13: listeners[0].listen: must be ADDRESS:PORT",
+        "f:6:11: listeners[0].pool: there is no pool \"wbe\"; did you mean 'web'? (pools: web)",
+        "f:10:3: pools.web: duplicate key; it is already in line 8",
+        "f:12:44: pools.web.backends[0].weight: must be a whole number from 1 to 256, not 0",
+    ];
+    assert_eq!(found.len(), starts.len(), "{found:#?}");
+    for (found, start) in found.iter().zip(starts) {
+        assert!(found.starts_with(start), "{found}");
+    }
+}
+
+#[test]
+fn defaults_at_top_level_reach_the_sections_and_the_sections_win() {
+    let text = format!("timeout_keep_alive: 7s\nserver_retry: 3\n{GOOD}");
+    let config = parse("f", &text).unwrap();
+    assert_eq!(config.listeners[0].timeouts.keep_alive, Duration::from_secs(7));
+    assert_eq!(config.pools[0].server_retry, 3);
+    let text = text.replace("    pool: web", "    pool: web\n    timeout_keep_alive: 8s");
+    let config = parse("f", &text.replace("    backends", "    server_retry: 9\n    backends")).unwrap();
+    assert_eq!(config.listeners[0].timeouts.keep_alive, Duration::from_secs(8));
+    assert_eq!(config.pools[0].server_retry, 9);
+}
+
+#[test]
+fn hostile_files_are_refused_fast() {
+    let laughs = "a: &a [x,x,x,x,x,x,x,x,x]\n".to_string()
+        + &('b'..='z')
+            .map(|c| format!("{c}: &{c} [{}]\n", vec![format!("*{}", (c as u8 - 1) as char); 9].join(",")))
+            .collect::<String>();
+    // Long enough to show what is not linear, short enough for a debug build.
+    let many = |piece: &str| piece.repeat(FILE_BYTES_MAX / 8 / piece.len());
+    let files = [
+        "[".repeat(100_000),
+        many("["),
+        many("{"),
+        many("- "),
+        many("? "),
+        many("a: "),
+        many("{a: "),
+        many("!"),
+        many("&"),
+        many("'"),
+        many("a"),
+        many("\n"),
+        many("- a\n"),
+        many("|\n "),
+        many("#\n"),
+        many("\t"),
+        many("? a\n"),
+        many("%a\n"),
+        many("- [\n"),
+        format!("[{}", many("a,")),
+        format!("[{}", many("a: b,")),
+        format!("{{{}", many("a,")),
+        format!("\"{}", many("\\x41")),
+        format!("a: [{}]", "1,".repeat(60_000)),
+        (0..15_000).map(|n| format!("k{n}: 1\n")).collect(),
+        many("k: 1\n"),
+        format!("pools:\n{}", (0..50_000).map(|n| format!(" p{n}: {{}}\n")).collect::<String>()),
+        format!("pools:\n  a:\n    backends:\n{}", "      - a:1\n".repeat(70_000)),
+        laughs,
+        "x".repeat(FILE_BYTES_MAX + 1),
+    ];
+    for text in files {
+        let begun = Instant::now();
+        let found = errors(&text);
+        let name: String = text.chars().take(20).collect();
+        assert!(!found.is_empty() && found.len() <= 101, "{name:?}: {} errors", found.len());
+        assert!(begun.elapsed() < Duration::from_secs(10), "{name:?} took {:?}", begun.elapsed());
+    }
+    assert!(errors(&"x".repeat(FILE_BYTES_MAX + 1))[0].starts_with("f:1:1: the file is too long: 1048577 bytes"));
+}
+
+#[test]
+fn more_entries_than_the_limits_are_refused() {
+    let pools: String = (0..1_001).map(|n| format!(" p{n}: {{ backends: [a:1] }}\n")).collect();
+    let found = errors(&format!("listeners: [{{ name: a, listen: 1.2.3.4:0, pool: p0 }}]\npools:\n{pools}"));
+    assert_eq!(found, ["f:1003:2: pools: too many pools: 1001 (at most 1000)"]);
+    let listeners: String = (0..1_001).map(|n| format!(" - {{ name: l{n}, listen: 1.2.3.4:0, pool: p }}\n")).collect();
+    let found = errors(&format!("listeners:\n{listeners}pools: {{ p: {{ backends: [a:1] }} }}"));
+    assert_eq!(found, ["f:1002:4: listeners: too many entries: 1001 (at most 1000)"]);
+    let backends: String = (0..65_534).map(|n| format!("  - h{n}:1\n")).collect();
+    let pools = format!("pools:\n a:\n  backends:\n{backends} b: {{ backends: [a:1, a:2] }}\n");
+    let found = errors(&format!("listeners: [{{ name: a, listen: 1.2.3.4:0, pool: a }}]\n{pools}"));
+    assert_eq!(found, ["f:65539:23: pools.b.backends: too many backends (at most 65535 over all pools)"]);
+}
+
+#[test]
+fn every_truncation_is_read_without_a_panic() {
+    for text in [SAMPLE, GOOD] {
+        for end in (0..=text.len()).filter(|&end| text.is_char_boundary(end)) {
+            let _ = parse("f", &text[..end]);
+        }
+    }
+}
+
+#[test]
+fn every_mutation_is_read_without_a_panic_and_each_error_has_a_place() {
+    const ALPHABET: &[char] = &[
+        '[', ']', '{', '}', ':', '-', ' ', '\n', '\t', '"', '\'', '#', '&', '*', '!', '|', '>', '?', '%', '@', '0',
+        'x', 'é', '\u{0}', '\r', ',',
+    ];
+    let active = SAMPLE.replace("# log_", "log_").replace("# timeout", "timeout");
+    for seed in 0..3_000_u64 {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut random = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) as usize % below
+        };
+        let base = if seed % 2 == 0 { GOOD } else { &active[active.find("listeners:").unwrap()..] };
+        let mut text: Vec<char> = base.chars().collect();
+        for _ in 0..=random(4) {
+            let at = random(text.len());
+            match random(3) {
+                0 => drop(text.remove(at)),
+                1 => text[at] = ALPHABET[random(ALPHABET.len())],
+                _ => text.insert(at, ALPHABET[random(ALPHABET.len())]),
+            }
+        }
+        let text: String = text.into_iter().collect();
+        let lines = text.split(['\n', '\r']).count();
+        for error in parse("f", &text).err().unwrap_or_default() {
+            assert!(error.line >= 1 && error.line <= lines + 1 && error.column >= 1, "seed {seed}: {error}\n{text}");
+            assert!(!error.message.contains('\n'), "seed {seed}: {error}");
+        }
+    }
+}
+
+#[test]
+fn an_error_shows_its_line_with_a_caret() {
+    let found = parse("f", &good_but("weight", "wieght")).unwrap_err();
+    let excerpt = found[0].excerpt();
+    let (line, caret) = excerpt.trim_end().split_once('\n').unwrap();
+    assert_eq!(line.find("wieght"), caret.find('^'));
+}

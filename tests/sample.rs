@@ -1,0 +1,72 @@
+//! `plb.yaml.sample` and the schema say the same: every key of one is in the other, with the schema's default.
+
+use plb::config::schema::{Backend, Listener, ListenerSettings, Pool, PoolSettings, Process, Schema};
+use serde_yaml::{Mapping, Value};
+
+const SAMPLE: &str = include_str!("../plb.yaml.sample");
+
+/// The sample with every `# key: value` made active; prose stays a comment.
+fn with_all_settings_active() -> String {
+    let activated = SAMPLE.lines().map(|line| {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let setting = line.trim_start().strip_prefix("# ").filter(|rest| is_setting(rest));
+        setting.map_or_else(|| line.to_string(), |setting| format!("{indent}{setting}")) + "\n"
+    });
+    activated.collect()
+}
+
+/// One word that may be a key, a colon, and one word.
+fn is_setting(text: &str) -> bool {
+    let is_key = |key: &str| !key.is_empty() && key.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    text.split_once(": ").is_some_and(|(key, value)| is_key(key) && !value.contains(' '))
+}
+
+/// Every key of `T` is in `section`, with its default where it has one.
+fn assert_defaults<T: Schema>(section: &Value) {
+    for (key, default) in T::defaults() {
+        let shown = section.get(&key).unwrap_or_else(|| panic!("the sample lacks {key:?}"));
+        if default.is_null() || default.as_str() == Some("") {
+            continue;
+        }
+        let alone = Value::Mapping(Mapping::from_iter([(key.clone(), shown.clone())]));
+        let read: T = serde_yaml::from_value(alone).unwrap();
+        let read = serde_yaml::to_value(read).unwrap();
+        assert_eq!(read[&key], default, "the sample's value of {key:?} is not the default");
+    }
+}
+
+#[test]
+fn the_sample_shows_every_setting_with_its_default() {
+    let sample: Value = serde_yaml::from_str(&with_all_settings_active()).unwrap();
+    assert_defaults::<Process>(&sample);
+    assert_defaults::<ListenerSettings>(&sample);
+    assert_defaults::<PoolSettings>(&sample);
+    assert_defaults::<Listener>(&sample["listeners"][0]);
+    assert_defaults::<Pool>(&sample["pools"]["web"]);
+    assert_defaults::<Backend>(&sample["pools"]["web"]["backends"][1]);
+}
+
+#[test]
+fn nothing_in_the_sample_is_unknown() {
+    let errors = plb::config::parse("plb.yaml.sample", &with_all_settings_active()).err();
+    assert_eq!(errors, None);
+    assert!(with_all_settings_active().matches("\ntimeout_").count() >= 10, "commented settings were found");
+}
+
+#[test]
+fn the_commented_settings_change_nothing() {
+    let mut active = plb::config::parse("plb.yaml.sample", &with_all_settings_active()).unwrap();
+    let shown = plb::config::parse("plb.yaml.sample", SAMPLE).unwrap();
+    active.pools[0].backends[1].name.clone_from(&shown.pools[0].backends[1].name);
+    assert_eq!(active, shown);
+}
+
+#[test]
+fn the_sample_needs_no_privilege_and_no_other_host() {
+    let config = plb::config::parse("plb.yaml.sample", SAMPLE).unwrap();
+    let listen = config.listeners[0].listen[0].address;
+    assert_eq!(listen.to_string(), "127.0.0.1:8080");
+    let backends: Vec<_> =
+        config.pools[0].backends.iter().map(|backend| (backend.host.as_str(), backend.port)).collect();
+    assert_eq!(backends, [("127.0.0.1", 8081), ("127.0.0.1", 8082)]);
+}
