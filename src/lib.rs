@@ -4,4 +4,5 @@ pub mod balance;
 pub mod base;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod protocol;

@@ -8,6 +8,7 @@ mod harness;
 mod backpressure;
 mod basics;
 mod cli;
+mod demo;
 mod distribution;
 mod error_replies;
 mod failover;
