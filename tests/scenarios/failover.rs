@@ -21,7 +21,7 @@ fn a_refusing_backend_goes_down_without_a_failed_request_and_comes_back_by_a_pro
     two.wait_for("the probe ends", |seen| seen.connections.first().is_some_and(|probe| probe.over));
     assert_eq!(two.seen(|seen| seen.bytes()), 0, "a probe, not a client");
     bodies(plb.web(), 9);
-    assert_eq!(two.requests(), 3);
+    assert!((2..=4).contains(&two.requests()), "its share, whoever comes first");
     assert!(!plb.stop().contains("b1: down"));
 }
 

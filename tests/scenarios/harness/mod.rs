@@ -13,6 +13,7 @@ pub use message::Message;
 pub use origin::{BlackHole, Connection, Origin, Reservation};
 pub use plb::{Plb, configuration};
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before it counts as failed. Never what a test waits for.
@@ -25,6 +26,11 @@ pub fn poll_until(what: &str, mut reached: impl FnMut() -> bool) {
         assert!(Instant::now() < limit, "never came: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// What the mutex guards, also after a test that held it has failed: its end still needs it.
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A whole 200 response with a length.

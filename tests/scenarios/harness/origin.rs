@@ -2,13 +2,13 @@
 //!
 //! The port of an origin stays reserved while it is stopped, so that it can come back and nobody else takes it.
 
-use super::PATIENCE;
 use super::client::greeting;
 use super::message::{Inlet, Message};
+use super::{PATIENCE, locked};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ struct Shared {
 
 impl Shared {
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = change(&mut self.state.lock().expect("no holder panics"));
+        let result = change(&mut locked(&self.state));
         self.changed.notify_all();
         result
     }
@@ -148,7 +148,7 @@ impl Origin {
 
     /// A look at what it saw.
     pub fn seen<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
-        look(&self.shared.state.lock().expect("no holder panics").seen)
+        look(&locked(&self.shared.state).seen)
     }
 
     /// The number of whole requests.
@@ -163,10 +163,10 @@ impl Origin {
 
     /// Waits until what it saw is as wanted.
     pub fn wait_for(&self, what: &str, mut reached: impl FnMut(&Seen) -> bool) {
-        let state = self.shared.state.lock().expect("no holder panics");
-        let (state, _) =
-            self.shared.changed.wait_timeout_while(state, PATIENCE, |state| !reached(&state.seen)).expect("as above");
-        assert!(reached(&state.seen), "never came: {what}; connections {:?}", state.seen.connections);
+        let state = locked(&self.shared.state);
+        let waited = self.shared.changed.wait_timeout_while(state, PATIENCE, |state| !reached(&state.seen));
+        let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        assert!(!timeout.timed_out(), "never came: {what}; connections {:?}", state.seen.connections);
     }
 }
 

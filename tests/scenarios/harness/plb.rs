@@ -1,14 +1,15 @@
 //! The program under test: started with a configuration, watched through its log, ended with the test.
 
-use super::PATIENCE;
+use super::{PATIENCE, locked};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -124,25 +125,25 @@ impl Plb {
     /// Waits until `find` finds something in the lines of the log.
     pub fn wait_for_line<T>(&self, what: &str, mut find: impl FnMut(&[String]) -> Option<T>) -> T {
         let limit = Instant::now() + PATIENCE;
-        let mut lines = self.log.lines.lock().expect("no holder panics");
+        let mut lines = locked(&self.log.lines);
         loop {
             if let Some(found) = find(&lines.lines) {
                 return found;
             }
             let left = limit.saturating_duration_since(Instant::now());
             assert!(!lines.ended && !left.is_zero(), "never logged: {what}");
-            lines = self.log.changed.wait_timeout(lines, left).expect("as above").0;
+            lines = self.log.changed.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// The log so far.
     pub fn log(&self) -> String {
-        self.log.lines.lock().expect("no holder panics").lines.join("\n")
+        locked(&self.log.lines).lines.join("\n")
     }
 
     /// The number of lines logged so far.
     pub fn log_length(&self) -> usize {
-        self.log.lines.lock().expect("no holder panics").lines.len()
+        locked(&self.log.lines).lines.len()
     }
 
     /// Sends a signal.
@@ -196,10 +197,10 @@ impl Plb {
         Duration::from_millis(10 * ticks)
     }
 
-    /// The highest descriptor it has open.
-    pub fn descriptor_max(&self) -> u64 {
+    /// The numbers of its open descriptors (Linux: /proc/PID/fd).
+    pub fn descriptors(&self) -> BTreeSet<u64> {
         let entries = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs");
-        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).max().expect("it has some")
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
     }
 
     fn proc(&self, file: &str) -> String {
@@ -222,10 +223,10 @@ impl Drop for Plb {
 
 fn collect(stderr: ChildStderr, log: &Log) {
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        log.lines.lock().expect("no holder panics").lines.push(line);
+        locked(&log.lines).lines.push(line);
         log.changed.notify_all();
     }
-    log.lines.lock().expect("no holder panics").ended = true;
+    locked(&log.lines).ended = true;
     log.changed.notify_all();
 }
 
