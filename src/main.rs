@@ -1,3 +1,85 @@
 //! The program: arguments, exit codes, the stages of start-up.
 
-fn main() {}
+use std::path::Path;
+use std::process::ExitCode;
+
+use plb::cli::{self, Command};
+use plb::config::{self, Config, Overrides};
+use plb::start::StartError;
+use plb::{log as logging, server};
+
+/// Something failed at run time or at the start.
+const FAILURE: u8 = 1;
+/// The arguments make no sense.
+const USAGE: u8 = 2;
+/// The configuration is wrong (`EX_CONFIG` of sysexits).
+const CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let command = match cli::parse(std::env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(error) => return fail(USAGE, &error.to_string()),
+    };
+    match command {
+        Command::Help => print(cli::HELP),
+        Command::Version => print(concat!("plb ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Check { config } => match read(&config) {
+            Ok(_) => print(&format!("{}: the configuration is valid\n", config.display())),
+            Err(code) => code,
+        },
+        Command::Serve { config, overrides } => match read(&config) {
+            Ok(config) => serve(config, &overrides),
+            Err(code) => code,
+        },
+        Command::QuickStart { protocol, listen, backends, overrides } => {
+            match config::quick_start(protocol, &listen, &backends) {
+                Ok(config) => serve(config, &overrides),
+                Err(errors) => fail(USAGE, &errors.join("\nplb: ")),
+            }
+        }
+        Command::Demo { .. } => fail(FAILURE, "no demo yet"),
+    }
+}
+
+/// Reads and checks a configuration file; what is wrong with it goes to standard error.
+fn read(path: &Path) -> Result<Config, ExitCode> {
+    let name = path.display().to_string();
+    let text = std::fs::read(path).map_err(|error| fail(CONFIG, &format!("{name}: {error}")))?;
+    let text = String::from_utf8(text).map_err(|error| fail(CONFIG, &format!("{name}: {error}")))?;
+    config::parse(&name, &text).map_err(|errors| {
+        for error in &errors {
+            eprintln!("{error}\n{}", error.excerpt());
+        }
+        ExitCode::from(CONFIG)
+    })
+}
+
+fn serve(mut config: Config, overrides: &Overrides) -> ExitCode {
+    config.apply(overrides);
+    match start(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILURE, &error.to_string()),
+    }
+}
+
+fn start(config: Config) -> Result<(), StartError> {
+    let log = logging::build(config.log_level, config.log_file.as_deref()).map_err(|error| {
+        let name = config.log_file.as_deref().unwrap_or(Path::new("-")).display();
+        StartError::new(format!("cannot open the log {name}"), error)
+    })?;
+    logging::install(log, config.log_level);
+    server::run(config)
+}
+
+fn print(text: &str) -> ExitCode {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(FAILURE),
+    }
+}
+
+fn fail(status: u8, message: &str) -> ExitCode {
+    eprintln!("plb: {message}");
+    ExitCode::from(status)
+}

@@ -1,3 +1,8 @@
 //! Small pure tools that know nothing of balancing.
 
+pub mod arena;
+pub mod buffers;
+pub mod pipe;
+pub mod rng;
 pub mod time;
+pub mod timer;

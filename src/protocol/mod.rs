@@ -1,1 +1,227 @@
-//! Placeholder while the rooms are being built.
+//! Protocols: what do these bytes mean?
+//!
+//! A protocol judges the pending bytes of the two pipes of a session, moves their marks, and says what the session is
+//! to do next. It knows no socket, no backend and no clock.
+
+pub mod http;
+pub mod tcp;
+
+use std::net::IpAddr;
+
+use crate::balance::{Failure, Key};
+use crate::base::pipe::Pipe;
+use crate::base::time::Time;
+use crate::config;
+
+/// What a protocol may see and move.
+pub struct View<'a> {
+    /// The moment of this turn.
+    pub now: Time,
+    /// Client to backend.
+    pub request: &'a mut Pipe,
+    /// Backend to client.
+    pub response: &'a mut Pipe,
+    /// An empty buffer for composing a head, the same one every time.
+    pub scratch: &'a mut Vec<u8>,
+    /// The listener's settings.
+    pub listener: &'a config::Listener,
+    /// The text of a `Date` field (RFC 9110 section 5.6.7).
+    pub date: &'a str,
+    /// Whether the daemon is about to stop.
+    pub stage: Stage,
+}
+
+/// What the daemon is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It serves.
+    Serving,
+    /// It finishes what it has begun, and then stops.
+    Draining,
+}
+
+/// What the session is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing until bytes move.
+    Continue,
+    /// Ask the pool for a backend.
+    Connect(Selection),
+    /// The backend gave a sign of life that counts as success.
+    Answered,
+    /// The exchange is over, and so is the lease. `advance` is called again.
+    Recycle {
+        /// What becomes of the backend's connection.
+        parting: Parting,
+    },
+    /// The backend failed this exchange.
+    Fail(Failure),
+    /// Nothing follows what is cleared for the client: close when it has left.
+    Finish(Farewell),
+    /// Close now; whoever still listens sees a reset, for what it got is not whole.
+    Abort,
+}
+
+/// What the pool is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// What a balancing algorithm may choose by.
+    pub key: Key,
+    /// Whether an idle connection will do.
+    pub reuse: Reuse,
+}
+
+/// Which connection to the backend an exchange may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// An idle one, or else a new one.
+    Idle,
+    /// A new one: what is sent there could not be sent again.
+    Fresh,
+}
+
+/// What becomes of a backend's connection when the session parts from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// It may serve another exchange.
+    Keep,
+    /// It is closed.
+    Drop,
+}
+
+/// How a session takes leave of its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// The client has sent all that it meant to: close.
+    Close,
+    /// It may still be sending: shut our side down, read and discard for a while, so that no reset destroys the last
+    /// answer (RFC 9112 section 9.6).
+    Linger,
+}
+
+/// Whom an exchange waits for, as far as only the protocol knows it. The pipes tell the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The client's request head, some of which may be here.
+    RequestHead,
+    /// The first byte of the client's next request.
+    NextRequest,
+    /// The backend's answer to a request whose head is that many bytes long.
+    Response {
+        /// The length of the request head as it is sent.
+        head_bytes: u32,
+        /// Whether all of the request was received.
+        request: Received,
+    },
+    /// The rest of a response whose head is that many bytes long.
+    Body {
+        /// The length of the response head as it is sent.
+        head_bytes: u32,
+        /// Whether all of the request was received.
+        request: Received,
+    },
+    /// Bytes of either side, in any order.
+    Tunnel,
+}
+
+/// How much of a message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// More is to come.
+    Part,
+    /// All of it is here.
+    Whole,
+}
+
+/// Why the session needs an answer of our own for its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// No backend lives, or none that could be reached.
+    NoBackend,
+    /// The backend failed.
+    Backend(Failure),
+    /// The client was too slow with its request.
+    SlowClient,
+}
+
+/// Whether a request may be sent a second time (RFC 9110 section 9.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resend {
+    /// It is idempotent.
+    Safe,
+    /// A second one could do something twice.
+    Unsafe,
+}
+
+/// A protocol: a pure machine over the two pipes of a session.
+pub trait Protocol {
+    /// Judges what is pending and says what follows. Called again until it says [`Step::Continue`].
+    fn advance(&mut self, view: &mut View) -> Step;
+
+    /// Whom the exchange waits for.
+    fn waits_for(&self) -> Wait;
+
+    /// Answers the client in the backend's stead, where the protocol has words for it and none was said yet.
+    fn apologize(&mut self, view: &mut View, trouble: Trouble) -> Step;
+
+    /// The backend is to get the request again: what was understood of a response is forgotten.
+    fn restart(&mut self);
+
+    /// Whether the current request may be sent a second time.
+    fn resend(&self) -> Resend;
+}
+
+/// The protocols, one of which every session speaks.
+pub enum AnyProtocol {
+    /// Bytes.
+    Tcp(tcp::Tcp),
+    /// HTTP/1.1 and HTTP/1.0.
+    Http(Box<http::Http>),
+}
+
+impl AnyProtocol {
+    /// The protocol of a listener.
+    pub fn new(name: config::ProtocolName, client: IpAddr) -> AnyProtocol {
+        match name {
+            config::ProtocolName::Tcp => AnyProtocol::Tcp(tcp::Tcp::new()),
+            config::ProtocolName::Http => AnyProtocol::Http(Box::new(http::Http::new(client))),
+        }
+    }
+}
+
+impl Protocol for AnyProtocol {
+    fn advance(&mut self, view: &mut View) -> Step {
+        match self {
+            AnyProtocol::Tcp(tcp) => tcp.advance(view),
+            AnyProtocol::Http(http) => http.advance(view),
+        }
+    }
+
+    fn waits_for(&self) -> Wait {
+        match self {
+            AnyProtocol::Tcp(tcp) => tcp.waits_for(),
+            AnyProtocol::Http(http) => http.waits_for(),
+        }
+    }
+
+    fn apologize(&mut self, view: &mut View, trouble: Trouble) -> Step {
+        match self {
+            AnyProtocol::Tcp(tcp) => tcp.apologize(view, trouble),
+            AnyProtocol::Http(http) => http.apologize(view, trouble),
+        }
+    }
+
+    fn restart(&mut self) {
+        match self {
+            AnyProtocol::Tcp(tcp) => tcp.restart(),
+            AnyProtocol::Http(http) => http.restart(),
+        }
+    }
+
+    fn resend(&self) -> Resend {
+        match self {
+            AnyProtocol::Tcp(tcp) => tcp.resend(),
+            AnyProtocol::Http(http) => http.resend(),
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! The algorithms that choose one backend of a pool, and the one `enum` that tells them apart.
+//!
+//! A policy knows the backends by their positions and hears who comes and goes; what makes a backend come and go is
+//! `health`'s business, never its own.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+
+use crate::config;
+
+/// What a choice may depend on besides the backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// Nothing.
+    None,
+}
+
+/// The algorithm of one pool with its state. All backends take part at first.
+#[derive(Debug)]
+pub enum Policy {
+    /// Smooth weighted round robin.
+    RoundRobin(RoundRobin),
+}
+
+impl Policy {
+    /// The algorithm of `name` over backends of these weights.
+    pub fn new(name: config::Policy, weights: &[u16]) -> Policy {
+        match name {
+            config::Policy::RoundRobin => Policy::RoundRobin(RoundRobin::new(weights)),
+        }
+    }
+
+    /// A backend takes part again. Only for one that has left.
+    pub fn enter(&mut self, backend: u16) {
+        match self {
+            Policy::RoundRobin(round_robin) => round_robin.enter(backend),
+        }
+    }
+
+    /// A backend takes part no longer. Only for one that does.
+    pub fn leave(&mut self, backend: u16) {
+        match self {
+            Policy::RoundRobin(round_robin) => round_robin.leave(backend),
+        }
+    }
+
+    /// Chooses among those that take part and are not refused.
+    pub fn pick(&mut self, key: Key, refused: impl Fn(u16) -> bool) -> Option<u16> {
+        match (self, key) {
+            (Policy::RoundRobin(round_robin), Key::None) => round_robin.pick(refused),
+        }
+    }
+}
+
+/// Smooth weighted round robin in O(log n): whose turn lies next goes next.
+///
+/// The turns of a backend of weight w lie at 1/2w, 3/2w, 5/2w, ... of a round: spread evenly, and exactly w of
+/// them, so that every round meets the weights whatever the others' are.
+#[derive(Debug)]
+pub struct RoundRobin {
+    /// The next turn of each backend that takes part, and of some that do not any more: at most twice their number.
+    turns: BinaryHeap<Reverse<Turn>>,
+    /// Of each backend. A turn of another epoch than its backend's is void.
+    seats: Vec<Seat>,
+    /// Turns of refused backends during one `pick`.
+    aside: Vec<Reverse<Turn>>,
+    /// The latest turn that was picked: where the round stands.
+    latest: Option<Turn>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    weight: u16,
+    /// How often it has left.
+    epoch: u32,
+}
+
+/// The `number`th turn of a backend in a round, counted from 0.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    round: u64,
+    number: u16,
+    weight: u16,
+    backend: u16,
+    epoch: u32,
+}
+
+impl RoundRobin {
+    /// All backends take part.
+    pub fn new(weights: &[u16]) -> RoundRobin {
+        let capacity = weights.len() * 2;
+        let mut round_robin = RoundRobin {
+            turns: BinaryHeap::with_capacity(capacity),
+            seats: weights.iter().map(|&weight| Seat { weight: weight.max(1), epoch: 0 }).collect(),
+            aside: Vec::new(),
+            latest: None,
+        };
+        (0..=u16::MAX).take(weights.len()).for_each(|backend| round_robin.enter(backend));
+        round_robin
+    }
+
+    /// A backend takes part from where the round stands: it does not make up for what it missed.
+    pub fn enter(&mut self, backend: u16) {
+        if self.turns.len() >= self.seats.len() * 2 {
+            self.turns.retain(|Reverse(turn)| turn.epoch == self.seats[usize::from(turn.backend)].epoch);
+        }
+        let turn = self.next_turn(backend);
+        self.turns.push(Reverse(turn));
+    }
+
+    /// A backend takes part no longer; its turn in the heap is dropped when it comes up.
+    pub fn leave(&mut self, backend: u16) {
+        let seat = &mut self.seats[usize::from(backend)];
+        seat.epoch = seat.epoch.wrapping_add(1);
+    }
+
+    /// Whose turn it is.
+    pub fn pick(&mut self, refused: impl Fn(u16) -> bool) -> Option<u16> {
+        let picked = self.take_turn(refused);
+        while let Some(Reverse(turn)) = self.aside.pop() {
+            // The refused keep their turn, but they do not save up turns over rounds.
+            let overdue = self.latest.is_some_and(|latest| latest.round > turn.round + 1);
+            let turn = if overdue { self.next_turn(turn.backend) } else { turn };
+            self.turns.push(Reverse(turn));
+        }
+        picked
+    }
+
+    fn take_turn(&mut self, refused: impl Fn(u16) -> bool) -> Option<u16> {
+        while let Some(mut first) = self.turns.peek_mut() {
+            let turn = first.0;
+            if turn.epoch != self.seats[usize::from(turn.backend)].epoch {
+                PeekMut::pop(first);
+            } else if refused(turn.backend) {
+                self.aside.push(PeekMut::pop(first));
+            } else {
+                *first = Reverse(turn.following());
+                self.latest = self.latest.max(Some(turn));
+                return Some(turn.backend);
+            }
+        }
+        None
+    }
+
+    /// The first turn of a backend after the latest one of all.
+    fn next_turn(&self, backend: u16) -> Turn {
+        let Seat { weight, epoch } = self.seats[usize::from(backend)];
+        let Some(latest) = self.latest else { return Turn { round: 0, number: 0, weight, backend, epoch } };
+        // The least n with (2n + 1) / 2w above the latest's (2m + 1) / 2v is floor(w(2m + 1) / 2v + 1/2).
+        let other = u64::from(latest.weight);
+        let number = (u64::from(weight) * latest.halves() + other) / (2 * other);
+        match u16::try_from(number) {
+            Ok(number) if number < weight => Turn { round: latest.round, number, weight, backend, epoch },
+            _ => Turn { round: latest.round + 1, number: 0, weight, backend, epoch },
+        }
+    }
+}
+
+impl Turn {
+    /// The numerator of its place in the round, (2n + 1) / 2w.
+    fn halves(self) -> u64 {
+        2 * u64::from(self.number) + 1
+    }
+
+    /// The same backend's turn after this one.
+    fn following(self) -> Turn {
+        if self.number + 1 < self.weight {
+            Turn { number: self.number + 1, ..self }
+        } else {
+            Turn { round: self.round + 1, number: 0, ..self }
+        }
+    }
+}
+
+impl Ord for Turn {
+    fn cmp(&self, other: &Turn) -> Ordering {
+        let place = |turn: &Turn, scale: u16| turn.halves() * u64::from(scale);
+        (self.round.cmp(&other.round))
+            .then_with(|| place(self, other.weight).cmp(&place(other, self.weight)))
+            .then_with(|| self.backend.cmp(&other.backend))
+    }
+}
+
+impl PartialOrd for Turn {
+    fn partial_cmp(&self, other: &Turn) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Turn {
+    fn eq(&self, other: &Turn) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Turn {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::Rng;
+
+    fn any(_: u16) -> bool {
+        false
+    }
+
+    fn some_weights(rng: &mut Rng) -> Vec<u16> {
+        let weight_max = [1, 4, 256][rng.below(3) as usize];
+        (0..=rng.below(20)).map(|_| 1 + rng.below(weight_max) as u16).collect()
+    }
+
+    fn picks(round_robin: &mut RoundRobin, count: usize) -> Vec<u16> {
+        (0..count).map(|_| round_robin.pick(any).expect("somebody takes part")).collect()
+    }
+
+    fn occurrences(picked: &[u16], backend: u16) -> usize {
+        picked.iter().filter(|&&other| other == backend).count()
+    }
+
+    #[test]
+    fn backends_of_one_weight_take_turns_in_their_order() {
+        assert_eq!(picks(&mut RoundRobin::new(&[3, 3, 3]), 7), [0, 1, 2, 0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn a_heavy_backend_takes_its_turns_between_the_others() {
+        assert_eq!(picks(&mut RoundRobin::new(&[5, 1, 1]), 14), [0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 1, 2, 0, 0]);
+        assert_eq!(picks(&mut RoundRobin::new(&[2, 1]), 6), [0, 1, 0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn every_round_meets_the_weights_exactly_and_every_part_of_it_nearly() {
+        for seed in 0..200 {
+            let weights = some_weights(&mut Rng::new(seed));
+            let sum: usize = weights.iter().copied().map(usize::from).sum();
+            let mut round_robin = RoundRobin::new(&weights);
+            for round in 0..3 {
+                let mut counts = vec![0; weights.len()];
+                for picked in 1..=sum {
+                    counts[picks(&mut round_robin, 1)[0] as usize] += 1;
+                    for (&count, &weight) in counts.iter().zip(&weights) {
+                        // At a place x of the round each count is within 1/2 of weight * x, and their sum is `picked`.
+                        let weight = usize::from(weight);
+                        let off = (count * sum).abs_diff(picked * weight) * 2;
+                        assert!(off <= sum + weight * weights.len(), "seed {seed}, round {round}, pick {picked}");
+                    }
+                }
+                assert!(
+                    counts.iter().zip(&weights).all(|(&count, &weight)| count == usize::from(weight)),
+                    "seed {seed}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_next_turn_is_the_first_one_after_the_latest_of_all() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            let weights = some_weights(&mut rng);
+            let mut round_robin = RoundRobin::new(&weights);
+            picks(&mut round_robin, 1 + rng.below(1_000) as usize);
+            let latest = round_robin.latest.expect("something was picked");
+            for backend in 0..weights.len() as u16 {
+                let mut turn = Turn { number: 0, weight: weights[usize::from(backend)], backend: u16::MAX, ..latest };
+                while turn.halves() * u64::from(latest.weight) <= latest.halves() * u64::from(turn.weight)
+                    && turn.round == latest.round
+                {
+                    turn = turn.following();
+                }
+                let found = round_robin.next_turn(backend);
+                assert_eq!((found.round, found.number), (turn.round, turn.number), "seed {seed}, backend {backend}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_weights_do_not_overflow() {
+        let mut round_robin = RoundRobin::new(&[u16::MAX, u16::MAX, 0]);
+        assert_eq!(occurrences(&picks(&mut round_robin, 131_071), 2), 1, "no weight counts as 1");
+        round_robin.leave(0);
+        round_robin.enter(0);
+        assert_eq!(occurrences(&picks(&mut round_robin, 131_071), 2), 1);
+    }
+
+    #[test]
+    fn who_has_left_is_not_picked_and_who_returns_gets_its_share_without_a_burst() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            let weights = some_weights(&mut rng);
+            let sum: usize = weights.iter().copied().map(usize::from).sum();
+            let mut round_robin = RoundRobin::new(&weights);
+            let backend = rng.below(weights.len() as u64) as u16;
+            picks(&mut round_robin, rng.below(1_000) as usize);
+            round_robin.leave(backend);
+            for _ in 0..rng.below(3_000) {
+                assert_ne!(round_robin.pick(any), Some(backend), "seed {seed}");
+            }
+            round_robin.enter(backend);
+            let weight = usize::from(weights[usize::from(backend)]);
+            let back = picks(&mut round_robin, 4 * sum);
+            let got = occurrences(&back, backend);
+            assert!(got.abs_diff(4 * weight) <= weight.min(2), "seed {seed}: {got} of {}", 4 * weight);
+            let first = occurrences(&back[..sum], backend);
+            assert!(first <= weight + 1, "seed {seed}: a burst of {first} for {weight}");
+        }
+    }
+
+    #[test]
+    fn the_refused_is_not_picked_and_keeps_its_turn_for_the_next() {
+        let mut round_robin = RoundRobin::new(&[1, 1, 1]);
+        assert_eq!(round_robin.pick(|backend| backend == 0), Some(1));
+        assert_eq!(round_robin.pick(any), Some(0));
+        assert_eq!(round_robin.pick(|_| true), None);
+        assert_eq!(picks(&mut round_robin, 4), [2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn the_refused_does_not_save_up_turns_over_rounds() {
+        let mut round_robin = RoundRobin::new(&[1, 1]);
+        for _ in 0..100 {
+            assert_eq!(round_robin.pick(|backend| backend == 0), Some(1));
+        }
+        let after = picks(&mut round_robin, 10);
+        assert!(occurrences(&after, 0) <= 6, "{after:?}");
+    }
+
+    #[test]
+    fn a_belated_turn_does_not_set_the_round_back_for_who_returns() {
+        let mut round_robin = RoundRobin::new(&[1, 4, 4]);
+        round_robin.leave(2);
+        (0..4).for_each(|_| assert_eq!(round_robin.pick(|backend| backend == 0), Some(1)));
+        assert_eq!(picks(&mut round_robin, 1), [0]);
+        round_robin.enter(2);
+        assert_eq!(picks(&mut round_robin, 4), [1, 2, 1, 2]);
+    }
+
+    #[test]
+    fn coming_and_going_without_a_pick_does_not_grow_the_heap() {
+        let mut round_robin = RoundRobin::new(&[1, 2, 3]);
+        let capacity = round_robin.turns.capacity();
+        for step in 0..1_000 {
+            round_robin.leave(step % 3);
+            round_robin.enter(step % 3);
+        }
+        assert_eq!(round_robin.turns.capacity(), capacity);
+        let mut picked = picks(&mut round_robin, 6);
+        picked.sort_unstable();
+        assert_eq!(picked, [0, 1, 1, 2, 2, 2]);
+    }
+
+    #[test]
+    fn nobody_is_picked_when_all_have_left() {
+        let mut round_robin = RoundRobin::new(&[1, 1]);
+        round_robin.leave(0);
+        round_robin.leave(1);
+        assert_eq!(round_robin.pick(any), None);
+        round_robin.enter(1);
+        assert_eq!(picks(&mut round_robin, 2), [1, 1]);
+        assert_eq!(RoundRobin::new(&[]).pick(any), None);
+    }
+}

@@ -1,0 +1,452 @@
+//! `Pools`: the backends of every pool with their health and load, and the leases on them.
+//!
+//! A lease is taken by `pick` and given back by `release`, with what became of it. Load is the number of leases, and
+//! nothing else changes it, so that it can neither leak nor underflow.
+
+use std::collections::VecDeque;
+
+use super::health::{Health, Source, State, Transition};
+use super::policy::{Key, Policy};
+use super::{BackendId, Failure, Outcome};
+use crate::base::time::Time;
+use crate::config;
+
+/// Transitions that wait for the shell; beyond these the oldest are forgotten.
+const TRANSITIONS_MAX: usize = 1_024;
+/// The most pools, and the most backends of a pool: what a [`BackendId`] can name.
+const POSITIONS_MAX: usize = 1 << 16;
+
+/// The right to use one connection to a backend. Not given back, it counts as load for ever.
+#[must_use = "a lease is given back with Pools::release"]
+#[derive(Debug)]
+pub struct Lease {
+    backend: BackendId,
+}
+
+impl Lease {
+    /// Whose.
+    pub fn backend(&self) -> BackendId {
+        self.backend
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        debug_assert!(std::thread::panicking(), "the lease on {:?} was dropped instead of released", self.backend);
+    }
+}
+
+/// What happened to a backend since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Leases taken.
+    pub picked: u64,
+    /// Successes that sessions reported.
+    pub successes: u64,
+    /// Failures that sessions reported, without local ones.
+    pub failures: u64,
+}
+
+/// All pools.
+#[derive(Debug)]
+pub struct Pools {
+    pools: Vec<Pool>,
+    transitions: VecDeque<Transition>,
+}
+
+#[derive(Debug)]
+struct Pool {
+    policy: Policy,
+    backends: Vec<Backend>,
+}
+
+#[derive(Debug)]
+struct Backend {
+    health: Health,
+    /// Leases held.
+    load: u32,
+    counters: Counters,
+}
+
+impl Pools {
+    /// All backends are up and idle. Pools and backends beyond 65,536 are left out.
+    pub fn new(pools: &[config::Pool], now: Time) -> Pools {
+        debug_assert!(pools.len() <= POSITIONS_MAX, "checked with the configuration");
+        let pools = (0..=u16::MAX).zip(pools).map(|(position, pool)| Pool::new(position, pool, now)).collect();
+        Pools { pools, transitions: VecDeque::new() }
+    }
+
+    /// Chooses a backend of a pool that is up and not among the `tried`, and lends it; it is load from now on.
+    ///
+    /// `None` when there is no such backend (or pool).
+    pub fn pick(&mut self, pool: usize, key: Key, tried: &[BackendId], _now: Time) -> Option<Lease> {
+        let position = u16::try_from(pool).ok()?;
+        let pool = self.pools.get_mut(pool)?;
+        let chosen = pool.policy.pick(key, |backend| tried.contains(&BackendId::new(position, backend)))?;
+        let backend = &mut pool.backends[usize::from(chosen)];
+        debug_assert_eq!(backend.health.state(), State::Up);
+        backend.load += 1;
+        backend.counters.picked += 1;
+        Some(Lease { backend: BackendId::new(position, chosen) })
+    }
+
+    /// Takes a session's experience while it goes on, as a success with the response head.
+    ///
+    /// What was reported here is not reported again with [`release`](Pools::release), where `Neutral` will do.
+    pub fn observe(&mut self, id: BackendId, outcome: Outcome, now: Time) {
+        let counters = &mut self.backend_mut(id).counters;
+        match outcome {
+            Outcome::Success => counters.successes += 1,
+            Outcome::Failure(Failure::Local) | Outcome::Neutral => {}
+            Outcome::Failure(_) => counters.failures += 1,
+        }
+        self.judge(id, Source::Session, outcome, now);
+    }
+
+    /// Takes a lease back, and what is to be said about the backend at the end.
+    pub fn release(&mut self, lease: Lease, outcome: Outcome, now: Time) {
+        let id = lease.backend;
+        std::mem::forget(lease);
+        let backend = self.backend_mut(id);
+        debug_assert!(backend.load > 0, "a lease of other pools");
+        backend.load = backend.load.saturating_sub(1);
+        self.observe(id, outcome, now);
+    }
+
+    /// Notes that a probe of a backend that is down is in flight; false when none is wanted.
+    pub fn begin_trial(&mut self, id: BackendId, _now: Time) -> bool {
+        self.backend_mut(id).health.begin_trial()
+    }
+
+    /// Takes the result of a probe. A local failure says nothing: the backend is down as before.
+    pub fn end_trial(&mut self, id: BackendId, result: Result<(), Failure>, now: Time) {
+        let outcome = result.map_or_else(Outcome::Failure, |()| Outcome::Success);
+        self.judge(id, Source::Probe, outcome, now);
+    }
+
+    /// The oldest transition that the shell has not taken yet.
+    pub fn next_transition(&mut self) -> Option<Transition> {
+        self.transitions.pop_front()
+    }
+
+    /// The leases held on a backend.
+    pub fn load(&self, id: BackendId) -> u32 {
+        self.backend(id).load
+    }
+
+    /// Where a backend stands.
+    pub fn health(&self, id: BackendId) -> State {
+        self.backend(id).health.state()
+    }
+
+    /// What happened to a backend since the start.
+    pub fn counters(&self, id: BackendId) -> Counters {
+        self.backend(id).counters
+    }
+
+    /// All backends of all pools, in the order of the configuration.
+    pub fn ids(&self) -> impl Iterator<Item = BackendId> {
+        (0..).zip(&self.pools).flat_map(|(pool, entry)| {
+            (0..=u16::MAX).take(entry.backends.len()).map(move |backend| BackendId::new(pool, backend))
+        })
+    }
+
+    /// The number of pools.
+    pub fn len(&self) -> usize {
+        self.pools.len()
+    }
+
+    /// Whether there is no pool.
+    pub fn is_empty(&self) -> bool {
+        self.pools.is_empty()
+    }
+
+    /// Feeds the health of a backend, and moves it in or out of its pool's policy accordingly.
+    fn judge(&mut self, id: BackendId, source: Source, outcome: Outcome, now: Time) {
+        let pool = &mut self.pools[id.pool()];
+        let health = &mut pool.backends[id.backend()].health;
+        let Some(transition) = health.observe(source, outcome, now) else { return };
+        match (transition.from, transition.to) {
+            (_, State::Up) => pool.policy.enter(id.backend),
+            (State::Up, _) => pool.policy.leave(id.backend),
+            _ => {}
+        }
+        if self.transitions.len() == TRANSITIONS_MAX {
+            self.transitions.pop_front();
+        }
+        self.transitions.push_back(transition);
+    }
+
+    /// Ids come from `pick` and `ids`, so that they are in range.
+    fn backend(&self, id: BackendId) -> &Backend {
+        &self.pools[id.pool()].backends[id.backend()]
+    }
+
+    fn backend_mut(&mut self, id: BackendId) -> &mut Backend {
+        &mut self.pools[id.pool()].backends[id.backend()]
+    }
+}
+
+impl Pool {
+    fn new(position: u16, pool: &config::Pool, now: Time) -> Pool {
+        debug_assert!(pool.backends.len() <= POSITIONS_MAX, "checked with the configuration");
+        let ids = (0..=u16::MAX).zip(&pool.backends).map(|(backend, _)| BackendId::new(position, backend));
+        let backends = ids.map(|id| Backend::new(Health::new(id, pool.server_retry, now))).collect::<Vec<_>>();
+        let weights = pool.backends.iter().take(backends.len()).map(|backend| backend.weight);
+        let weights = weights.map(|weight| u16::try_from(weight).unwrap_or(u16::MAX)).collect::<Vec<_>>();
+        Pool { policy: Policy::new(pool.balance, &weights), backends }
+    }
+}
+
+impl Backend {
+    fn new(health: Health) -> Backend {
+        Backend { health, load: 0, counters: Counters::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::base::rng::Rng;
+
+    const ALL_FAILURES: [Failure; 7] = [
+        Failure::Refused,
+        Failure::Unreachable,
+        Failure::Reset,
+        Failure::Ended,
+        Failure::TimedOut,
+        Failure::Malformed,
+        Failure::Local,
+    ];
+
+    fn pool(server_retry: u32, weights: &[u32]) -> config::Pool {
+        let backend = |&weight: &u32| config::Backend { name: String::new(), host: String::new(), port: 1, weight };
+        config::Pool {
+            name: String::new(),
+            balance: config::Policy::RoundRobin,
+            backends: weights.iter().map(backend).collect(),
+            server_retry,
+            timeout_cleanup: Duration::ZERO,
+            idle_backend_max: 0,
+            timeouts: config::ServerTimeouts {
+                header_server_read: Duration::ZERO,
+                header_server_write: Duration::ZERO,
+                forward_server_read: Duration::ZERO,
+                forward_server_write: Duration::ZERO,
+                idle: Duration::ZERO,
+            },
+        }
+    }
+
+    fn pools(server_retry: u32, weights: &[u32]) -> Pools {
+        Pools::new(&[pool(server_retry, weights)], Time::START)
+    }
+
+    fn take_down(pools: &mut Pools, id: BackendId) {
+        while pools.health(id) == State::Up {
+            pools.observe(id, Outcome::Failure(Failure::Refused), Time::START);
+        }
+    }
+
+    /// Pools under random use, beside what is known of them from outside.
+    struct Simulation {
+        rng: Rng,
+        now: Time,
+        pools: Pools,
+        ids: Vec<BackendId>,
+        leases: Vec<Lease>,
+    }
+
+    impl Simulation {
+        fn new(seed: u64) -> Simulation {
+            let mut rng = Rng::new(seed);
+            let configs: Vec<_> = (0..=rng.below(3))
+                .map(|_| {
+                    let weights: Vec<_> = (0..=rng.below(6)).map(|_| 1 + rng.below(5) as u32).collect();
+                    pool(1 + rng.below(4) as u32, &weights)
+                })
+                .collect();
+            let pools = Pools::new(&configs, Time::START);
+            let ids: Vec<_> = pools.ids().collect();
+            assert_eq!(ids.len(), configs.iter().map(|config| config.backends.len()).sum::<usize>());
+            Simulation { rng, now: Time::START, pools, ids, leases: Vec::new() }
+        }
+
+        fn some_id(&mut self) -> BackendId {
+            self.ids[self.rng.below(self.ids.len() as u64) as usize]
+        }
+
+        fn some_failure(&mut self) -> Failure {
+            ALL_FAILURES[self.rng.below(7) as usize]
+        }
+
+        fn some_outcome(&mut self) -> Outcome {
+            match self.rng.below(4) {
+                0 => Outcome::Neutral,
+                1 => Outcome::Success,
+                _ => Outcome::Failure(self.some_failure()),
+            }
+        }
+
+        fn pick(&mut self) {
+            let position = self.some_id().pool();
+            let tried: Vec<_> = (0..self.rng.below(4)).map(|_| self.some_id()).collect();
+            let picked = self.pools.pick(position, Key::None, &tried, self.now);
+            let allowed =
+                |id: &BackendId| id.pool() == position && self.pools.health(*id) == State::Up && !tried.contains(id);
+            match &picked {
+                Some(lease) => assert!(allowed(&lease.backend()), "{:?} was not to be picked", lease.backend()),
+                None => assert!(!self.ids.iter().any(allowed), "a backend that might serve was not found"),
+            }
+            self.leases.extend(picked);
+        }
+
+        fn release(&mut self) {
+            let Some(nth) = self.rng.below(self.leases.len() as u64 + 1).checked_sub(1) else { return };
+            let outcome = self.some_outcome();
+            self.pools.release(self.leases.swap_remove(nth as usize), outcome, self.now);
+        }
+
+        fn probe(&mut self) {
+            let id = self.some_id();
+            let state = self.pools.health(id);
+            assert_eq!(self.pools.begin_trial(id, self.now), state == State::Down);
+            if state != State::Up && self.rng.chance(1, 2) {
+                let result = if self.rng.chance(1, 2) { Ok(()) } else { Err(self.some_failure()) };
+                self.pools.end_trial(id, result, self.now);
+                let expected = if result.is_ok() { State::Up } else { State::Down };
+                assert_eq!(self.pools.health(id), expected);
+            }
+        }
+
+        fn step(&mut self) {
+            self.now = self.now + Duration::from_millis(self.rng.below(100));
+            match self.rng.below(10) {
+                0..4 => self.pick(),
+                4..7 => self.release(),
+                7 => {
+                    let (id, outcome) = (self.some_id(), self.some_outcome());
+                    self.pools.observe(id, outcome, self.now);
+                }
+                _ => self.probe(),
+            }
+            for &id in &self.ids {
+                let held = self.leases.iter().filter(|lease| lease.backend() == id).count();
+                assert_eq!(self.pools.load(id) as usize, held, "the load of {id:?}");
+            }
+        }
+
+        fn end(mut self) {
+            while let Some(lease) = self.leases.pop() {
+                self.pools.release(lease, Outcome::Neutral, self.now);
+            }
+            assert!(self.ids.iter().all(|&id| self.pools.load(id) == 0));
+            let mut states = vec![State::Up; self.ids.len()];
+            while let Some(transition) = self.pools.next_transition() {
+                let nth = self.ids.iter().position(|&id| id == transition.backend).expect("a known backend");
+                let in_service = |state| state == State::Up;
+                assert_eq!(in_service(states[nth]), in_service(transition.from), "{transition:?}");
+                states[nth] = transition.to;
+            }
+            for (&id, &state) in self.ids.iter().zip(&states) {
+                assert_eq!(state == State::Up, self.pools.health(id) == State::Up, "no transition was lost");
+            }
+        }
+    }
+
+    #[test]
+    fn no_down_or_tried_backend_is_picked_and_every_lease_is_counted_for_any_seed() {
+        for seed in 0..200 {
+            let run = || {
+                let mut simulation = Simulation::new(seed);
+                (0..1_000).for_each(|_| simulation.step());
+                simulation.end();
+            };
+            assert!(std::panic::catch_unwind(run).is_ok(), "seed {seed}: see above");
+        }
+    }
+
+    #[test]
+    fn a_backend_on_trial_is_never_picked() {
+        let mut pools = pools(1, &[1]);
+        let id = BackendId::new(0, 0);
+        take_down(&mut pools, id);
+        assert!(pools.begin_trial(id, Time::START));
+        assert!(pools.pick(0, Key::None, &[], Time::START).is_none());
+        pools.end_trial(id, Ok(()), Time::START);
+        let lease = pools.pick(0, Key::None, &[], Time::START).expect("it is up");
+        pools.release(lease, Outcome::Neutral, Time::START);
+    }
+
+    #[test]
+    fn a_backend_that_was_down_gets_its_share_again_without_a_burst() {
+        let mut pools = pools(2, &[1, 1, 2]);
+        let id = BackendId::new(0, 2);
+        let serve = |pools: &mut Pools, count: u32| {
+            let mut hits = 0;
+            for _ in 0..count {
+                let lease = pools.pick(0, Key::None, &[], Time::START).expect("others are up");
+                hits += u32::from(lease.backend() == id);
+                pools.release(lease, Outcome::Success, Time::START);
+            }
+            hits
+        };
+        assert_eq!(serve(&mut pools, 40), 20);
+        take_down(&mut pools, id);
+        assert_eq!(serve(&mut pools, 1_000), 0);
+        assert!(pools.begin_trial(id, Time::START));
+        pools.end_trial(id, Ok(()), Time::START);
+        let first = serve(&mut pools, 8);
+        assert!((3..=5).contains(&first), "{first} of the first 8");
+        assert_eq!(serve(&mut pools, 40), 20);
+    }
+
+    #[test]
+    fn what_sessions_report_is_counted_and_local_failures_are_not() {
+        let mut pools = pools(3, &[1]);
+        let id = BackendId::new(0, 0);
+        for outcome in [Outcome::Success, Outcome::Failure(Failure::Ended), Outcome::Neutral] {
+            let lease = pools.pick(0, Key::None, &[], Time::START).expect("it is up");
+            pools.release(lease, outcome, Time::START);
+        }
+        pools.observe(id, Outcome::Success, Time::START);
+        pools.observe(id, Outcome::Failure(Failure::Local), Time::START);
+        assert_eq!(pools.counters(id), Counters { picked: 3, successes: 2, failures: 1 });
+    }
+
+    #[test]
+    fn transitions_nobody_takes_do_not_pile_up() {
+        let mut pools = pools(1, &[1]);
+        let id = BackendId::new(0, 0);
+        for turn in 0..TRANSITIONS_MAX as u64 {
+            pools.observe(id, Outcome::Failure(Failure::Reset), Time::from_millis(turn));
+            assert!(pools.begin_trial(id, Time::from_millis(turn)));
+            pools.end_trial(id, Ok(()), Time::from_millis(turn));
+        }
+        let told: Vec<_> = std::iter::from_fn(|| pools.next_transition()).collect();
+        assert_eq!(told.len(), TRANSITIONS_MAX);
+        assert_eq!(told.last().map(|transition| transition.to), Some(State::Up), "the latest are kept");
+    }
+
+    #[test]
+    fn a_pool_that_does_not_exist_lends_nothing() {
+        let mut pools = pools(1, &[1]);
+        assert!(pools.pick(1, Key::None, &[], Time::START).is_none());
+        assert!(pools.pick(usize::MAX, Key::None, &[], Time::START).is_none());
+        assert_eq!((pools.len(), pools.is_empty()), (1, false));
+    }
+
+    #[test]
+    fn a_lease_is_as_small_as_the_id_of_its_backend() {
+        assert_eq!(size_of::<Lease>(), 4);
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "dropped instead of released")]
+    fn a_lease_that_is_dropped_panics_in_debug_builds() {
+        drop(pools(1, &[1]).pick(0, Key::None, &[], Time::START));
+    }
+}

@@ -1,0 +1,4 @@
+//! What makes a process a daemon: limits and signals.
+
+pub mod limits;
+pub mod signals;

@@ -1,0 +1,274 @@
+//! The driver: makes the system calls that a session names, within a budget.
+//!
+//! It owns the streams, the idle set and the buffers. It decides nothing about a session; it never frees a stream,
+//! but retires it until the turn ends, because events of this turn may still name it.
+
+use mio::Registry;
+
+use super::addresses::Addresses;
+use super::failure::failure_of;
+use super::idle::Idle;
+use super::stream::{Owner, Stream};
+use super::token::Source;
+use crate::balance::{BackendId, Failure};
+use crate::base::arena::{Arena, Id};
+use crate::base::buffers::Buffers;
+use crate::base::time::Time;
+use crate::base::timer::Timer;
+use crate::protocol::Reuse;
+use crate::session::{Context, Io, Outcome, Part, Readiness, Session, Side};
+
+/// The most calls a session makes in one turn.
+const CALLS_MAX: u32 = 32;
+
+/// The most bytes a session moves in one turn.
+const BYTES_MAX: usize = 512 * 1024;
+
+/// A session with its two streams, its timer and its place in the queues.
+pub struct Pair {
+    /// The pure part.
+    pub session: Session,
+    /// The client's stream.
+    pub client: Id<Stream>,
+    /// The backend's, while there is one.
+    pub backend: Option<Id<Stream>>,
+    /// Its one entry in the wheel.
+    pub timer: Option<Timer>,
+    /// The moment of that entry.
+    pub filed: Time,
+    /// Whether it is in the run queue.
+    pub queued: bool,
+    /// Whether it waits for buffers.
+    pub starved: bool,
+}
+
+/// How a run of a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It waits for an event or its deadline.
+    Waits,
+    /// It could go on, but others have their turn.
+    GoesOn,
+    /// It waits for buffers.
+    Starves,
+    /// It is over.
+    Over,
+}
+
+/// What the calls of sessions need.
+pub struct Driver {
+    /// Adds sockets to the poll.
+    pub registry: Registry,
+    /// All connections of sessions and of the idle set.
+    pub streams: Arena<Stream>,
+    /// Those that nobody uses.
+    pub idle: Idle,
+    /// The lender.
+    pub buffers: Buffers,
+    /// Whether somebody waits for buffers already: then nobody overtakes.
+    pub hungry: usize,
+    /// Where the backends are.
+    pub addresses: Addresses,
+    /// The streams to be dropped when the turn ends.
+    pub retired: Vec<Id<Stream>>,
+    /// The backends whose idle connections nobody looks after yet.
+    pub newly_idle: Vec<BackendId>,
+}
+
+impl Driver {
+    /// Runs a session until it waits, is over, or has used up its budget.
+    pub fn run(&mut self, id: Id<Pair>, pair: &mut Pair, context: &mut Context) -> Verdict {
+        let (mut calls, mut bytes) = (0, 0);
+        loop {
+            let ready = [self.readiness(Some(pair.client)), self.readiness(pair.backend)];
+            let io = pair.session.next_io(ready);
+            match io {
+                Io::Wait => {
+                    self.take_back(pair.session.take_idle_buffers());
+                    return Verdict::Waits;
+                }
+                Io::Close => return Verdict::Over,
+                _ if calls >= CALLS_MAX || bytes >= BYTES_MAX => return Verdict::GoesOn,
+                _ => {}
+            }
+            calls += 1;
+            let outcome = self.perform(id, pair, io, context);
+            match (io, outcome) {
+                (Io::Borrow, Outcome::Blocked) => return Verdict::Starves,
+                // A descriptor is being freed for it.
+                (Io::Acquire { .. }, Outcome::Blocked) => return Verdict::GoesOn,
+                (_, Outcome::Bytes { count, .. }) => bytes += count,
+                _ => {}
+            }
+            pair.session.complete(io, outcome, context);
+        }
+    }
+
+    /// Takes a session's buffers back.
+    pub fn take_back(&mut self, buffers: Option<[crate::base::buffers::Buffer; 2]>) {
+        for buffer in buffers.into_iter().flatten() {
+            self.buffers.give_back(buffer);
+        }
+    }
+
+    /// Takes a stream out of service; it is dropped when the turn ends.
+    pub fn retire(&mut self, id: Id<Stream>) {
+        if let Some(stream) = self.streams.get_mut(id) {
+            stream.set_owner(Owner::Retired);
+            self.retired.push(id);
+        }
+    }
+
+    /// What is known of a stream; nothing of one that is not there.
+    pub fn readiness(&self, id: Option<Id<Stream>>) -> Readiness {
+        id.and_then(|id| self.streams.get(id)).map(Stream::readiness).unwrap_or_default()
+    }
+
+    fn perform(&mut self, id: Id<Pair>, pair: &mut Pair, io: Io, context: &mut Context) -> Outcome {
+        match io {
+            Io::Borrow => self.lend(pair),
+            Io::Acquire { backend, reuse, address } => self.acquire(id, pair, backend, reuse, address, context),
+            Io::Part(part) => self.part(pair, part, context),
+            Io::Read(side) => self.read(pair, side),
+            Io::Write(side) => match self.stream(pair, side) {
+                Some(stream) => stream.write(pair.session.cleared(side)),
+                None => Outcome::Failed(Failure::Reset),
+            },
+            Io::Shutdown(side) => self.stream(pair, side).map_or(Outcome::Done, Stream::shutdown),
+            Io::FinishConnect => match self.stream(pair, Side::Backend) {
+                Some(stream) => stream.finish_connect(),
+                None => Outcome::Failed(Failure::Reset),
+            },
+            // A plain stream owes nothing.
+            Io::Flush(_) | Io::Wait | Io::Close => Outcome::Done,
+        }
+    }
+
+    fn stream(&mut self, pair: &Pair, side: Side) -> Option<&mut Stream> {
+        let id = match side {
+            Side::Client => Some(pair.client),
+            Side::Backend => pair.backend,
+        };
+        self.streams.get_mut(id?)
+    }
+
+    fn lend(&mut self, pair: &mut Pair) -> Outcome {
+        // Nobody overtakes those who wait already.
+        if self.hungry > 0 {
+            return Outcome::Blocked;
+        }
+        match self.buffers.lend_pair() {
+            Some(buffers) => {
+                pair.session.lend(buffers);
+                Outcome::Done
+            }
+            None => Outcome::Blocked,
+        }
+    }
+
+    fn read(&mut self, pair: &mut Pair, side: Side) -> Outcome {
+        let id = match side {
+            Side::Client => Some(pair.client),
+            Side::Backend => pair.backend,
+        };
+        let Some(stream) = id.and_then(|id| self.streams.get_mut(id)) else {
+            return Outcome::Failed(Failure::Reset);
+        };
+        let outcome = stream.read(pair.session.room(side));
+        if let (Outcome::Bytes { .. }, Some((backend, position))) = (outcome, stream.take_alternative()) {
+            self.addresses.prefer(backend, position);
+        }
+        outcome
+    }
+
+    fn acquire(
+        &mut self,
+        id: Id<Pair>,
+        pair: &mut Pair,
+        backend: BackendId,
+        reuse: Reuse,
+        step: u8,
+        context: &mut Context,
+    ) -> Outcome {
+        if reuse == Reuse::Idle {
+            if let Some(found) = self.idle.take(backend) {
+                if let Some(stream) = self.streams.get_mut(found) {
+                    stream.set_owner(Owner::Session(id, Side::Backend));
+                    pair.backend = Some(found);
+                    return Outcome::Reused;
+                }
+            }
+        }
+        match self.connect(id, backend, step) {
+            Ok((stream, alternatives)) => {
+                pair.backend = Some(stream);
+                Outcome::Started { alternatives }
+            }
+            Err(Failure::Local) => match self.idle.evict() {
+                Some(evicted) => {
+                    self.retire(evicted);
+                    Outcome::Blocked
+                }
+                None => {
+                    context.counters.exhausted += 1;
+                    Outcome::Failed(Failure::Local)
+                }
+            },
+            Err(failure) => Outcome::Failed(failure),
+        }
+    }
+
+    fn connect(&mut self, id: Id<Pair>, backend: BackendId, step: u8) -> Result<(Id<Stream>, u8), Failure> {
+        let (address, position, alternatives) = self.addresses.get(backend, step);
+        let mut stream = Stream::connect(address).map_err(|error| failure_of(&error))?;
+        stream.set_owner(Owner::Session(id, Side::Backend));
+        if step > 0 {
+            stream.set_alternative(backend, position);
+        }
+        Ok((self.insert(stream)?, alternatives))
+    }
+
+    /// Takes a stream in and adds it to the poll.
+    pub fn insert(&mut self, stream: Stream) -> Result<Id<Stream>, Failure> {
+        let id = self.streams.insert(stream);
+        let Some(stream) = self.streams.get_mut(id) else { return Err(Failure::Local) };
+        if stream.register(&self.registry, Source::Stream(id).into()).is_err() {
+            self.retire(id);
+            return Err(Failure::Local);
+        }
+        Ok(id)
+    }
+
+    /// Takes the backend's stream away from a session, to keep it or not.
+    fn part(&mut self, pair: &mut Pair, part: Part, context: &Context) -> Outcome {
+        match (pair.backend.take(), part) {
+            (Some(id), Part::Park(backend)) => self.park(id, backend, context),
+            (Some(id), Part::Discard) => self.retire(id),
+            (None, _) => {}
+        }
+        Outcome::Done
+    }
+
+    fn park(&mut self, id: Id<Stream>, backend: BackendId, context: &Context) {
+        let backend_max = context.config.pools[backend.pool()].idle_backend_max;
+        if !self.idle.takes(backend_max) || !self.is_quiet(id) {
+            return self.retire(id);
+        }
+        if let Some(superfluous) = self.idle.superfluous(backend, backend_max) {
+            self.retire(superfluous);
+        }
+        let slot = self.idle.park(id, backend, context.now);
+        if self.idle.watch(backend) {
+            self.newly_idle.push(backend);
+        }
+        if let Some(stream) = self.streams.get_mut(id) {
+            stream.set_owner(Owner::Idle(slot));
+        }
+    }
+
+    /// Whether a stream has nothing to read. What it says beyond its answer makes it useless.
+    fn is_quiet(&mut self, id: Id<Stream>) -> bool {
+        let Some(stream) = self.streams.get_mut(id) else { return false };
+        !stream.readiness().readable || stream.read(&mut [0]) == Outcome::Blocked
+    }
+}

@@ -1,0 +1,132 @@
+//! `Listener`: a bound address, and when clients are taken from its backlog.
+//!
+//! That a socket is readable stays remembered while clients are not taken, so that nobody is forgotten in the backlog.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::failure::failure_of;
+use crate::balance::Failure;
+use crate::base::time::Time;
+use crate::config::ListenAddress;
+
+/// How long accepting rests after descriptors ran out.
+pub const PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound address of a listener.
+pub struct Listener {
+    socket: TcpListener,
+    position: u16,
+    address: SocketAddr,
+    readable: bool,
+    paused_until: Option<Time>,
+}
+
+/// What the backlog gave.
+pub enum Accepted {
+    /// A client.
+    Client(TcpStream, SocketAddr),
+    /// Nobody waits.
+    Nobody,
+    /// The client that waited is gone already.
+    Gone,
+    /// Descriptors or memory ran out.
+    Exhausted(io::Error),
+}
+
+impl Listener {
+    /// Binds an address of the listener at `position`.
+    ///
+    /// # Errors
+    /// The address is in use, not ours, or its family is unknown to this host.
+    pub fn bind(position: u16, listen: ListenAddress, backlog: u32) -> io::Result<Listener> {
+        let domain = Domain::for_address(listen.address);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        // Connections of a former process that linger in TIME_WAIT do not keep the port; a live listener does.
+        socket.set_reuse_address(true)?;
+        if listen.address.is_ipv6() {
+            socket.set_only_v6(listen.v6_only)?;
+        }
+        // Linux and the BSDs let accepted sockets inherit it.
+        socket.set_tcp_nodelay(true)?;
+        socket.bind(&listen.address.into())?;
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        let socket = TcpListener::from_std(socket.into());
+        let address = socket.local_addr()?;
+        Ok(Listener { socket, position, address, readable: false, paused_until: None })
+    }
+
+    /// Adds it to the poll.
+    ///
+    /// # Errors
+    /// The system lacks memory for it.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.socket, token, Interest::READABLE)
+    }
+
+    /// Takes it out of the poll: a description that somebody else shares would keep firing.
+    pub fn deregister(&mut self, registry: &Registry) {
+        // It is dropped next, whatever the answer.
+        let _ = registry.deregister(&mut self.socket);
+    }
+
+    /// The position of its listener in the configuration.
+    pub fn position(&self) -> u16 {
+        self.position
+    }
+
+    /// Where it is bound, with the port that the kernel chose.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Somebody may wait in the backlog.
+    pub fn mark(&mut self) {
+        self.readable = true;
+    }
+
+    /// Whether clients are to be taken now.
+    pub fn is_ready(&self) -> bool {
+        self.readable && self.paused_until.is_none()
+    }
+
+    /// Whether the backlog was empty when it was last looked into.
+    pub fn is_empty(&self) -> bool {
+        !self.readable
+    }
+
+    /// Rests accepting until then.
+    pub fn pause(&mut self, until: Time) {
+        self.paused_until = Some(until);
+    }
+
+    /// Whether it rests.
+    pub fn is_paused(&self) -> bool {
+        self.paused_until.is_some()
+    }
+
+    /// Accepting goes on.
+    pub fn resume(&mut self) {
+        self.paused_until = None;
+    }
+
+    /// Takes the first client of the backlog.
+    pub fn accept(&mut self) -> Accepted {
+        match self.socket.accept() {
+            Ok((socket, client)) => Accepted::Client(socket, client),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.readable = false;
+                Accepted::Nobody
+            }
+            Err(error) if failure_of(&error) == Failure::Local => Accepted::Exhausted(error),
+            // Linux passes on what the network said of a client that is gone (accept(2), "Error handling").
+            Err(_) => Accepted::Gone,
+        }
+    }
+}

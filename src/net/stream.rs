@@ -1,0 +1,204 @@
+//! `Stream`: one connection, what is known of its readiness, and whom it serves.
+//!
+//! Events set readiness, calls that block clear it. A plain read that is shorter than its room clears it too, for it
+//! emptied the socket: that saves the call that would say EAGAIN. Not so once the socket has been seen closed for
+//! reading, in error or with urgent data: an end that arrives with data gives no second edge, and an urgent byte
+//! shortens a read while bytes remain.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use super::failure::failure_of;
+use super::idle::Slot;
+use crate::balance::{BackendId, Failure};
+use crate::base::arena::Id;
+use crate::net::driver::Pair;
+use crate::session::{Outcome, Readiness, Side};
+
+/// mio's poll(2) build hears of a socket again only after a call on it has blocked.
+const SHORT_READ_IS_LAST: bool = cfg!(not(mio_unsupported_force_poll_poll));
+
+/// Whom a stream serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A side of a session.
+    Session(Id<Pair>, Side),
+    /// Nobody: it is parked in the idle set.
+    Idle(Slot),
+    /// Nobody: it is dropped when the turn ends.
+    Retired,
+}
+
+/// Whether small segments may still wait for an acknowledgement (RFC 896).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nagle {
+    /// They may; nothing was sent, and the first segment never waits.
+    Unsent,
+    /// They may, and the next one would.
+    Sent,
+    /// `TCP_NODELAY` is set.
+    Off,
+}
+
+/// One connection.
+pub struct Stream {
+    socket: TcpStream,
+    owner: Owner,
+    readiness: Readiness,
+    /// An end, an error or urgent data was seen: short reads mean nothing any more.
+    closing: bool,
+    nagle: Nagle,
+    /// The backend's address that is on trial, when it is not the preferred one.
+    alternative: Option<(BackendId, u8)>,
+}
+
+impl Stream {
+    /// An accepted connection. It inherited `TCP_NODELAY`, and its first bytes may be there already.
+    pub fn accepted(socket: TcpStream) -> Stream {
+        let readiness = Readiness { readable: true, writable: true, settled: true };
+        Stream::new(socket, readiness, Nagle::Off)
+    }
+
+    /// Asks for a connection.
+    ///
+    /// # Errors
+    /// The system refuses at once: descriptors or ports ran out, or there is no way there.
+    pub fn connect(address: SocketAddr) -> io::Result<Stream> {
+        // A write is tried before any event: over a short way the connection stands by then.
+        let readiness = Readiness { readable: false, writable: true, settled: false };
+        Ok(Stream::new(TcpStream::connect(address)?, readiness, Nagle::Unsent))
+    }
+
+    fn new(socket: TcpStream, readiness: Readiness, nagle: Nagle) -> Stream {
+        Stream { socket, owner: Owner::Retired, readiness, closing: false, nagle, alternative: None }
+    }
+
+    /// Adds it to the poll, once and for both directions.
+    ///
+    /// # Errors
+    /// The system lacks memory for it.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.socket, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Whom it serves.
+    pub fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// It serves somebody else from now on.
+    pub fn set_owner(&mut self, owner: Owner) {
+        self.owner = owner;
+    }
+
+    /// What is known of it.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness
+    }
+
+    /// Takes note of an event.
+    pub fn mark(&mut self, event: &Event) {
+        self.closing |= event.is_read_closed() || event.is_error() || event.is_priority();
+        self.readiness.readable |= event.is_readable() || self.closing;
+        self.readiness.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+        self.readiness.settled = true;
+    }
+
+    /// Reads into `room`, which is not empty.
+    pub fn read(&mut self, room: &mut [u8]) -> Outcome {
+        loop {
+            return match self.socket.read(room) {
+                Ok(0) => Outcome::Ended,
+                Ok(count) => {
+                    let emptied = SHORT_READ_IS_LAST && count < room.len() && !self.closing;
+                    self.readiness.readable = !emptied;
+                    Outcome::Bytes { count, owes: false }
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => continue,
+                    ErrorKind::WouldBlock | ErrorKind::NotConnected => {
+                        self.readiness.readable = false;
+                        Outcome::Blocked
+                    }
+                    _ => Outcome::Failed(failure_of(&error)),
+                },
+            };
+        }
+    }
+
+    /// Writes from `bytes`, which are not empty.
+    pub fn write(&mut self, bytes: &[u8]) -> Outcome {
+        if self.nagle == Nagle::Sent {
+            self.nagle = Nagle::Off;
+            // Without it, segments are late but not lost.
+            let _ = self.socket.set_nodelay(true);
+        }
+        loop {
+            return match self.socket.write(bytes) {
+                Ok(count) => {
+                    if self.nagle == Nagle::Unsent {
+                        self.nagle = Nagle::Sent;
+                    }
+                    Outcome::Bytes { count, owes: false }
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => continue,
+                    // A send before the connection stands says EAGAIN on Linux and ENOTCONN on BSD.
+                    ErrorKind::WouldBlock | ErrorKind::NotConnected => {
+                        self.readiness.writable = false;
+                        Outcome::Blocked
+                    }
+                    _ => {
+                        // What the peer said before it broke off can still be read.
+                        self.readiness.readable = true;
+                        self.closing = true;
+                        Outcome::Failed(failure_of(&error))
+                    }
+                },
+            };
+        }
+    }
+
+    /// Shuts down our sending.
+    pub fn shutdown(&mut self) -> Outcome {
+        // A peer that is gone already needs no end.
+        let _ = self.socket.shutdown(Shutdown::Write);
+        Outcome::Done
+    }
+
+    /// Asks how connecting ended, after an event came.
+    pub fn finish_connect(&mut self) -> Outcome {
+        match self.socket.take_error() {
+            Ok(None) => Outcome::Done,
+            Ok(Some(error)) | Err(error) => Outcome::Failed(failure_of(&error)),
+        }
+    }
+
+    /// Makes the drop of this stream a reset instead of an end (`SO_LINGER` of zero).
+    pub fn reset_on_drop(&self) {
+        let _ = socket2::SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+    }
+
+    /// This is an address that was not the preferred one.
+    pub fn set_alternative(&mut self, backend: BackendId, position: u8) {
+        self.alternative = Some((backend, position));
+    }
+
+    /// The alternative address that has proved good, told once.
+    pub fn take_alternative(&mut self) -> Option<(BackendId, u8)> {
+        self.alternative.take()
+    }
+
+    /// How connecting failed, if it did, for a connection that nobody writes to.
+    pub fn connect_error(&mut self) -> Option<Failure> {
+        match self.finish_connect() {
+            Outcome::Failed(failure) => Some(failure),
+            _ => None,
+        }
+    }
+}

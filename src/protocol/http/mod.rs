@@ -1,0 +1,408 @@
+//! HTTP/1.1 and HTTP/1.0: the machine of one client connection and its exchanges.
+//!
+//! ```text
+//! First ──head──▶ Exchange ──both messages over──▶ Idle ──first byte──▶ Next ──head──▶ Exchange …
+//!    └──────────────────┴───────────── close ────────▶ Over
+//! ```
+//! A head is judged, and what is forwarded is written anew from what was judged; a body is passed by credit, never
+//! beyond its end. Bytes after the request stay pending until the exchange is over, so that nothing can be smuggled.
+
+pub mod body;
+mod fields;
+pub mod head;
+pub mod reply;
+pub mod request;
+pub mod response;
+#[cfg(test)]
+mod specimens;
+
+use std::net::IpAddr;
+
+use super::{Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait};
+use crate::balance::{Failure, Key};
+use crate::base::pipe::{Pipe, UNLIMITED};
+use body::{ChunkStep, Chunked};
+use head::{Body, ClientText, KeepClient, Method, Parsed, Scan, Scheme, Version};
+use reply::{Content, Status, write_reply};
+use request::{RequestHead, RequestRules, parse_request};
+use response::{ResponseHead, ResponseRules, parse_response};
+
+/// The machine of an HTTP client connection.
+pub struct Http {
+    state: State,
+    scan: Scan,
+    client: ClientText,
+    exchange: Exchange,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The first request head is waited for.
+    First,
+    /// Between two exchanges.
+    Idle,
+    /// A further request head has begun.
+    Next,
+    /// A request was judged; its response is waited for or under way.
+    Exchange,
+    /// The last byte for the client is in the pipe.
+    Over(Farewell),
+}
+
+/// What is known of one request and its response.
+struct Exchange {
+    method: Method,
+    version: Version,
+    keep_client: KeepClient,
+    backend: Parting,
+    request: Transfer,
+    response: Transfer,
+    framing: Framing,
+    request_head_bytes: u32,
+    response_head_bytes: u32,
+}
+
+/// How far a message has come.
+enum Transfer {
+    /// Its head is waited for.
+    Head,
+    /// Its body is what the pipe has credit for.
+    Sized,
+    /// Its body comes in chunks.
+    Chunked(Chunked),
+    /// Its body lasts until its source ends.
+    UntilClose,
+    /// All of it is in the pipe or gone.
+    Done,
+}
+
+/// What becomes of the framing of a chunked body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    /// It is forwarded.
+    Forward,
+    /// It is taken off: the client speaks HTTP/1.0.
+    Strip,
+}
+
+/// What a transfer needs to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Bytes that have not arrived.
+    Waiting,
+    /// Nothing: it is over.
+    Done,
+    /// It cannot go on: the source ended too early.
+    Cut,
+    /// It cannot go on: what came is refused with this status.
+    Refused(Status),
+}
+
+impl Http {
+    /// A client connection that begins.
+    pub fn new(client: IpAddr) -> Http {
+        let client = ClientText::new(client);
+        Http { state: State::First, scan: Scan::default(), client, exchange: Exchange::none() }
+    }
+
+    /// Waits for a request head, and judges it when it is whole.
+    fn begin(&mut self, view: &mut View) -> Step {
+        if view.response.has_cleared() {
+            return Step::Continue;
+        }
+        if view.request.pending().is_empty() {
+            let ended = view.request.source_ended();
+            return if ended { self.leave(Farewell::Close) } else { Step::Continue };
+        }
+        if self.state == State::Idle {
+            self.state = State::Next;
+        }
+        let rules = RequestRules { settings: &view.listener.http, client: &self.client, scheme: Scheme::Http };
+        view.scratch.clear();
+        match parse_request(view.request.pending(), &mut self.scan, &rules, view.scratch) {
+            Parsed::Partial if view.request.source_ended() => self.leave(Farewell::Close),
+            Parsed::Partial => Step::Continue,
+            Parsed::Refused(refusal) => self.reply(view, refusal.status),
+            Parsed::Head(head) => self.accept(view, head),
+        }
+    }
+
+    /// A request was judged and written anew: it is forwarded.
+    fn accept(&mut self, view: &mut View, head: RequestHead) -> Step {
+        let reuse = match self.state {
+            // What is sent on an idle connection that dies can be sent again only when it is idempotent; a client's
+            // first request cannot be given up as its own keep-alive race would be.
+            State::First if !head.method.is_idempotent() => Reuse::Fresh,
+            _ => Reuse::Idle,
+        };
+        self.scan = Scan::default();
+        self.state = State::Exchange;
+        self.exchange = Exchange {
+            method: head.method,
+            version: head.version,
+            keep_client: if head.persistent { KeepClient::Keep } else { KeepClient::Close },
+            request_head_bytes: view.scratch.len() as u32,
+            ..Exchange::none()
+        };
+        view.request.keep();
+        view.response.begin();
+        if view.request.replace(head.bytes, view.scratch).is_err() {
+            return self.reply(view, Status::HeadTooLarge);
+        }
+        self.exchange.request =
+            Transfer::start(head.body, view.request, || Chunked::of_request(view.listener.http.body_bytes_max));
+        Step::Connect(Selection { key: Key::None, reuse })
+    }
+
+    fn exchange(&mut self, view: &mut View) -> Step {
+        let exchange = &mut self.exchange;
+        match exchange.request.go_on(view.request, Framing::Forward) {
+            Progress::Refused(status) => return self.reply_or_abort(view, status),
+            // A request body that ends too early is an incomplete message (RFC 9112 section 8).
+            Progress::Cut => return self.reply_or_abort(view, Status::BadRequest),
+            Progress::Waiting | Progress::Done => {}
+        }
+        if matches!(exchange.response, Transfer::Head) {
+            return self.response_head(view);
+        }
+        match exchange.response.go_on(view.response, exchange.framing) {
+            Progress::Waiting => Step::Continue,
+            Progress::Done => self.end_exchange(view),
+            Progress::Cut | Progress::Refused(_) => Step::Abort,
+        }
+    }
+
+    fn response_head(&mut self, view: &mut View) -> Step {
+        loop {
+            if view.response.pending().is_empty() && !view.response.source_ended() {
+                return Step::Continue;
+            }
+            let rules = ResponseRules {
+                settings: &view.listener.http,
+                request_method: self.exchange.method,
+                client_version: self.exchange.version,
+                keep_client: match view.stage {
+                    Stage::Serving => self.exchange.keep_client,
+                    Stage::Draining => KeepClient::Close,
+                },
+            };
+            view.scratch.clear();
+            match parse_response(view.response.pending(), &mut self.scan, &rules, view.scratch) {
+                Parsed::Partial if view.response.source_ended() => return Step::Fail(Failure::Ended),
+                Parsed::Partial => return Step::Continue,
+                Parsed::Refused(_) => return Step::Fail(Failure::Malformed),
+                Parsed::Head(head) if head.interim => {
+                    if let Some(step) = self.interim(view, head) {
+                        return step;
+                    }
+                }
+                Parsed::Head(head) => return self.answer(view, head),
+            }
+        }
+    }
+
+    /// Relays an interim response to a client that knows them (RFC 9110 section 15.2).
+    fn interim(&mut self, view: &mut View, head: ResponseHead) -> Option<Step> {
+        self.scan = Scan::default();
+        if self.exchange.version == Version::Http10 {
+            view.response.discard(head.bytes);
+            return None;
+        }
+        match view.response.replace(head.bytes, view.scratch) {
+            Ok(()) => None,
+            // The client does not take what it got so far: the rest waits, and this one is judged again.
+            Err(_) if view.response.has_cleared() => Some(Step::Continue),
+            Err(_) => Some(Step::Fail(Failure::Malformed)),
+        }
+    }
+
+    /// The final response was judged and written anew: it is forwarded.
+    fn answer(&mut self, view: &mut View, head: ResponseHead) -> Step {
+        if view.response.replace(head.bytes, view.scratch).is_err() {
+            return if view.response.has_cleared() { Step::Continue } else { Step::Fail(Failure::Malformed) };
+        }
+        self.scan = Scan::default();
+        let exchange = &mut self.exchange;
+        exchange.response_head_bytes = view.response.cleared().len() as u32;
+        exchange.keep_client = head.keep_client;
+        exchange.backend = if head.persistent { Parting::Keep } else { Parting::Drop };
+        let strip = head.body == Body::Chunked && exchange.version == Version::Http10;
+        exchange.framing = if strip { Framing::Strip } else { Framing::Forward };
+        exchange.response = Transfer::start(head.body, view.response, Chunked::of_response);
+        Step::Answered
+    }
+
+    fn end_exchange(&mut self, view: &mut View) -> Step {
+        let exchange = &self.exchange;
+        let whole = matches!(exchange.request, Transfer::Done) && view.request.cleared().is_empty();
+        let quiet = view.response.pending().is_empty() && !view.response.source_ended();
+        let reusable = whole && quiet && !view.request.sink_broken();
+        self.state = match exchange.keep_client {
+            KeepClient::Keep if whole => State::Idle,
+            KeepClient::Close if whole && view.request.pending().is_empty() => State::Over(Farewell::Close),
+            _ => State::Over(Farewell::Linger),
+        };
+        Step::Recycle { parting: if reusable { exchange.backend } else { Parting::Drop } }
+    }
+
+    fn reply_or_abort(&mut self, view: &mut View, status: Status) -> Step {
+        match self.exchange.response {
+            Transfer::Head => self.reply(view, status),
+            _ => Step::Abort,
+        }
+    }
+
+    /// Answers the client ourselves. The connection goes on only where it is certain where the next request begins.
+    fn reply(&mut self, view: &mut View, status: Status) -> Step {
+        let in_exchange = self.state == State::Exchange;
+        let keep = in_exchange
+            && status.code() >= 500
+            && matches!(self.exchange.request, Transfer::Done)
+            && self.exchange.keep_client == KeepClient::Keep
+            && view.stage == Stage::Serving;
+        let connection = if keep { KeepClient::Keep } else { KeepClient::Close };
+        let to_head = in_exchange && self.exchange.method == Method::Head;
+        let content = if to_head { Content::HeadOnly } else { Content::Full };
+        view.scratch.clear();
+        write_reply(view.scratch, status, connection, view.date, content);
+        view.request.drop_cleared();
+        view.response.discard(view.response.pending().len());
+        if view.response.emit(view.scratch).is_err() {
+            return Step::Abort;
+        }
+        self.scan = Scan::default();
+        if keep {
+            self.state = State::Idle;
+            return Step::Recycle { parting: Parting::Drop };
+        }
+        self.leave(Farewell::Linger)
+    }
+
+    fn leave(&mut self, farewell: Farewell) -> Step {
+        self.state = State::Over(farewell);
+        Step::Finish(farewell)
+    }
+}
+
+impl Protocol for Http {
+    fn advance(&mut self, view: &mut View) -> Step {
+        match self.state {
+            State::First | State::Idle | State::Next => self.begin(view),
+            State::Exchange => self.exchange(view),
+            State::Over(farewell) => Step::Finish(farewell),
+        }
+    }
+
+    fn waits_for(&self) -> Wait {
+        let exchange = &self.exchange;
+        let request = match exchange.request {
+            Transfer::Done => Received::Whole,
+            _ => Received::Part,
+        };
+        match (self.state, &exchange.response) {
+            (State::First | State::Next, _) => Wait::RequestHead,
+            (State::Idle, _) => Wait::NextRequest,
+            (_, Transfer::Head) => Wait::Response { head_bytes: exchange.request_head_bytes, request },
+            (_, _) => Wait::Body { head_bytes: exchange.response_head_bytes, request },
+        }
+    }
+
+    fn apologize(&mut self, view: &mut View, trouble: Trouble) -> Step {
+        let nothing_came = view.request.pending().is_empty();
+        let status = match trouble {
+            Trouble::SlowClient if self.state != State::Exchange && nothing_came => {
+                return self.leave(Farewell::Close);
+            }
+            Trouble::SlowClient => Status::RequestTimeout,
+            Trouble::NoBackend => Status::Unavailable,
+            Trouble::Backend(Failure::Refused | Failure::Unreachable | Failure::Local) => Status::Unavailable,
+            Trouble::Backend(Failure::TimedOut) => Status::GatewayTimeout,
+            Trouble::Backend(_) => Status::BadGateway,
+        };
+        match self.state {
+            State::Over(_) => Step::Abort,
+            _ => self.reply_or_abort(view, status),
+        }
+    }
+
+    fn restart(&mut self) {
+        self.scan = Scan::default();
+        self.exchange.response = Transfer::Head;
+    }
+
+    fn resend(&self) -> Resend {
+        if self.exchange.method.is_idempotent() { Resend::Safe } else { Resend::Unsafe }
+    }
+}
+
+impl Exchange {
+    fn none() -> Exchange {
+        Exchange {
+            method: Method::Get,
+            version: Version::Http11,
+            keep_client: KeepClient::Close,
+            backend: Parting::Drop,
+            request: Transfer::Head,
+            response: Transfer::Head,
+            framing: Framing::Forward,
+            request_head_bytes: 0,
+            response_head_bytes: 0,
+        }
+    }
+}
+
+impl Transfer {
+    /// The transfer of a body whose head has just been cleared.
+    fn start(body: Body, pipe: &mut Pipe, chunked: impl FnOnce() -> Chunked) -> Transfer {
+        match body {
+            Body::None => Transfer::Done,
+            Body::Length(length) => {
+                pipe.grant(length);
+                Transfer::Sized
+            }
+            Body::Chunked => Transfer::Chunked(chunked()),
+            Body::UntilClose => {
+                pipe.grant(UNLIMITED);
+                Transfer::UntilClose
+            }
+        }
+    }
+
+    /// Judges what has arrived of a body.
+    fn go_on(&mut self, pipe: &mut Pipe, framing: Framing) -> Progress {
+        let progress = match self {
+            Transfer::Head => Progress::Waiting,
+            Transfer::Done => Progress::Done,
+            Transfer::UntilClose if pipe.source_ended() => Progress::Done,
+            Transfer::UntilClose => Progress::Waiting,
+            Transfer::Sized if pipe.credit() == 0 => Progress::Done,
+            Transfer::Sized if pipe.source_ended() => Progress::Cut,
+            Transfer::Sized => Progress::Waiting,
+            Transfer::Chunked(chunked) => go_on_chunked(chunked, pipe, framing),
+        };
+        if progress == Progress::Done {
+            *self = Transfer::Done;
+        }
+        progress
+    }
+}
+
+fn go_on_chunked(chunked: &mut Chunked, pipe: &mut Pipe, framing: Framing) -> Progress {
+    loop {
+        if pipe.credit() > 0 {
+            return if pipe.source_ended() { Progress::Cut } else { Progress::Waiting };
+        }
+        match chunked.next(pipe.pending()) {
+            Ok(ChunkStep::Pass(count)) if framing == Framing::Forward => pipe.pass(count),
+            Ok(ChunkStep::Pass(count) | ChunkStep::Drop(count)) => pipe.discard(count),
+            Ok(ChunkStep::Data(count)) => pipe.grant(count),
+            Ok(ChunkStep::NeedMore) if pipe.source_ended() => return Progress::Cut,
+            Ok(ChunkStep::NeedMore) => {
+                pipe.want_more();
+                return Progress::Waiting;
+            }
+            Ok(ChunkStep::Done) => return Progress::Done,
+            Err(refusal) => return Progress::Refused(refusal.status),
+        }
+    }
+}

@@ -1,0 +1,757 @@
+//! Request heads: parsed, judged and written anew for the backend in one step.
+//!
+//! The backend gets what was judged and nothing else: HTTP/1.1, a target in origin form, one `Host`, one framing,
+//! no field that concerns the client's connection, and the truth about the client. No byte of a head that is
+//! refused is ever written.
+
+use std::mem::MaybeUninit;
+use std::net::Ipv6Addr;
+
+use httparse::Header;
+use memchr::memchr;
+
+use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name};
+use super::head::{self, Body, ClientText, EmptyLines, Found, Method, Parsed, Refusal, Scan, Scheme, Version};
+use super::reply::Status;
+use crate::config::HttpSettings;
+
+/// The longest `Host`: a name of 255 bytes, a colon and a port.
+const HOST_BYTES_MAX: usize = 261;
+
+/// What a request is judged by and rewritten with.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestRules<'a> {
+    /// The limits and wishes of the listener.
+    pub settings: &'a HttpSettings,
+    /// Who asks.
+    pub client: &'a ClientText,
+    /// How the client came.
+    pub scheme: Scheme,
+}
+
+/// A request head that was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestHead {
+    /// The length in the input, skipped empty lines and the empty line at the end included.
+    pub bytes: usize,
+    /// What is asked.
+    pub method: Method,
+    /// What the client speaks; the backend gets HTTP/1.1 always.
+    pub version: Version,
+    /// What follows; never `UntilClose`.
+    pub body: Body,
+    /// The client wants to keep the connection.
+    pub persistent: bool,
+    /// The client waits for `100 Continue` before it sends the body; the rewritten head asks for it too.
+    pub expects_continue: bool,
+}
+
+/// Parses the request head at the start of `input`; when it is whole and good, its rewritten form is appended to `out`.
+pub fn parse_request(input: &[u8], scan: &mut Scan, rules: &RequestRules, out: &mut Vec<u8>) -> Parsed<RequestHead> {
+    let outcome = match scan.advance(input, rules.settings.head_bytes_max, EmptyLines::Skipped) {
+        Ok(Found::Nothing) => return Parsed::Partial,
+        Ok(Found::FirstLine(line)) => match check_first_line(&input[line]) {
+            Ok(()) => return Parsed::Partial,
+            Err(refusal) => Err(refusal),
+        },
+        Ok(Found::Head(head)) => rewrite(&input[head.clone()], rules, out).map(|mut judged| {
+            judged.bytes = head.end;
+            judged
+        }),
+        Err(refusal) => Err(refusal),
+    };
+    *scan = Scan::default();
+    outcome.map_or_else(Parsed::Refused, Parsed::Head)
+}
+
+/// A client that speaks an older or newer HTTP may wait for an answer after its first line.
+fn check_first_line(line: &[u8]) -> Result<(), Refusal> {
+    httparse::Request::new(&mut []).parse(line).map(|_| ()).map_err(|error| syntax_refusal(error, line))
+}
+
+fn syntax_refusal(error: httparse::Error, head: &[u8]) -> Refusal {
+    match error {
+        httparse::Error::TooManyHeaders => Refusal::new(Status::HeadTooLarge, "too many fields"),
+        httparse::Error::Version if names_other_version(head) => {
+            Refusal::new(Status::VersionNotSupported, "an HTTP version other than 1.0 and 1.1")
+        }
+        httparse::Error::Version => Refusal::bad("no HTTP version in the request line"),
+        httparse::Error::HeaderName => Refusal::bad("a malformed field name"),
+        httparse::Error::HeaderValue => Refusal::bad("a malformed field value"),
+        _ => Refusal::bad("a malformed request line"),
+    }
+}
+
+/// Whether the first line is well-formed but for its version; 1.0 and 1.1 do not come here.
+fn names_other_version(head: &[u8]) -> bool {
+    let line = &head[..memchr(b'\r', head).unwrap_or(head.len())];
+    let version = line.splitn(3, |&byte| byte == b' ').nth(2).unwrap_or_default();
+    matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+        if major.is_ascii_digit() && minor.is_ascii_digit())
+}
+
+/// Judges a complete head and writes it for the backend. `bytes` of the result is left at 0.
+fn rewrite(input: &[u8], rules: &RequestRules, out: &mut Vec<u8>) -> Result<RequestHead, Refusal> {
+    let mut storage = [const { MaybeUninit::<Header>::uninit() }; FIELDS_MAX];
+    let room = &mut storage[..rules.settings.fields_max.min(FIELDS_MAX)];
+    let mut syntax = httparse::Request::new(&mut []);
+    match syntax.parse_with_uninit_headers(input, room) {
+        Ok(httparse::Status::Complete(end)) if end == input.len() => {}
+        Ok(_) => return Err(Refusal::bad("a malformed head")),
+        Err(error) => return Err(syntax_refusal(error, input)),
+    }
+    let (Some(method_name), Some(target)) = (syntax.method, syntax.path) else {
+        return Err(Refusal::bad("a malformed request line"));
+    };
+    let version = if syntax.version == Some(1) { Version::Http11 } else { Version::Http10 };
+    let fields: &[Header] = syntax.headers;
+
+    let method = Method::named(method_name);
+    let target = Target::judge(method, target)?;
+    let mut judged = judge(method, version, fields, rules.settings)?;
+    if target.authority.is_some() {
+        if let Some(index) = judged.host {
+            judged.shared.dropped.insert(index);
+        }
+    }
+    write_head(method_name, &target, &judged, input, fields, rules, out);
+    Ok(judged.head)
+}
+
+/// A request and what only its rewriting needs.
+struct Judged {
+    head: RequestHead,
+    shared: Judgement,
+    /// The index of `Host`.
+    host: Option<usize>,
+}
+
+fn judge(method: Method, version: Version, fields: &[Header], settings: &HttpSettings) -> Result<Judged, Refusal> {
+    let mut shared = Judgement::default();
+    let mut host = None;
+    let mut expect = None;
+    for (index, field) in fields.iter().enumerate() {
+        match Name::of(field.name.as_bytes()) {
+            Name::Other | Name::Trailer => {}
+            Name::Host if host.is_some() => return Err(Refusal::bad("two Host fields")),
+            Name::Host => {
+                check_host(field.value)?;
+                host = Some(index);
+            }
+            Name::Expect if expect.is_none() && field.value.eq_ignore_ascii_case(b"100-continue") => {
+                expect = Some(index);
+            }
+            Name::Expect => return Err(Refusal::new(Status::ExpectationFailed, "an unknown expectation")),
+            Name::Forwarding => shared.dropped.insert(index),
+            name => shared.field(name, index, field.value)?,
+        }
+    }
+    shared.finish(version, fields)?;
+    if host.is_none() && version == Version::Http11 {
+        return Err(Refusal::bad("no Host field"));
+    }
+    let body = judge_body(method, &shared, settings)?;
+    // HTTP/1.0 knows no interim response, and without a body there is nothing to wait for (RFC 9110 section 10.1.1).
+    let may_expect = version == Version::Http11 && body != Body::None;
+    if let Some(index) = expect.filter(|_| !may_expect) {
+        shared.dropped.insert(index);
+    }
+    let expects_continue = expect.is_some_and(|index| !shared.dropped.contains(index));
+    let persistent = shared.is_persistent(version);
+    Ok(Judged { head: RequestHead { bytes: 0, method, version, body, persistent, expects_continue }, shared, host })
+}
+
+fn judge_body(method: Method, shared: &Judgement, settings: &HttpSettings) -> Result<Body, Refusal> {
+    let body = match shared.length {
+        _ if shared.chunked => Body::Chunked,
+        None | Some(0) => Body::None,
+        Some(length) if settings.body_bytes_max.is_some_and(|most| length > most) => {
+            return Err(Refusal::new(Status::ContentTooLarge, "the body is too long"));
+        }
+        Some(length) => Body::Length(length),
+    };
+    match method {
+        Method::Trace if body != Body::None => Err(Refusal::bad("TRACE with a body")),
+        _ => Ok(body),
+    }
+}
+
+/// Where a request goes, from its request line (RFC 9112 section 3.2).
+struct Target<'a> {
+    /// The path begins at the root although the client left that away.
+    root: &'static str,
+    /// The rest of the target in origin form, or `*`.
+    path: &'a str,
+    /// From the absolute form: it replaces `Host`.
+    authority: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    fn judge(method: Method, target: &'a str) -> Result<Self, Refusal> {
+        if method == Method::Connect {
+            return Err(Refusal::new(Status::NotImplemented, "CONNECT"));
+        }
+        if !target.is_ascii() || memchr(b'#', target.as_bytes()).is_some() {
+            return Err(Refusal::bad("a target with a fragment or beyond ASCII"));
+        }
+        if target.starts_with('/') || (target == "*" && method == Method::Options) {
+            return Ok(Self { root: "", path: target, authority: None });
+        }
+        let rest = strip_scheme(target).ok_or(Refusal::bad("a target of unknown form"))?;
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        check_host(authority.as_bytes())?;
+        let root = match path.as_bytes().first() {
+            Some(b'/') => "",
+            None if method == Method::Options => "*",
+            _ => "/",
+        };
+        Ok(Self { root, path, authority: Some(authority) })
+    }
+}
+
+fn strip_scheme(target: &str) -> Option<&str> {
+    let (scheme, rest) = target.split_once("://")?;
+    (scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")).then_some(rest)
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110 section 7.2), not empty.
+fn check_host(value: &[u8]) -> Result<(), Refusal> {
+    let valid = value.len() <= HOST_BYTES_MAX && split_port(value).is_some_and(is_name_or_address);
+    if valid { Ok(()) } else { Err(Refusal::bad("a malformed Host")) }
+}
+
+/// What stands before the port, when that is well-formed.
+fn split_port(value: &[u8]) -> Option<&[u8]> {
+    let host_end = match value.first()? {
+        b'[' => memchr(b']', value)? + 1,
+        _ => memchr(b':', value).unwrap_or(value.len()),
+    };
+    let (host, port) = value.split_at(host_end);
+    let valid = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    valid.then_some(host)
+}
+
+fn is_name_or_address(host: &[u8]) -> bool {
+    match host {
+        [] => false,
+        [b'[', address @ .., b']'] => std::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok()),
+        name => is_registered_name(name),
+    }
+}
+
+/// `reg-name` (RFC 3986 section 3.2.2); it includes IPv4 addresses.
+fn is_registered_name(mut name: &[u8]) -> bool {
+    loop {
+        let plain = name.iter().take_while(|&&byte| IN_NAME[usize::from(byte)]).count();
+        name = match &name[plain..] {
+            [] => return true,
+            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
+            _ => return false,
+        }
+    }
+}
+
+/// `unreserved` and `sub-delims`: what stands for itself in a registered name.
+const IN_NAME: [bool; 256] = fields::bytes_among(b"-._~!$&'()*+,;=");
+
+fn write_head(
+    method_name: &str,
+    target: &Target,
+    judged: &Judged,
+    input: &[u8],
+    fields: &[Header],
+    rules: &RequestRules,
+    out: &mut Vec<u8>,
+) {
+    out.reserve(input.len() + head::GROWTH_BYTES_MAX);
+    for part in [method_name, " ", target.root, target.path, " HTTP/1.1\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    match (target.authority, judged.host) {
+        (Some(authority), _) => fields::write_field(out, "Host", authority.as_bytes()),
+        // Who does not know the name says so with an empty one (RFC 9112 section 3.2).
+        (None, None) => fields::write_field(out, "Host", b""),
+        (None, Some(_)) => {}
+    }
+    fields::write_fields(input, fields, &judged.shared.dropped, out);
+    match judged.shared.length {
+        _ if judged.shared.chunked => out.extend_from_slice(CHUNKED_LINE),
+        Some(length) => fields::write_length(out, length),
+        None => {}
+    }
+    let host = target.authority.map(str::as_bytes).or(judged.host.map(|index| fields[index].value));
+    write_truth(host, judged.head.version, rules, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What plb knows about the client and the backend cannot.
+fn write_truth(host: Option<&[u8]>, version: Version, rules: &RequestRules, out: &mut Vec<u8>) {
+    if rules.settings.x_forwarded_for {
+        fields::write_field(out, "X-Forwarded-For", rules.client.as_bytes());
+    }
+    if rules.settings.x_forwarded_proto {
+        out.extend_from_slice(match rules.scheme {
+            Scheme::Http => b"X-Forwarded-Proto: http\r\n",
+            Scheme::Https => b"X-Forwarded-Proto: https\r\n",
+        });
+    }
+    if let Some(host) = host.filter(|_| rules.settings.x_forwarded_host) {
+        fields::write_field(out, "X-Forwarded-Host", host);
+    }
+    if rules.settings.via {
+        out.extend_from_slice(fields::via_line(version));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::specimens::{Chance, damaged, settings};
+    use super::*;
+
+    /// Heads that are served, each with bytes of what follows.
+    const GOOD: &[&[u8]] = &[
+        b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\nGET /next",
+        b"GET /x?y=%20z HTTP/1.1\r\nhost: [::1]:8080\r\nUser-Agent: curl/8\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+        b"\r\n\r\nPOST /form HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\nExpect: 100-continue\r\nX-A:1\r\n\r\nhello",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\nTrailer: X-Sum\r\nTE: trailers\r\n\r\n5\r\n",
+        b"GET http://b.example:81?q HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6\r\nX-Obs: \xe9\t\xff \r\n\r\n",
+        b"GET /old HTTP/1.0\r\nConnection: Keep-Alive, X-Hop\r\nX-Hop: 1\r\nEmpty: \r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: a:80\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\nConnection: upgrade, te\r\n\r\n",
+        b"BREW /pot HTTP/1.1\r\nAccept_Additions: milk\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    ];
+
+    fn parse_with(settings: &HttpSettings, input: &[u8]) -> (Parsed<RequestHead>, Vec<u8>) {
+        let client = ClientText::new("::ffff:192.0.2.7".parse().unwrap());
+        let rules = RequestRules { settings, client: &client, scheme: Scheme::Http };
+        let mut out = b"kept".to_vec();
+        let parsed = parse_request(input, &mut Scan::default(), &rules, &mut out);
+        assert_eq!(out.drain(..4).collect::<Vec<_>>(), b"kept");
+        assert!(matches!(parsed, Parsed::Head(_)) || out.is_empty(), "only a judged head is written");
+        (parsed, out)
+    }
+
+    fn parse(input: &[u8]) -> (Parsed<RequestHead>, Vec<u8>) {
+        parse_with(&settings(), input)
+    }
+
+    fn head(input: &[u8]) -> (RequestHead, String) {
+        match parse(input) {
+            (Parsed::Head(head), out) => (head, String::from_utf8_lossy(&out).into_owned()),
+            (other, _) => panic!("{other:?} for {}", input.escape_ascii()),
+        }
+    }
+
+    fn status(input: &[u8]) -> Option<u16> {
+        match parse(input).0 {
+            Parsed::Refused(refusal) => Some(refusal.status.code()),
+            _ => None,
+        }
+    }
+
+    /// Feeds the input in pieces that end at these places.
+    fn parse_in_pieces(input: &[u8], ends: impl Iterator<Item = usize>) -> (Parsed<RequestHead>, Vec<u8>) {
+        let (settings, mut scan, mut out) = (settings(), Scan::default(), Vec::new());
+        let client = ClientText::new("192.0.2.7".parse().unwrap());
+        let rules = RequestRules { settings: &settings, client: &client, scheme: Scheme::Http };
+        for end in ends {
+            match parse_request(&input[..end], &mut scan, &rules, &mut out) {
+                Parsed::Partial => assert!(out.is_empty()),
+                parsed => return (parsed, out),
+            }
+        }
+        (Parsed::Partial, out)
+    }
+
+    #[test]
+    fn a_request_is_written_anew_in_its_order() {
+        let (head, out) = head(
+            b"POST /a HTTP/1.1\r\nX-First:  1 \r\nHost: a.example:80\r\nAccept: */*\r\nX-Forwarded-For: 6.6.6.6\r\n\
+              forwarded: for=6.6.6.6\r\nX_Forwarded-Host: evil\r\nKeep-Alive: 5\r\ncontent-length: 007\r\n\
+              Proxy-Connection: x\r\nX-Last: z\r\n\r\n1234567",
+        );
+        assert_eq!(
+            out,
+            "POST /a HTTP/1.1\r\nX-First: 1\r\nHost: a.example:80\r\nAccept: */*\r\nX-Last: z\r\nContent-Length: 7\r\n\
+             X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a.example:80\r\n\r\n"
+        );
+        assert_eq!((head.method, head.version, head.body), (Method::Post, Version::Http11, Body::Length(7)));
+        assert!(head.persistent && !head.expects_continue);
+    }
+
+    #[test]
+    fn the_settings_decide_what_the_backend_is_told() {
+        let quiet = HttpSettings {
+            x_forwarded_for: false,
+            x_forwarded_proto: false,
+            x_forwarded_host: false,
+            via: true,
+            ..settings()
+        };
+        let (_, out) =
+            parse_with(&quiet, b"GET / HTTP/1.0\r\nHost: a\r\nX-Forwarded-Proto: https\r\nVia: 1.1 x\r\n\r\n");
+        assert_eq!(out, b"GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 x\r\nVia: 1.0 plb\r\n\r\n");
+    }
+
+    #[test]
+    fn the_absolute_form_becomes_the_origin_form_and_its_authority_the_host() {
+        let first_lines = |input: &[u8]| head(input).1.split("\r\n").take(2).collect::<Vec<_>>().join("|");
+        let with = |line: &str| first_lines(format!("{line}\r\nHost: a\r\n\r\n").as_bytes());
+        assert_eq!(with("GET http://b:81/x?y HTTP/1.1"), "GET /x?y HTTP/1.1|Host: b:81");
+        assert_eq!(with("GET HTTPS://b HTTP/1.1"), "GET / HTTP/1.1|Host: b");
+        assert_eq!(with("GET http://b?q=/ HTTP/1.1"), "GET /?q=/ HTTP/1.1|Host: b");
+        assert_eq!(with("OPTIONS http://b HTTP/1.1"), "OPTIONS * HTTP/1.1|Host: b");
+        let (_, out) = head(b"GET http://b/ HTTP/1.0\r\n\r\n");
+        assert!(out.contains("\r\nHost: b\r\n") && out.contains("X-Forwarded-Host: b\r\n"), "{out}");
+        assert_eq!(head(b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n").1.matches("Host: a").count(), 0);
+    }
+
+    #[test]
+    fn an_old_client_without_host_gets_an_empty_one() {
+        let (head, out) = head(b"GET / HTTP/1.0\r\n\r\n");
+        assert!(out.starts_with("GET / HTTP/1.1\r\nHost: \r\n") && !out.contains("X-Forwarded-Host"), "{out}");
+        assert!(!head.persistent);
+    }
+
+    #[test]
+    fn the_version_and_connection_decide_about_persistence() {
+        let persistent = |version: &str, fields: &str| {
+            head(format!("GET / HTTP/{version}\r\nHost: a\r\n{fields}\r\n").as_bytes()).0.persistent
+        };
+        assert!(persistent("1.1", ""));
+        assert!(!persistent("1.1", "Connection: CLOSE\r\n"));
+        assert!(!persistent("1.1", "Connection: a\r\nConnection: keep-alive,  close\r\n"));
+        assert!(!persistent("1.0", ""));
+        assert!(persistent("1.0", "Connection: Keep-Alive\r\n"));
+        assert!(!persistent("1.0", "Connection: keep-alive, close\r\n"));
+        assert!(!persistent("1.0", "Proxy-Connection: keep-alive\r\n"));
+    }
+
+    #[test]
+    fn fields_that_connection_names_end_here_wherever_they_stand() {
+        let (_, out) = head(b"GET / HTTP/1.1\r\nA: 1\r\nHost: a\r\nConnection: b, ,A\r\nb: 2\r\nab: 3\r\nB: 4\r\n\r\n");
+        assert!(out.starts_with("GET / HTTP/1.1\r\nHost: a\r\nab: 3\r\nX-Forwarded-For:"), "{out}");
+        let (_, out) = head(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: X-Forwarded-For\r\n\r\n");
+        assert!(out.contains("X-Forwarded-For: 192.0.2.7\r\n"), "a client cannot suppress the truth: {out}");
+    }
+
+    #[test]
+    fn an_expectation_is_passed_only_where_a_body_waits_for_it() {
+        let expects = |line: &str, fields: &str| {
+            let (head, out) = head(format!("{line}\r\nHost: a\r\nExpect: 100-Continue\r\n{fields}\r\n").as_bytes());
+            assert_eq!(out.contains("Expect: 100-Continue\r\n"), head.expects_continue, "{out}");
+            head.expects_continue
+        };
+        assert!(expects("POST / HTTP/1.1", "Content-Length: 1\r\n"));
+        assert!(expects("POST / HTTP/1.1", "Transfer-Encoding: chunked\r\n"));
+        assert!(!expects("POST / HTTP/1.1", "Content-Length: 0\r\n"));
+        assert!(!expects("GET / HTTP/1.1", ""));
+        assert!(!expects("POST / HTTP/1.0", "Content-Length: 1\r\n"));
+        assert!(!expects("POST / HTTP/1.1", "Content-Length: 1\r\nConnection: expect\r\n"));
+    }
+
+    #[test]
+    fn smuggled_and_malformed_requests_are_refused() {
+        let post = |fields: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n0\r\n\r\n");
+        let cases: &[(u16, &str)] = &[
+            // Two framings, or two readings of one.
+            (400, "Content-Length: 6\r\nTransfer-Encoding: chunked"),
+            (400, "Transfer-Encoding: chunked\r\nContent-Length: 6"),
+            (400, "Content-Length: 0\r\nTransfer-Encoding: chunked"),
+            (400, "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
+            (400, "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity"),
+            (400, "Transfer-Encoding: chunked, chunked"),
+            (400, "Transfer-Encoding: chunked, identity"),
+            (400, "Transfer-Encoding: chunked,"),
+            (400, "Transfer-Encoding: ,chunked"),
+            (400, "Transfer-Encoding:"),
+            (400, "Transfer-Encoding: \"chunked\""),
+            (400, "Transfer-Encoding: chunked;q=1"),
+            (400, "Transfer-Encoding: chunk ed"),
+            (400, "Transfer-Encoding: \x0bchunked"),
+            (400, "Transfer-Encoding: chunked\x00"),
+            (400, "Transfer-Encoding : chunked"),
+            (400, "Transfer-Encoding\t: chunked"),
+            (400, " Transfer-Encoding: chunked"),
+            (400, "X: y\r\n Transfer-Encoding: chunked"),
+            (400, "Transfer-Encoding:\r\n chunked"),
+            (400, "Transfer-Encoding: chunked\r\n , identity"),
+            (400, "X: y\nTransfer-Encoding: chunked"),
+            (400, "X: y\rTransfer-Encoding: chunked"),
+            (400, "X: y\r\r\nZ: chunked"),
+            (400, "Transfer\u{2d}Encoding\u{b}: chunked"),
+            (501, "Transfer-Encoding: identity"),
+            (501, "Transfer-Encoding: xchunked"),
+            (501, "Transfer-Encoding: gzip, chunked"),
+            (501, "Transfer-Encoding: chunked-"),
+            // Lengths that are none.
+            (400, "Content-Length: 6\r\nContent-Length: 6"),
+            (400, "Content-Length: 6\r\ncontent-length: 7"),
+            (400, "Content-Length: 6, 6"),
+            (400, "Content-Length: 6 6"),
+            (400, "Content-Length: +6"),
+            (400, "Content-Length: -6"),
+            (400, "Content-Length: 0x6"),
+            (400, "Content-Length: 6."),
+            (400, "Content-Length: 1e1"),
+            (400, "Content-Length: six"),
+            (400, "Content-Length:"),
+            (400, "Content-Length: 9223372036854775808"),
+            (400, "Content-Length: 18446744073709551616"),
+            (400, "Content-Length: 18446744073709551622"),
+            (400, "Content-Length: 99999999999999999999999"),
+            (400, "Content-Length: \u{666}"),
+            (400, "Content-Length : 6"),
+            (400, "Content Length: 6"),
+            (400, "Content-Length\x00: 6"),
+            // Fields that are none.
+            (400, ": x"),
+            (400, "novalue"),
+            (400, "a(b): x"),
+            (400, "\u{e9}: x"),
+            (400, "X: a\x00b"),
+            (400, "X: a\x01b"),
+            (400, "X: a\x7fb"),
+            (400, "X: \x1b[31m"),
+            // Who is asked, and for what.
+            (400, "Host: a"),
+            (400, "Host: b"),
+            (400, "Connection: host"),
+            (400, "Connection: close, Content-Length\r\nContent-Length: 6"),
+            (400, "Connection: transfer-encoding\r\nTransfer-Encoding: chunked"),
+            (417, "Expect: 200-ok"),
+            (417, "Expect: 100-continue, x"),
+            (417, "Expect: 100-continue\r\nExpect: 100-continue"),
+            (417, "Expect:"),
+        ];
+        for (want, fields) in cases {
+            assert_eq!(status(post(fields).as_bytes()), Some(*want), "{fields:?}");
+        }
+        let wide = format!("Connection: {}x", "a,".repeat(32));
+        assert_eq!(status(post(&wide).as_bytes()), Some(400));
+        assert_eq!(status(b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), Some(400));
+        assert_eq!(status(b"TRACE / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n"), Some(400));
+        assert_eq!(status(post("Content-Length: 9223372036854775807").as_bytes()), None);
+    }
+
+    #[test]
+    fn request_lines_that_are_none_are_refused() {
+        let cases: &[(u16, &str)] = &[
+            (400, "GET /"),
+            (400, "GET"),
+            (400, "GET / "),
+            (400, "GET / HTTP"),
+            (400, "GET / HTTP/1"),
+            (400, "GET / HTTP/1.1 "),
+            (400, "GET / HTTP/11"),
+            (400, "GET / HTTP/1.11"),
+            (400, "GET / HTTP/ 1.1"),
+            (400, "GET / http/1.1"),
+            (400, "GET / ICY/1.1"),
+            (400, "GET  / HTTP/1.1"),
+            (400, "GET /  HTTP/1.1"),
+            (400, " GET / HTTP/1.1"),
+            (400, "GET\t/ HTTP/1.1"),
+            (400, "G(T / HTTP/1.1"),
+            (400, "GET /a b HTTP/1.1"),
+            (400, "GET /a\tb HTTP/1.1"),
+            (400, "GET /a\x00b HTTP/1.1"),
+            (400, "GET /a\x7fb HTTP/1.1"),
+            (400, "GET /\u{e9} HTTP/1.1"),
+            (400, "GET /#x HTTP/1.1"),
+            (400, "GET * HTTP/1.1"),
+            (400, "OPTIONS ** HTTP/1.1"),
+            (400, "GET a/b HTTP/1.1"),
+            (400, "GET a.example:80 HTTP/1.1"),
+            (400, "GET ftp://a/ HTTP/1.1"),
+            (400, "GET http:/a/ HTTP/1.1"),
+            (400, "GET http:///x HTTP/1.1"),
+            (400, "GET http://u@a/ HTTP/1.1"),
+            (400, "GET http://a\\b/ HTTP/1.1"),
+            (400, "GET http://:80/ HTTP/1.1"),
+            (501, "CONNECT a.example:443 HTTP/1.1"),
+            (505, "GET / HTTP/2.0"),
+            (505, "PRI * HTTP/2.0"),
+            (505, "GET / HTTP/1.2"),
+            (505, "GET / HTTP/0.9"),
+        ];
+        for (want, line) in cases {
+            let whole = format!("{line}\r\nHost: a\r\n\r\n");
+            assert_eq!(status(whole.as_bytes()), Some(*want), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_http_need_not_end_to_be_refused() {
+        assert_eq!(status(b"GET / HTTP/1.1\nHost"), Some(400), "a bare line feed");
+        assert_eq!(status(b"\n"), Some(400));
+        assert_eq!(status(b"\rG"), Some(400));
+        assert_eq!(status(b"\x16\x03\x01\x02"), Some(400), "a TLS handshake");
+        assert_eq!(status(b"GET /\r\n"), Some(400), "HTTP/0.9 waits for its answer");
+        assert_eq!(status(b"PRI * HTTP/2.0\r\n"), Some(505));
+        assert_eq!(status(b"\r\n\r\n\r\n\r\n"), None);
+        assert_eq!(status(b"\r\n\r\n\r\n\r\n\r\n"), Some(400));
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_with_a_port_or_none() {
+        let good =
+            ["a", "a.b-c_d", "127.0.0.1:80", "[::1]", "[2001:db8::1]:65535", "a:", "%41", "xn--bcher-kva.example"];
+        let bad = [
+            "",
+            "a b",
+            "a/b",
+            "a@b",
+            "a:b",
+            "a:1:2",
+            "a:123456",
+            ":80",
+            "::1",
+            "[::1",
+            "::1]",
+            "[::1]x",
+            "[::1]]",
+            "[]",
+            "[fe80::1%25eth0]",
+            "[v1.a]",
+            "a%4",
+            "a%zz",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "a\"",
+            "<a>",
+            "\u{e9}",
+            "a, [b]",
+        ];
+        let with = |host: &str| status(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+        good.iter().for_each(|host| assert_eq!(with(host), None, "{host:?}"));
+        bad.iter().for_each(|host| assert_eq!(with(host), Some(400), "{host:?}"));
+        assert_eq!(with(&"a".repeat(261)), None);
+        assert_eq!(with(&"a".repeat(262)), Some(400));
+        assert_eq!(status(b"GET / HTTP/1.1\r\n\r\n"), Some(400));
+        assert_eq!(status(b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n"), Some(400));
+        assert_eq!(status(b"GET http://b/ HTTP/1.1\r\n\r\n"), Some(400), "the absolute form does without none");
+    }
+
+    #[test]
+    fn limits_hold_to_the_byte() {
+        let line = |length: usize| format!("GET /{} HTTP/1.1\r\n", "a".repeat(length - 16)).into_bytes();
+        assert_eq!(status(&line(1023)), None);
+        assert_eq!(status(&line(1024)), Some(431));
+        assert_eq!(status(&line(1025)), Some(414));
+        assert_eq!(status(&[b'G'; 1023]), None);
+        assert_eq!(status(&[b'G'; 1024]), Some(414));
+        let of_length = |length: usize| {
+            let start = "GET / HTTP/1.1\r\nHost: a\r\nX: ";
+            format!("{start}{}\r\n\r\nrest", "x".repeat(length - start.len() - 4)).into_bytes()
+        };
+        assert_eq!(head(&of_length(1024)).0.bytes, 1024);
+        assert_eq!(status(&of_length(1025)), Some(431));
+        let of_fields = |count: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(count - 1));
+        assert_eq!(status(of_fields(16).as_bytes()), None);
+        assert_eq!(status(of_fields(17).as_bytes()), Some(431));
+        let small = HttpSettings { body_bytes_max: Some(9), ..settings() };
+        let of_body = |length: u64| format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+        assert!(matches!(parse_with(&small, of_body(9).as_bytes()).0, Parsed::Head(_)));
+        let Parsed::Refused(refusal) = parse_with(&small, of_body(10).as_bytes()).0 else { panic!("too long a body") };
+        assert_eq!(refusal.status, Status::ContentTooLarge);
+    }
+
+    #[test]
+    fn a_head_grows_by_no_more_than_it_may() {
+        let host = "h".repeat(261);
+        let fields: String = (0..200).map(|_| "a:b\r\n").collect();
+        let input = format!("POST / HTTP/1.0\r\nHost:{host}\r\nTransfer-encoding:x\r\n\r\n{fields}");
+        assert_eq!(status(input.as_bytes()), Some(501));
+        let input = format!("GET http://{host} HTTP/1.0\r\nContent-Length:9\r\n{fields}\r\n");
+        let wide = HttpSettings { fields_max: 256, head_bytes_max: 8192, via: true, ..settings() };
+        let client = ClientText::new("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap());
+        let rules = RequestRules { settings: &wide, client: &client, scheme: Scheme::Https };
+        let mut out = Vec::new();
+        let parsed = parse_request(input.as_bytes(), &mut Scan::default(), &rules, &mut out);
+        assert!(matches!(parsed, Parsed::Head(_)), "{parsed:?}");
+        assert!(out.len() <= input.len() + head::GROWTH_BYTES_MAX, "{} from {}", out.len(), input.len());
+        assert!(out.len() > input.len() + 500, "the worst case is tried");
+    }
+
+    #[test]
+    fn a_head_means_the_same_wherever_it_is_split_and_nothing_before_its_end() {
+        for input in GOOD {
+            let whole = parse(input);
+            let Parsed::Head(head) = whole.0 else { panic!("{:?} for {}", whole.0, input.escape_ascii()) };
+            for split in 0..input.len() {
+                assert_eq!(parse_in_pieces(input, [split, input.len()].into_iter()), whole, "split at {split}");
+                let cut = parse(&input[..split]).0;
+                assert_eq!(cut == Parsed::Partial, split < head.bytes, "{cut:?} at {split}");
+            }
+            assert_eq!(parse_in_pieces(input, 0..=input.len()), whole, "byte by byte");
+        }
+    }
+
+    #[test]
+    fn a_dripping_head_is_looked_at_once() {
+        let mut input = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
+        input.resize(1000, b'x');
+        let (settings, mut scan) = (settings(), Scan::default());
+        let client = ClientText::new("192.0.2.7".parse().unwrap());
+        let rules = RequestRules { settings: &settings, client: &client, scheme: Scheme::Http };
+        assert_eq!(parse_request(&input, &mut scan, &rules, &mut Vec::new()), Parsed::Partial);
+        // What was looked at is not looked at again: the damage is not seen.
+        input.fill(b'\n');
+        input.push(b'y');
+        assert_eq!(parse_request(&input, &mut scan, &rules, &mut Vec::new()), Parsed::Partial);
+        input.push(b'\n');
+        input[1000] = b'\r';
+        input.extend_from_slice(b"\r\n");
+        let Parsed::Refused(_) = parse_request(&input, &mut scan, &rules, &mut Vec::new()) else { panic!() };
+        assert_eq!(scan, Scan::default(), "ready for the next head");
+    }
+
+    #[test]
+    fn damage_never_makes_two_readers_disagree() {
+        let mut accepted = 0;
+        for seed in 0..60_000 {
+            let mut chance = Chance(seed);
+            let input = damaged(&mut chance, GOOD);
+            let whole = parse(&input);
+            let split = chance.below(input.len() + 1);
+            let pieces = parse_in_pieces(&input, [split, input.len()].into_iter());
+            match whole.0 {
+                Parsed::Refused(_) => assert!(matches!(pieces.0, Parsed::Refused(_)), "seed {seed}"),
+                _ => assert_eq!(pieces, whole, "seed {seed}"),
+            }
+            let Parsed::Head(head) = whole.0 else { continue };
+            accepted += 1;
+            assert!(whole.1.len() <= head.bytes + head::GROWTH_BYTES_MAX, "seed {seed}");
+            // An HTTP/1.0 request without a host gets an empty one, which plb takes from nobody.
+            let (Parsed::Head(again), out) = parse(&whole.1) else {
+                assert!(
+                    head.version == Version::Http10 && whole.1.windows(10).any(|w| w == b"\r\nHost: \r\n"),
+                    "seed {seed}"
+                );
+                continue;
+            };
+            assert_eq!(out, whole.1, "seed {seed}");
+            assert_eq!(
+                (again.bytes, again.method, again.body, again.expects_continue),
+                (out.len(), head.method, head.body, head.expects_continue),
+                "seed {seed}"
+            );
+        }
+        assert!(accepted > 5_000, "only {accepted} survived: the damage is too heavy to mean much");
+    }
+
+    #[test]
+    fn an_address_is_shown_as_the_client_knows_it() {
+        let shown = |text: &str| ClientText::new(text.parse().unwrap()).as_bytes().to_vec();
+        assert_eq!(shown("203.0.113.255"), b"203.0.113.255");
+        assert_eq!(shown("::ffff:203.0.113.9"), b"203.0.113.9");
+        assert_eq!(shown("2001:DB8::1"), b"2001:db8::1");
+        let longest = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+        assert_eq!(shown(longest), longest.as_bytes());
+    }
+}

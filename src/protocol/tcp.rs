@@ -1,0 +1,91 @@
+//! TCP: any protocol, not looked into.
+//!
+//! Bytes flow both ways from the first moment, so that a backend may speak first; an end travels in its own direction
+//! and leaves the other one open.
+
+use super::{Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble, View, Wait};
+use crate::balance::{Failure, Key};
+use crate::base::pipe::UNLIMITED;
+
+/// The machine of a TCP session.
+pub struct Tcp {
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// A client came.
+    Start,
+    /// A backend was asked for; it has not sent a byte.
+    Silent,
+    /// The backend was judged, by its first byte or by its orderly end.
+    Judged,
+}
+
+impl Tcp {
+    /// A session that begins.
+    #[expect(clippy::new_without_default, reason = "a machine begins, it has no default")]
+    pub fn new() -> Tcp {
+        Tcp { state: State::Start }
+    }
+
+    /// What the backend's silence until its end says about it.
+    fn judge_silent_end(&mut self, view: &View) -> Option<Step> {
+        self.state = State::Judged;
+        match (view.request.source_ended(), view.request.sent()) {
+            // The client ended first: the backend only followed.
+            (true, 0) => None,
+            (true, _) => Some(Step::Answered),
+            (false, _) => Some(Step::Fail(Failure::Ended)),
+        }
+    }
+}
+
+impl Protocol for Tcp {
+    fn advance(&mut self, view: &mut View) -> Step {
+        if self.state == State::Start {
+            self.state = State::Silent;
+            view.request.begin();
+            view.response.begin();
+            view.request.grant(UNLIMITED);
+            view.response.grant(UNLIMITED);
+            return Step::Connect(Selection { key: Key::None, reuse: Reuse::Fresh });
+        }
+        if self.state == State::Silent && (view.response.has_cleared() || view.response.sent() > 0) {
+            self.state = State::Judged;
+            return Step::Answered;
+        }
+        if self.state == State::Silent && view.response.source_ended() {
+            if let Some(step) = self.judge_silent_end(view) {
+                return step;
+            }
+        }
+        let [up, down] = [&mut *view.request, &mut *view.response].map(|pipe| {
+            if pipe.source_ended() {
+                pipe.finish();
+            }
+            pipe.source_ended() && !pipe.has_cleared()
+        });
+        // Two closes tell both peers what two shutdowns would have told them.
+        if up && down { Step::Finish(Farewell::Close) } else { Step::Continue }
+    }
+
+    fn waits_for(&self) -> Wait {
+        Wait::Tunnel
+    }
+
+    fn apologize(&mut self, view: &mut View, _trouble: Trouble) -> Step {
+        match view.request.sent() {
+            0 => Step::Finish(Farewell::Close),
+            _ => Step::Abort,
+        }
+    }
+
+    fn restart(&mut self) {
+        self.state = State::Silent;
+    }
+
+    fn resend(&self) -> Resend {
+        Resend::Unsafe
+    }
+}

@@ -1,0 +1,508 @@
+//! The server: owns everything, and turns.
+//!
+//! ```text
+//! poll ▶ mark ▶ expire ▶ accept ▶ run ▶ reap ▶ report ▶ obey ▶ poll …
+//! ```
+//! Events only mark; a stream or a session is freed in `reap` and nowhere else; the clock is read once a turn.
+
+mod health;
+mod stop;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::net::TcpStream;
+use mio::{Events, Poll};
+
+use crate::balance::{BackendId, Failure, Pools};
+use crate::base::arena::{Arena, Id};
+use crate::base::buffers::{BUFFER_BYTES, Buffers};
+use crate::base::time::Time;
+use crate::base::timer::TimerWheel;
+use crate::config::Config;
+use crate::daemon::signals::Signals;
+use crate::net::driver::{Driver, Pair, Verdict};
+use crate::net::idle::Idle;
+use crate::net::listener::{Accepted, Listener, PAUSE};
+use crate::net::probe::Probe;
+use crate::net::stream::{Owner, Stream};
+use crate::net::token::Source;
+use crate::protocol::Stage;
+use crate::session::record::{CloseReason, Counters};
+use crate::session::{Context, Session};
+use crate::start::{Bound, StartError};
+
+/// The most events that one poll gives.
+const EVENTS_MAX: usize = 512;
+
+/// The most clients that one listener gives in one turn.
+const ACCEPTS_MAX: usize = 64;
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alarm {
+    /// The deadline of a session.
+    Session(Id<Pair>),
+    /// The oldest idle connection to a backend may be too old.
+    Idle(BackendId),
+    /// A backend that is down is to be probed.
+    Revive(BackendId),
+    /// The deadline of a probe.
+    Probe(Id<Probe>),
+    /// Accepting goes on.
+    Resume,
+    /// The time for a graceful stop is over.
+    Shutdown,
+}
+
+/// What the sessions act upon.
+struct Core {
+    now: Time,
+    config: Config,
+    pools: Pools,
+    scratch: Vec<u8>,
+    counters: Counters,
+    stage: Stage,
+    date: String,
+    date_second: u64,
+}
+
+/// What the server counts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stats {
+    accepted: u64,
+    /// Events for what is not there any more.
+    stale: u64,
+    panics: u64,
+    pauses: u64,
+}
+
+/// The balancer.
+pub struct Server {
+    poll: Poll,
+    events: Events,
+    start: Instant,
+    core: Core,
+    driver: Driver,
+    pairs: Arena<Pair>,
+    /// Sessions that can go on.
+    runnable: VecDeque<Id<Pair>>,
+    /// Sessions that wait for buffers, first come, first served.
+    starving: VecDeque<Id<Pair>>,
+    /// Sessions that ended in this turn.
+    finished: Vec<Id<Pair>>,
+    /// Idle connections that an event came for.
+    disturbed: Vec<Id<Stream>>,
+    wheel: TimerWheel<Alarm>,
+    due: Vec<Alarm>,
+    listeners: Vec<Option<Listener>>,
+    probes: Arena<Probe>,
+    settled: Vec<(Id<Probe>, Result<(), Failure>)>,
+    signals: Signals,
+    asked: Vec<u32>,
+    stats: Stats,
+}
+
+/// Binds, and serves until it is told to stop.
+///
+/// # Errors
+/// What the system refuses at the start. Once it serves, nothing ends it but a signal.
+pub fn run(config: Config) -> Result<(), StartError> {
+    Server::new(Bound::new(config)?)?.serve()
+}
+
+impl Server {
+    /// A server for what is bound.
+    ///
+    /// # Errors
+    /// Descriptors or memory ran out.
+    pub fn new(bound: Bound) -> Result<Server, StartError> {
+        let Bound { config, mut listeners, addresses, descriptors } = bound;
+        let setup = |error: io::Error| StartError::new("cannot set up the event loop", error);
+        let poll = Poll::new().map_err(setup)?;
+        let registry = poll.registry().try_clone().map_err(setup)?;
+        let signals = Signals::install(&registry, |position| Source::Signal(position).into()).map_err(setup)?;
+        for (position, listener) in (0..).zip(&mut listeners) {
+            listener.register(&registry, Source::Listener(position).into()).map_err(setup)?;
+        }
+        announce(&config, &listeners, descriptors.limit, descriptors.needed);
+        let counts = config.pools.iter().map(|pool| pool.backends.len());
+        let idle = Idle::new(counts, descriptors.idle_max as usize);
+        // Capacity costs no memory until it is used.
+        let clients = config.max_clients as usize;
+        Ok(Server {
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            start: Instant::now(),
+            driver: Driver {
+                registry,
+                streams: Arena::with_capacity(2 * clients),
+                idle,
+                buffers: Buffers::new(config.buffer_memory),
+                hungry: 0,
+                addresses,
+                retired: Vec::new(),
+                newly_idle: Vec::new(),
+            },
+            core: Core::new(config),
+            pairs: Arena::with_capacity(clients),
+            runnable: VecDeque::new(),
+            starving: VecDeque::new(),
+            finished: Vec::new(),
+            disturbed: Vec::new(),
+            wheel: TimerWheel::new(Time::START),
+            due: Vec::new(),
+            listeners: listeners.into_iter().map(Some).collect(),
+            probes: Arena::with_capacity(0),
+            settled: Vec::new(),
+            signals,
+            asked: Vec::new(),
+            stats: Stats::default(),
+        })
+    }
+
+    /// Serves until it is told to stop, and has stopped.
+    ///
+    /// # Errors
+    /// The poll itself fails, which it does for a bug only.
+    pub fn serve(mut self) -> Result<(), StartError> {
+        log::info!("plb: serving");
+        while !self.is_over() {
+            self.turn().map_err(|error| StartError::new("the event loop failed", error))?;
+        }
+        log::info!("plb: stopped");
+        Ok(())
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        let rest = self.rest();
+        match self.poll.poll(&mut self.events, rest) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => self.core.tick(self.start.elapsed()),
+        }
+        self.mark();
+        self.expire();
+        self.accept();
+        self.run();
+        self.reap();
+        self.report();
+        self.obey();
+        Ok(())
+    }
+
+    /// How long the poll may sleep.
+    fn rest(&self) -> Option<Duration> {
+        let room = self.has_room();
+        let waiting = |listener: &Listener| room && listener.is_ready();
+        if !self.runnable.is_empty() || self.listeners.iter().flatten().any(waiting) {
+            return Some(Duration::ZERO);
+        }
+        self.wheel.next().map(|next| next.since(self.core.now))
+    }
+
+    fn has_room(&self) -> bool {
+        self.pairs.len() < self.core.config.max_clients as usize
+    }
+
+    /// Takes note of all events. Nothing is freed and no byte moves.
+    fn mark(&mut self) {
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            match Source::from(event.token()) {
+                Source::Stream(id) => match self.driver.streams.get_mut(id) {
+                    Some(stream) => {
+                        stream.mark(event);
+                        match stream.owner() {
+                            Owner::Session(pair, _) => enqueue(&mut self.pairs, &mut self.runnable, pair),
+                            Owner::Idle(_) if stream.readiness().readable => self.disturbed.push(id),
+                            Owner::Idle(_) | Owner::Retired => {}
+                        }
+                    }
+                    None => self.stats.stale += 1,
+                },
+                Source::Listener(position) => {
+                    if let Some(Some(listener)) = self.listeners.get_mut(position as usize) {
+                        listener.mark();
+                    }
+                }
+                Source::Probe(id) => match self.probes.get_mut(id) {
+                    Some(probe) => self.settled.extend(probe.settle(event).map(|result| (id, result))),
+                    None => self.stats.stale += 1,
+                },
+                Source::Signal(position) => self.asked.push(position),
+            }
+        }
+        self.events = events;
+        self.drop_disturbed();
+        self.conclude_probes();
+    }
+
+    /// What comes on an idle connection, be it bytes or an end, makes it useless; the backend is not to blame.
+    fn drop_disturbed(&mut self) {
+        for id in std::mem::take(&mut self.disturbed) {
+            if let Some(Owner::Idle(slot)) = self.driver.streams.get(id).map(Stream::owner) {
+                self.driver.idle.remove(slot);
+                self.driver.retire(id);
+            }
+        }
+    }
+
+    /// Acts on the timers that are due.
+    fn expire(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.expire(self.core.now, &mut due);
+        for alarm in due.drain(..) {
+            match alarm {
+                Alarm::Session(id) => self.time_out(id),
+                Alarm::Idle(backend) => self.expire_idle(backend),
+                Alarm::Revive(backend) => self.revive(backend),
+                Alarm::Probe(id) => self.time_out_probe(id),
+                Alarm::Resume => self.listeners.iter_mut().flatten().for_each(Listener::resume),
+                Alarm::Shutdown => self.cut_off(),
+            }
+        }
+        self.due = due;
+    }
+
+    fn time_out(&mut self, id: Id<Pair>) {
+        let Some(pair) = self.pairs.get_mut(id) else { return };
+        pair.timer = None;
+        let due = pair.session.deadline(&self.core.config, self.core.stage) <= self.core.now;
+        if due && !pair.session.has_buffers() {
+            // What it has to say needs a buffer.
+            if let Some(buffers) = self.driver.buffers.lend_pair() {
+                pair.session.lend(buffers);
+            }
+        }
+        let ready = [self.driver.readiness(Some(pair.client)), self.driver.readiness(pair.backend)];
+        pair.session.timed_out(ready, &mut self.core.context());
+        enqueue(&mut self.pairs, &mut self.runnable, id);
+    }
+
+    fn expire_idle(&mut self, backend: BackendId) {
+        let timeout = self.core.config.pools[backend.pool()].timeouts.idle;
+        // A connection that was parked this long ago, or longer.
+        let before = Time::from_micros(self.core.now.as_micros().saturating_sub(timeout.as_micros() as u64));
+        while let Some(id) = self.driver.idle.expire(backend, before) {
+            self.driver.retire(id);
+        }
+        match self.driver.idle.oldest(backend) {
+            Some(oldest) => drop(self.wheel.insert(oldest + timeout, Alarm::Idle(backend))),
+            None => self.driver.idle.unwatch(backend),
+        }
+    }
+
+    /// Takes clients from the backlogs, a few from each, as long as there is room.
+    fn accept(&mut self) {
+        for place in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_MAX {
+                let room = self.has_room();
+                let Some(listener) = &mut self.listeners[place] else { break };
+                if !room || !listener.is_ready() {
+                    break;
+                }
+                let position = listener.position();
+                match listener.accept() {
+                    Accepted::Client(socket, client) => self.admit(position, socket, client),
+                    Accepted::Nobody => break,
+                    Accepted::Gone => {}
+                    Accepted::Exhausted(error) => {
+                        listener.pause(self.core.now + PAUSE);
+                        self.pause(&error);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Descriptors ran out: an idle connection may be given up, and accepting goes on when one was freed, or soon.
+    fn pause(&mut self, error: &io::Error) {
+        self.stats.pauses += 1;
+        self.wheel.insert(self.core.now + PAUSE, Alarm::Resume);
+        if let Some(idle) = self.driver.idle.evict() {
+            self.driver.retire(idle);
+        }
+        // Once for the first time, and then ever more rarely.
+        if self.stats.pauses.is_power_of_two() {
+            log::warn!("cannot accept clients for the moment: {error} (pause {})", self.stats.pauses);
+        }
+    }
+
+    fn admit(&mut self, position: u16, socket: TcpStream, client: SocketAddr) {
+        let Ok(stream) = self.driver.insert(Stream::accepted(socket)) else { return };
+        self.stats.accepted += 1;
+        let pair = Pair {
+            session: Session::new(position, client, &mut self.core.context()),
+            client: stream,
+            backend: None,
+            timer: None,
+            filed: Time::NEVER,
+            queued: false,
+            starved: false,
+        };
+        let id = self.pairs.insert(pair);
+        if let Some(stream) = self.driver.streams.get_mut(stream) {
+            stream.set_owner(Owner::Session(id, crate::session::Side::Client));
+        }
+        enqueue(&mut self.pairs, &mut self.runnable, id);
+    }
+
+    /// Runs the sessions that are queued at this moment, each within its budget.
+    fn run(&mut self) {
+        for _ in 0..self.runnable.len() {
+            let Some(id) = self.runnable.pop_front() else { break };
+            let Some(pair) = self.pairs.get_mut(id) else { continue };
+            pair.queued = false;
+            let (driver, core) = (&mut self.driver, &mut self.core);
+            // A bug in one session is that session's end, and nobody else's.
+            let verdict = catch_unwind(AssertUnwindSafe(|| driver.run(id, pair, &mut core.context())));
+            match verdict {
+                Ok(Verdict::Over) => self.finished.push(id),
+                Ok(Verdict::Waits) => self.file(id),
+                Ok(Verdict::GoesOn) => {
+                    self.file(id);
+                    enqueue(&mut self.pairs, &mut self.runnable, id);
+                }
+                Ok(Verdict::Starves) => {
+                    self.starve(id);
+                    self.file(id);
+                }
+                Err(_) => self.bury(id),
+            }
+        }
+        self.feed();
+    }
+
+    /// Files a session's timer where its deadline is earlier than the one that is filed. A later one may wait.
+    fn file(&mut self, id: Id<Pair>) {
+        let Some(pair) = self.pairs.get_mut(id) else { return };
+        let deadline = pair.session.deadline(&self.core.config, self.core.stage);
+        match pair.timer {
+            Some(_) if deadline >= pair.filed => return,
+            Some(timer) => drop(self.wheel.remove(timer)),
+            None => {}
+        }
+        pair.timer = Some(self.wheel.insert(deadline, Alarm::Session(id)));
+        pair.filed = deadline;
+    }
+
+    fn starve(&mut self, id: Id<Pair>) {
+        if let Some(pair) = self.pairs.get_mut(id).filter(|pair| !pair.starved) {
+            pair.starved = true;
+            self.starving.push_back(id);
+            self.driver.hungry = self.starving.len();
+        }
+    }
+
+    /// Lends what buffers there are to those who have waited longest.
+    fn feed(&mut self) {
+        while !self.starving.is_empty() && self.driver.buffers.has_pair() {
+            let Some(id) = self.starving.pop_front() else { break };
+            let Some(pair) = self.pairs.get_mut(id) else { continue };
+            pair.starved = false;
+            if !pair.session.has_buffers() {
+                if let Some(buffers) = self.driver.buffers.lend_pair() {
+                    pair.session.lend(buffers);
+                }
+            }
+            enqueue(&mut self.pairs, &mut self.runnable, id);
+        }
+        self.driver.hungry = self.starving.len();
+    }
+
+    /// Ends a session in which a bug was met.
+    fn bury(&mut self, id: Id<Pair>) {
+        let Some(pair) = self.pairs.get_mut(id) else { return };
+        self.stats.panics += 1;
+        log::error!("a bug ended the session of {}", pair.session.client());
+        pair.session.close(CloseReason::Killed, &mut self.core.context());
+        self.finished.push(id);
+    }
+
+    /// Frees what ended in this turn.
+    fn reap(&mut self) {
+        for id in std::mem::take(&mut self.finished) {
+            let Some(mut pair) = self.pairs.remove(id) else { continue };
+            if let Some(timer) = pair.timer {
+                self.wheel.remove(timer);
+            }
+            self.driver.take_back(pair.session.take_buffers());
+            for stream in [Some(pair.client), pair.backend].into_iter().flatten() {
+                if pair.session.close_reason().is_abrupt() {
+                    self.driver.streams.get(stream).into_iter().for_each(Stream::reset_on_drop);
+                }
+                self.driver.retire(stream);
+            }
+        }
+        let freed = !self.driver.retired.is_empty();
+        for id in std::mem::take(&mut self.driver.retired) {
+            self.driver.streams.remove(id);
+        }
+        if freed {
+            self.listeners.iter_mut().flatten().for_each(Listener::resume);
+        }
+        for backend in std::mem::take(&mut self.driver.newly_idle) {
+            let timeout = self.core.config.pools[backend.pool()].timeouts.idle;
+            self.wheel.insert(self.core.now + timeout, Alarm::Idle(backend));
+        }
+        self.feed();
+    }
+}
+
+/// Queues a session, once.
+fn enqueue(pairs: &mut Arena<Pair>, runnable: &mut VecDeque<Id<Pair>>, id: Id<Pair>) {
+    if let Some(pair) = pairs.get_mut(id).filter(|pair| !pair.queued) {
+        pair.queued = true;
+        runnable.push_back(id);
+    }
+}
+
+fn announce(config: &Config, listeners: &[Listener], limit: u64, needed: u64) {
+    for listener in listeners {
+        let name = &config.listeners[usize::from(listener.position())].name;
+        log::info!("listener {name}: listening on {}", listener.address());
+    }
+    let buffers = Buffers::new(config.buffer_memory).lent_max();
+    let memory = buffers * BUFFER_BYTES / 1024;
+    log::info!("at most {} clients, {needed} of {limit} descriptors, {memory} KiB of buffers", config.max_clients);
+}
+
+impl Core {
+    fn new(config: Config) -> Core {
+        Core {
+            now: Time::START,
+            pools: Pools::new(&config.pools, Time::START),
+            config,
+            scratch: Vec::new(),
+            counters: Counters::default(),
+            stage: Stage::Serving,
+            date: httpdate::fmt_http_date(SystemTime::now()),
+            date_second: 0,
+        }
+    }
+
+    /// A turn begins.
+    fn tick(&mut self, elapsed: Duration) {
+        self.now = Time::START + elapsed;
+        if self.date_second != elapsed.as_secs() {
+            self.date_second = elapsed.as_secs();
+            self.date = httpdate::fmt_http_date(SystemTime::now());
+        }
+    }
+
+    fn context(&mut self) -> Context<'_> {
+        Context {
+            now: self.now,
+            date: &self.date,
+            stage: self.stage,
+            pools: &mut self.pools,
+            config: &self.config,
+            scratch: &mut self.scratch,
+            counters: &mut self.counters,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The server's part in health: probes of backends that are down, and the log of what changed.
+
+use std::time::Duration;
+
+use super::{Alarm, Server};
+use crate::balance::{BackendId, Failure, State, Transition};
+use crate::base::arena::Id;
+use crate::net::probe::{PROBES_MAX, Probe};
+use crate::net::token::Source;
+use crate::protocol::Stage;
+
+/// When a probe is tried again for which there was no room.
+const CROWDED: Duration = Duration::from_millis(100);
+
+impl Server {
+    /// Probes a backend that is down.
+    pub(super) fn revive(&mut self, backend: BackendId) {
+        if self.core.stage == Stage::Draining {
+            return;
+        }
+        if self.probes.len() >= PROBES_MAX {
+            self.wheel.insert(self.core.now + CROWDED, Alarm::Revive(backend));
+        } else if self.core.pools.begin_trial(backend, self.core.now) {
+            self.probe(backend, 0);
+        }
+    }
+
+    fn probe(&mut self, backend: BackendId, step: u8) {
+        let probe = match Probe::start(backend, step, &self.driver.addresses) {
+            Ok(probe) => probe,
+            Err(failure) => return self.end_trial(backend, Err(failure)),
+        };
+        let timeout = self.core.config.pools[backend.pool()].timeouts.header_server_write;
+        let id = self.probes.insert(probe);
+        let timer = self.wheel.insert(self.core.now + timeout, Alarm::Probe(id));
+        let registered = self.probes.get_mut(id).map(|probe| {
+            probe.timer = Some(timer);
+            probe.register(&self.driver.registry, Source::Probe(id).into())
+        });
+        if !matches!(registered, Some(Ok(()))) {
+            self.conclude(id, Err(Failure::Local));
+        }
+    }
+
+    /// Acts on what the events of this turn said of probes.
+    pub(super) fn conclude_probes(&mut self) {
+        for (id, result) in std::mem::take(&mut self.settled) {
+            self.conclude(id, result);
+        }
+    }
+
+    pub(super) fn time_out_probe(&mut self, id: Id<Probe>) {
+        if let Some(probe) = self.probes.get_mut(id) {
+            probe.timer = None;
+            self.conclude(id, Err(Failure::TimedOut));
+        }
+    }
+
+    fn conclude(&mut self, id: Id<Probe>, result: Result<(), Failure>) {
+        let Some(probe) = self.probes.remove(id) else { return };
+        if let Some(timer) = probe.timer {
+            self.wheel.remove(timer);
+        }
+        match (result, probe.next_step(&self.driver.addresses)) {
+            (Err(failure), Some(step)) if failure != Failure::Local => return self.probe(probe.backend(), step),
+            (Ok(()), _) => probe.proved(&mut self.driver.addresses),
+            (Err(_), _) => {}
+        }
+        self.end_trial(probe.backend(), result);
+    }
+
+    fn end_trial(&mut self, backend: BackendId, result: Result<(), Failure>) {
+        self.core.pools.end_trial(backend, result, self.core.now);
+        if result == Err(Failure::Local) {
+            // It said nothing of the backend, and so made no transition.
+            self.revive_later(backend);
+        }
+    }
+
+    fn revive_later(&mut self, backend: BackendId) {
+        let pause = self.core.config.pools[backend.pool()].timeout_cleanup;
+        self.wheel.insert(self.core.now + pause, Alarm::Revive(backend));
+    }
+
+    /// Logs what changed in this turn, and arranges for the probes that follow.
+    pub(super) fn report(&mut self) {
+        while let Some(transition) = self.core.pools.next_transition() {
+            let Transition { backend, from, to, .. } = transition;
+            let name = self.backend_name(backend);
+            match (from, to) {
+                (_, State::Up) => log::info!("backend {name}: {transition}"),
+                (State::Up, _) => log::warn!("backend {name}: {transition}"),
+                _ => log::debug!("backend {name}: {transition}"),
+            }
+            if to == State::Down {
+                self.drop_idle(backend);
+                self.revive_later(backend);
+            }
+        }
+    }
+
+    /// Connections to a backend that is down are not kept.
+    fn drop_idle(&mut self, backend: BackendId) {
+        while let Some(id) = self.driver.idle.take(backend) {
+            self.driver.retire(id);
+        }
+    }
+
+    /// `pool/backend`, as the log names it.
+    pub(super) fn backend_name(&self, backend: BackendId) -> String {
+        let pool = &self.core.config.pools[backend.pool()];
+        format!("{}/{}", pool.name, pool.backends[backend.backend()].name)
+    }
+}

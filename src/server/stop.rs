@@ -1,0 +1,121 @@
+//! What an administrator may ask of a server that runs: to stop, and to tell how it is.
+
+use super::{Alarm, Server, enqueue};
+use crate::base::arena::Id;
+use crate::daemon::signals::Request;
+use crate::net::driver::Pair;
+use crate::protocol::Stage;
+use crate::session::record::CloseReason;
+
+impl Server {
+    /// Acts on the signals of this turn.
+    pub(super) fn obey(&mut self) {
+        for position in std::mem::take(&mut self.asked) {
+            match self.signals.take(position) {
+                Some((Request::Stop, times)) => (0..times).for_each(|_| self.stop()),
+                Some((Request::Summary, _)) => self.summarize(),
+                Some((Request::Reload, _)) => log::info!("SIGHUP: the configuration cannot be reloaded yet; ignored"),
+                None => {}
+            }
+        }
+        self.close_listeners();
+    }
+
+    /// Whether it was told to stop and nobody is left.
+    pub(super) fn is_over(&self) -> bool {
+        self.core.stage == Stage::Draining && self.pairs.is_empty() && self.listeners.iter().all(Option::is_none)
+    }
+
+    /// Stops gracefully; at once when it is asked again.
+    fn stop(&mut self) {
+        if self.core.stage == Stage::Draining {
+            log::info!("asked to stop again");
+            return self.cut_off();
+        }
+        let timeout = self.core.config.timeout_shutdown;
+        log::info!("stopping: {} clients have up to {timeout:?} to finish", self.pairs.len());
+        self.core.stage = Stage::Draining;
+        self.wheel.insert(self.core.now + timeout, Alarm::Shutdown);
+        // Closing a listener resets what waits in its backlog: that is served first.
+        for listener in self.listeners.iter_mut().flatten() {
+            listener.mark();
+            listener.resume();
+        }
+        // Idle clients have an earlier deadline now.
+        for id in self.pair_ids() {
+            enqueue(&mut self.pairs, &mut self.runnable, id);
+        }
+    }
+
+    /// Closes the listeners whose backlogs are empty, once it stops.
+    fn close_listeners(&mut self) {
+        if self.core.stage != Stage::Draining {
+            return;
+        }
+        for place in &mut self.listeners {
+            if let Some(mut listener) = place.take_if(|listener| listener.is_empty()) {
+                listener.deregister(&self.driver.registry);
+            }
+        }
+    }
+
+    /// Ends all sessions now.
+    pub(super) fn cut_off(&mut self) {
+        if !self.pairs.is_empty() {
+            log::warn!("{} clients were cut off", self.pairs.len());
+        }
+        for listener in self.listeners.iter_mut().filter_map(Option::take) {
+            drop(listener);
+        }
+        for id in self.pair_ids() {
+            if let Some(pair) = self.pairs.get_mut(id) {
+                pair.session.close(CloseReason::Killed, &mut self.core.context());
+                enqueue(&mut self.pairs, &mut self.runnable, id);
+            }
+        }
+    }
+
+    fn pair_ids(&self) -> Vec<Id<Pair>> {
+        self.pairs.iter().map(|(id, _)| id).collect()
+    }
+
+    /// Logs how the pools and the counters stand.
+    fn summarize(&self) {
+        let (core, stats, counters) = (&self.core, &self.stats, &self.core.counters);
+        log::info!(
+            "summary: {} clients, {} idle backend connections, {} of {} buffers lent",
+            self.pairs.len(),
+            self.driver.idle.len(),
+            self.driver.buffers.lent(),
+            self.driver.buffers.lent_max(),
+        );
+        log::info!(
+            "summary: {} accepted, {} exchanges, {} retries, {} errors answered, {} aborted, {} out of resources, \
+             {} pauses, {} stale events, {} panics, {} bytes up, {} bytes down",
+            stats.accepted,
+            counters.exchanges,
+            counters.retries,
+            counters.apologies,
+            counters.aborted,
+            counters.exhausted,
+            stats.pauses,
+            stats.stale,
+            stats.panics,
+            counters.request_bytes,
+            counters.response_bytes,
+        );
+        for backend in core.pools.ids() {
+            let counters = core.pools.counters(backend);
+            log::info!(
+                "summary: backend {}: {:?}, {} connections, {} idle, {} picked, {} successes, {} failures",
+                self.backend_name(backend),
+                core.pools.health(backend),
+                core.pools.load(backend),
+                self.driver.idle.backend_len(backend),
+                counters.picked,
+                counters.successes,
+                counters.failures,
+            );
+        }
+    }
+}

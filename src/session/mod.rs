@@ -1,0 +1,681 @@
+//! The session: one client connection and the backend connection that serves it.
+//!
+//! A session is pure. It names the next system call ([`Session::next_io`]), somebody makes it, and the session takes
+//! the outcome ([`Session::complete`]). It holds no socket and reads no clock.
+//!
+//! It moves bytes between two [`Pipe`]s as its protocol judges them, chooses backends, tries another one where the
+//! first one failed and nothing is risked by it, and has a deadline in every phase.
+
+pub mod phase;
+pub mod record;
+
+use std::net::SocketAddr;
+
+use crate::balance::{BackendId, Failure, Key, Lease, Outcome as Report, Pools};
+use crate::base::buffers::Buffer;
+use crate::base::pipe::Pipe;
+use crate::base::time::Time;
+use crate::config;
+use crate::protocol::{
+    AnyProtocol, Farewell, Parting, Protocol, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait,
+};
+use phase::{Facts, Phase, Stall};
+use record::{CloseReason, Counters};
+
+/// An end of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Whoever connected to us.
+    Client = 0,
+    /// Whom we connected to.
+    Backend = 1,
+}
+
+/// What is known of a stream: set by events, cleared by the calls that blocked. It lives on the stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// A read may give something.
+    pub readable: bool,
+    /// A write may take something.
+    pub writable: bool,
+    /// An event came since the connection was asked for, so that its outcome is known.
+    pub settled: bool,
+}
+
+/// The next system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Io {
+    /// Lend the session its two buffers.
+    Borrow,
+    /// Get a connection to this backend.
+    Acquire {
+        /// Which one.
+        backend: BackendId,
+        /// Whether an idle connection will do.
+        reuse: Reuse,
+        /// Which of the backend's addresses, counted from the one that worked last.
+        address: u8,
+    },
+    /// Ask how connecting ended.
+    FinishConnect,
+    /// Read from this side into the room of its pipe.
+    Read(Side),
+    /// Write what is cleared for this side.
+    Write(Side),
+    /// Send what the stream to this side still owes.
+    Flush(Side),
+    /// Shut down our sending to this side.
+    Shutdown(Side),
+    /// Part from the backend's connection.
+    Part(Part),
+    /// Nothing can be done until something happens.
+    Wait,
+    /// Close both sides.
+    Close,
+}
+
+/// Where the backend's connection goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It has served; the next exchange with this backend may use it.
+    Park(BackendId),
+    /// It is of no use any more.
+    Discard,
+}
+
+/// What became of a system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// An idle connection was found.
+    Reused,
+    /// A connection was asked for; this many further addresses could be tried.
+    Started {
+        /// Addresses of the same backend behind this one.
+        alternatives: u8,
+    },
+    /// Bytes were moved.
+    Bytes {
+        /// How many.
+        count: usize,
+        /// Whether the stream took bytes that it has yet to send.
+        owes: bool,
+    },
+    /// The source ended.
+    Ended,
+    /// It would block, or there was no buffer to lend.
+    Blocked,
+    /// It failed.
+    Failed(Failure),
+}
+
+/// What a session acts upon besides itself.
+pub struct Context<'a> {
+    /// The moment of this turn.
+    pub now: Time,
+    /// The text of a `Date` field.
+    pub date: &'a str,
+    /// What the daemon is doing.
+    pub stage: Stage,
+    /// Who can serve.
+    pub pools: &'a mut Pools,
+    /// The settings of listeners and pools.
+    pub config: &'a config::Config,
+    /// A buffer for composing heads.
+    pub scratch: &'a mut Vec<u8>,
+    /// What is counted.
+    pub counters: &'a mut Counters,
+}
+
+/// One client connection and the backend connection that serves it.
+pub struct Session {
+    phase: Phase,
+    since: Time,
+    request: Pipe,
+    response: Pipe,
+    protocol: AnyProtocol,
+    client: SocketAddr,
+    listener: u16,
+    attempt: Attempt,
+    tried: Vec<BackendId>,
+    parting: Option<Part>,
+    /// The direction that moved last; the other one comes first.
+    moved_last: Side,
+    owes: [bool; 2],
+}
+
+/// The attempt at one backend.
+struct Attempt {
+    lease: Option<Lease>,
+    selection: Selection,
+    origin: Origin,
+    address: u8,
+    alternatives: u8,
+    /// Whether a byte of the response came.
+    heard: bool,
+    /// Whether the backend earned its success.
+    answered: bool,
+    /// Whether the request was sent once before.
+    resent: bool,
+}
+
+/// Where the backend's connection came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Fresh,
+    Idle,
+}
+
+impl Session {
+    /// A client that has just been accepted.
+    pub fn new(listener: u16, client: SocketAddr, context: &mut Context) -> Session {
+        let name = context.config.listeners[usize::from(listener)].protocol;
+        let mut session = Session {
+            phase: Phase::Waiting,
+            since: context.now,
+            request: Pipe::new(context.now),
+            response: Pipe::new(context.now),
+            protocol: AnyProtocol::new(name, client.ip()),
+            client,
+            listener,
+            attempt: Attempt::none(),
+            tried: Vec::new(),
+            parting: None,
+            moved_last: Side::Backend,
+            owes: [false; 2],
+        };
+        session.advance(context);
+        session
+    }
+
+    /// The next system call, given what is known of the two streams.
+    pub fn next_io(&self, ready: [Readiness; 2]) -> Io {
+        if let Some(part) = self.parting {
+            return Io::Part(part);
+        }
+        match self.phase {
+            Phase::Closed(_) => Io::Close,
+            Phase::Acquire => match &self.attempt.lease {
+                Some(lease) => Io::Acquire {
+                    backend: lease.backend(),
+                    reuse: self.attempt.selection.reuse,
+                    address: self.attempt.address,
+                },
+                None => Io::Close,
+            },
+            Phase::Linger(farewell) => self.next_farewell(farewell, ready[0]),
+            Phase::Waiting | Phase::Connecting | Phase::Relay => {
+                let [up, down] = [self.next_up(ready), self.next_down(ready)];
+                let next = match self.moved_last {
+                    Side::Client => up.or(down),
+                    Side::Backend => down.or(up),
+                };
+                next.unwrap_or(Io::Wait)
+            }
+        }
+    }
+
+    /// Takes the outcome of the call that [`Session::next_io`] named.
+    pub fn complete(&mut self, io: Io, outcome: Outcome, context: &mut Context) {
+        match (io, outcome) {
+            (Io::Part(_), _) => self.parting = None,
+            (_, Outcome::Blocked) => {}
+            (Io::Acquire { .. }, Outcome::Reused) => {
+                self.attempt.origin = Origin::Idle;
+                self.phase = Phase::Relay;
+            }
+            (Io::Acquire { .. }, Outcome::Started { alternatives }) => {
+                self.attempt.origin = Origin::Fresh;
+                self.attempt.alternatives = alternatives;
+                self.phase = Phase::Connecting;
+            }
+            (Io::Acquire { .. } | Io::FinishConnect, Outcome::Failed(failure)) => self.backend_lost(failure, context),
+            (Io::FinishConnect, _) => self.connected(context),
+            (Io::Read(side), Outcome::Bytes { count, .. }) => self.received(side, count, context),
+            (Io::Read(side), Outcome::Ended) => self.ended(side, context),
+            (Io::Write(side), Outcome::Bytes { count, owes }) => {
+                self.owes[side as usize] = owes;
+                self.sent(side, count, context);
+            }
+            (Io::Read(Side::Client) | Io::Write(Side::Client) | Io::Flush(Side::Client), Outcome::Failed(_)) => {
+                self.close(CloseReason::ClientGone, context);
+            }
+            (Io::Read(Side::Backend), Outcome::Failed(failure)) => self.backend_lost(failure, context),
+            (Io::Write(Side::Backend) | Io::Flush(Side::Backend), Outcome::Failed(failure)) => match self.phase {
+                Phase::Connecting => self.backend_lost(failure, context),
+                // It may have answered before it closed: what it said is still to be read, and then its end.
+                _ => self.request.break_sink(),
+            },
+            (Io::Flush(side), _) => self.owes[side as usize] = false,
+            (Io::Shutdown(Side::Backend), _) => self.request.shut(),
+            (Io::Shutdown(Side::Client), _) => self.response.shut(),
+            (_, _) => {}
+        }
+    }
+
+    /// Its deadline may have passed. A session whose deadline has moved meanwhile is left alone.
+    pub fn timed_out(&mut self, ready: [Readiness; 2], context: &mut Context) {
+        let (deadline, stall) = self.stall(context.config, context.stage);
+        if context.now < deadline {
+            return;
+        }
+        match stall {
+            Stall::Request => {
+                let step = self.apologize(Trouble::SlowClient, context);
+                self.follow(step, context);
+            }
+            // Its next request has come just in time.
+            Stall::NextRequest if ready[0].readable => {}
+            Stall::NextRequest | Stall::Linger => self.close(CloseReason::Idle, context),
+            Stall::ClientSink | Stall::Tunnel => self.close(CloseReason::TimedOut, context),
+            Stall::Backend => self.backend_lost(Failure::TimedOut, context),
+        }
+    }
+
+    /// The moment at which [`Session::timed_out`] is to be called.
+    pub fn deadline(&self, config: &config::Config, stage: Stage) -> Time {
+        self.stall(config, stage).0
+    }
+
+    /// Ends the session without ceremony. Its lease is given back; nobody is blamed.
+    pub fn close(&mut self, reason: CloseReason, context: &mut Context) {
+        self.release(Report::Neutral, context);
+        context.counters.aborted += u64::from(reason.is_abrupt());
+        self.phase = Phase::Closed(reason);
+        self.parting = None;
+    }
+
+    /// Why it ended; `Finished` while it has not.
+    pub fn close_reason(&self) -> CloseReason {
+        match self.phase {
+            Phase::Closed(reason) => reason,
+            _ => CloseReason::Finished,
+        }
+    }
+
+    /// What it is doing.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The client's address.
+    pub fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// Whether it waits for a client that has nothing under way.
+    pub fn is_idle(&self) -> bool {
+        self.phase == Phase::Waiting && self.request.is_empty() && self.response.is_empty()
+    }
+
+    /// The room for what this side sends.
+    pub fn room(&mut self, side: Side) -> &mut [u8] {
+        match side {
+            Side::Client => self.request.room(),
+            Side::Backend => self.response.room(),
+        }
+    }
+
+    /// What this side is to be sent.
+    pub fn cleared(&self, side: Side) -> &[u8] {
+        match side {
+            Side::Client => self.response.cleared(),
+            Side::Backend => self.request.cleared(),
+        }
+    }
+
+    /// Whether it has its two buffers.
+    pub fn has_buffers(&self) -> bool {
+        self.request.has_buffer()
+    }
+
+    /// Lends it its two buffers.
+    pub fn lend(&mut self, [request, response]: [Buffer; 2]) {
+        self.request.attach(request);
+        self.response.attach(response);
+    }
+
+    /// Takes its buffers back when there is nothing in them.
+    pub fn take_idle_buffers(&mut self) -> Option<[Buffer; 2]> {
+        if !self.request.is_empty() || !self.response.is_empty() {
+            return None;
+        }
+        self.take_buffers()
+    }
+
+    /// Takes its buffers back, whatever is in them.
+    pub fn take_buffers(&mut self) -> Option<[Buffer; 2]> {
+        Some([self.request.detach()?, self.response.detach()?])
+    }
+
+    // What can be done next.
+
+    fn next_up(&self, ready: [Readiness; 2]) -> Option<Io> {
+        let [client, backend] = ready;
+        let connecting = self.phase == Phase::Connecting;
+        let connected = self.phase == Phase::Relay;
+        if (connecting || connected) && backend.writable {
+            if self.request.has_cleared() {
+                return Some(Io::Write(Side::Backend));
+            }
+            if self.owes[Side::Backend as usize] {
+                return Some(Io::Flush(Side::Backend));
+            }
+        }
+        if connecting && backend.settled && !self.request.has_cleared() {
+            return Some(Io::FinishConnect);
+        }
+        if connected && self.request.wants_shutdown() && !self.owes[Side::Backend as usize] {
+            return Some(Io::Shutdown(Side::Backend));
+        }
+        let wanted = client.readable && self.request.wants_bytes() && !self.request.sink_broken();
+        wanted.then(|| self.read(Side::Client))
+    }
+
+    fn next_down(&self, ready: [Readiness; 2]) -> Option<Io> {
+        let [client, backend] = ready;
+        if client.writable {
+            if self.response.has_cleared() {
+                return Some(Io::Write(Side::Client));
+            }
+            if self.owes[Side::Client as usize] {
+                return Some(Io::Flush(Side::Client));
+            }
+        }
+        if self.response.wants_shutdown() && !self.owes[Side::Client as usize] {
+            return Some(Io::Shutdown(Side::Client));
+        }
+        let connected = matches!(self.phase, Phase::Connecting | Phase::Relay);
+        let wanted = connected && backend.readable && self.response.wants_bytes();
+        wanted.then(|| self.read(Side::Backend))
+    }
+
+    fn next_farewell(&self, farewell: Farewell, client: Readiness) -> Io {
+        let unsent = self.response.has_cleared();
+        let owes = self.owes[Side::Client as usize];
+        if client.writable && unsent {
+            return Io::Write(Side::Client);
+        }
+        if client.writable && owes {
+            return Io::Flush(Side::Client);
+        }
+        let left = !unsent && !owes;
+        if left && farewell == Farewell::Linger && !self.response.is_shut() {
+            return Io::Shutdown(Side::Client);
+        }
+        let may_send = !self.request.source_ended();
+        if may_send && client.readable {
+            // Unread bytes would turn the close into a reset that destroys the answer.
+            return self.read(Side::Client);
+        }
+        if left && (farewell == Farewell::Close || !may_send) { Io::Close } else { Io::Wait }
+    }
+
+    fn read(&self, side: Side) -> Io {
+        if self.has_buffers() { Io::Read(side) } else { Io::Borrow }
+    }
+
+    // What became of it.
+
+    fn received(&mut self, side: Side, count: usize, context: &mut Context) {
+        match (side, self.phase) {
+            (Side::Client, Phase::Linger(_)) => {
+                self.request.filled(count, context.now);
+                self.request.clear();
+                return;
+            }
+            (Side::Client, _) => {
+                if self.phase == Phase::Waiting && self.protocol.waits_for() == Wait::NextRequest {
+                    self.since = context.now;
+                }
+                self.request.filled(count, context.now);
+            }
+            (Side::Backend, _) => {
+                self.response.filled(count, context.now);
+                self.attempt.heard = true;
+                self.request.release();
+                self.connected(context);
+            }
+        }
+        self.moved_last = side;
+        self.advance(context);
+    }
+
+    fn sent(&mut self, side: Side, count: usize, context: &mut Context) {
+        let drained = match side {
+            Side::Backend => {
+                self.request.drained(count, context.now);
+                context.counters.request_bytes += count as u64;
+                self.moved_last = Side::Client;
+                self.connected(context);
+                !self.request.has_cleared()
+            }
+            Side::Client => {
+                self.response.drained(count, context.now);
+                context.counters.response_bytes += count as u64;
+                self.moved_last = Side::Backend;
+                !self.response.has_cleared()
+            }
+        };
+        if drained && !matches!(self.phase, Phase::Linger(_)) {
+            if self.phase == Phase::Waiting {
+                self.since = context.now;
+            }
+            self.advance(context);
+        }
+    }
+
+    fn ended(&mut self, side: Side, context: &mut Context) {
+        match side {
+            Side::Client => self.request.end_source(),
+            Side::Backend => self.response.end_source(),
+        }
+        if !matches!(self.phase, Phase::Linger(_)) {
+            self.advance(context);
+        }
+    }
+
+    fn connected(&mut self, context: &mut Context) {
+        if self.phase == Phase::Connecting {
+            self.phase = Phase::Relay;
+            self.request.touch(context.now);
+        }
+    }
+
+    fn advance(&mut self, context: &mut Context) {
+        let step = self.protocol.advance(&mut view(&mut self.request, &mut self.response, self.listener, context));
+        self.follow(step, context);
+    }
+
+    /// Does what the protocol said, until it has nothing more to say.
+    fn follow(&mut self, first: Step, context: &mut Context) {
+        let mut step = first;
+        loop {
+            match step {
+                Step::Continue => return,
+                Step::Connect(selection) => {
+                    self.tried.clear();
+                    self.attempt = Attempt { selection, ..Attempt::none() };
+                    step = self.pick(Trouble::NoBackend, context);
+                    continue;
+                }
+                Step::Answered => {
+                    self.attempt.answered = true;
+                    self.since = context.now;
+                    if let Some(lease) = &self.attempt.lease {
+                        context.pools.observe(lease.backend(), Report::Success, context.now);
+                    }
+                }
+                Step::Recycle { parting } => self.recycle(parting, context),
+                Step::Fail(failure) => {
+                    step = self.retry_or_apologize(failure, context);
+                    continue;
+                }
+                Step::Finish(farewell) => return self.finish(farewell, context),
+                Step::Abort => return self.close(CloseReason::Aborted, context),
+            }
+            step = self.protocol.advance(&mut view(&mut self.request, &mut self.response, self.listener, context));
+        }
+    }
+
+    fn recycle(&mut self, parting: Parting, context: &mut Context) {
+        if self.attempt.answered {
+            context.counters.exchanges += 1;
+        }
+        if let Some(backend) = self.attempt.lease.as_ref().map(Lease::backend) {
+            self.release(Report::Neutral, context);
+            self.parting = Some(match parting {
+                Parting::Keep => Part::Park(backend),
+                Parting::Drop => Part::Discard,
+            });
+        }
+        self.request.drop_cleared();
+        self.request.renew_sink();
+        self.response.renew_source();
+        self.phase = Phase::Waiting;
+        self.since = context.now;
+    }
+
+    fn finish(&mut self, farewell: Farewell, context: &mut Context) {
+        if self.attempt.lease.is_some() {
+            if self.attempt.answered {
+                context.counters.exchanges += 1;
+            }
+            self.release(Report::Neutral, context);
+            self.parting = Some(Part::Discard);
+        }
+        self.request.clear();
+        self.request.renew_sink();
+        self.phase = Phase::Linger(farewell);
+        self.since = context.now;
+    }
+
+    // Failure.
+
+    /// The connection to the backend failed, or the backend let a deadline pass.
+    fn backend_lost(&mut self, failure: Failure, context: &mut Context) {
+        let attempt = &mut self.attempt;
+        if self.phase == Phase::Connecting && attempt.alternatives > 0 {
+            attempt.address += 1;
+            self.parting = Some(Part::Discard);
+            self.phase = Phase::Acquire;
+            self.since = context.now;
+            return;
+        }
+        let step = self.retry_or_apologize(failure, context);
+        self.follow(step, context);
+    }
+
+    /// Gives the backend up. Where nothing is risked by it, another attempt is made.
+    fn retry_or_apologize(&mut self, failure: Failure, context: &mut Context) -> Step {
+        let Some(backend) = self.attempt.lease.as_ref().map(Lease::backend) else { return Step::Abort };
+        let died_idle = self.attempt.origin == Origin::Idle && !self.attempt.heard && failure != Failure::TimedOut;
+        let unblamed = died_idle || self.attempt.answered || failure == Failure::Local;
+        self.release(if unblamed { Report::Neutral } else { Report::Failure(failure) }, context);
+        if self.phase != Phase::Acquire {
+            self.parting = Some(Part::Discard);
+        }
+        let untouched = self.request.sent() == 0;
+        let repeatable = self.protocol.resend() == Resend::Safe && self.request.can_rewind() && !self.attempt.resent;
+        if failure == Failure::Local || self.attempt.heard || !(untouched || repeatable) {
+            if died_idle {
+                // Its own keep-alive race would have ended the client's connection just so.
+                self.close(CloseReason::Race, context);
+                return Step::Continue;
+            }
+            return self.apologize(Trouble::Backend(failure), context);
+        }
+        if !untouched {
+            self.request.rewind();
+            self.attempt.resent = true;
+        }
+        if !died_idle {
+            self.tried.push(backend);
+        }
+        self.attempt.selection.reuse = Reuse::Fresh;
+        context.counters.retries += 1;
+        self.restart(context);
+        self.pick(Trouble::Backend(failure), context)
+    }
+
+    fn restart(&mut self, context: &mut Context) {
+        self.response.discard(self.response.pending().len());
+        self.response.renew_source();
+        self.response.touch(context.now);
+        self.request.renew_sink();
+        self.protocol.restart();
+        self.owes[Side::Backend as usize] = false;
+    }
+
+    /// Asks the pool for a backend that was not tried yet.
+    fn pick(&mut self, otherwise: Trouble, context: &mut Context) -> Step {
+        let pool = context.config.listeners[usize::from(self.listener)].pool;
+        let picked = context.pools.pick(pool, self.attempt.selection.key, &self.tried, context.now);
+        let Some(lease) = picked else { return self.apologize(otherwise, context) };
+        self.attempt = Attempt {
+            lease: Some(lease),
+            selection: self.attempt.selection,
+            resent: self.attempt.resent,
+            ..Attempt::none()
+        };
+        self.phase = Phase::Acquire;
+        self.since = context.now;
+        Step::Continue
+    }
+
+    fn apologize(&mut self, trouble: Trouble, context: &mut Context) -> Step {
+        context.counters.apologies += u64::from(trouble != Trouble::SlowClient);
+        let mut view = view(&mut self.request, &mut self.response, self.listener, context);
+        self.protocol.apologize(&mut view, trouble)
+    }
+
+    fn release(&mut self, report: Report, context: &mut Context) {
+        if let Some(lease) = self.attempt.lease.take() {
+            context.pools.release(lease, report, context.now);
+        }
+    }
+
+    fn stall(&self, config: &config::Config, stage: Stage) -> phase::Deadline {
+        let listener = &config.listeners[usize::from(self.listener)];
+        Facts {
+            stage,
+            phase: self.phase,
+            since: self.since,
+            wait: self.protocol.waits_for(),
+            request: &self.request,
+            response: &self.response,
+            client: &listener.timeouts,
+            server: &config.pools[listener.pool].timeouts,
+        }
+        .deadline()
+    }
+}
+
+impl Attempt {
+    fn none() -> Attempt {
+        Attempt {
+            lease: None,
+            selection: Selection { key: Key::None, reuse: Reuse::Fresh },
+            origin: Origin::Fresh,
+            address: 0,
+            alternatives: 0,
+            heard: false,
+            answered: false,
+            resent: false,
+        }
+    }
+}
+
+/// The protocol's view of a session's parts.
+fn view<'a>(request: &'a mut Pipe, response: &'a mut Pipe, listener: u16, context: &'a mut Context) -> View<'a> {
+    View {
+        now: context.now,
+        request,
+        response,
+        scratch: &mut *context.scratch,
+        listener: &context.config.listeners[usize::from(listener)],
+        date: context.date,
+        stage: context.stage,
+    }
+}

@@ -1,0 +1,158 @@
+//! Phases of a session, and the one function that gives each its deadline.
+//!
+//! ```text
+//! Waiting ──request──▶ Acquire ──reused──▶ Relay ──exchange over──▶ Waiting …
+//!                         └────started──▶ Connecting ──▶ Relay
+//! any ──the last answer is in the pipe──▶ Linger ──▶ Closed        any ──▶ Closed
+//! ```
+//! A TLS handshake before `Waiting` and a queue before `Acquire` have their places here when they come.
+
+use std::time::Duration;
+
+use crate::base::pipe::Pipe;
+use crate::base::time::Time;
+use crate::config::{ClientTimeouts, ServerTimeouts};
+use crate::protocol::{Farewell, Received, Stage, Wait};
+
+use super::record::CloseReason;
+
+/// How long a client may go on sending after its last answer before it is cut off.
+pub const LINGER: Duration = Duration::from_secs(5);
+
+/// How long a daemon that stops waits for the next request of a client that it promised to keep: under load it comes
+/// at once, and its answer tells the client to go.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// What a session is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// No backend: the client is to speak, or to take the rest of an answer.
+    Waiting,
+    /// A backend was chosen; a connection to it is to be had.
+    Acquire,
+    /// The connection is being established.
+    Connecting,
+    /// Both sides are connected.
+    Relay,
+    /// The last answer is leaving; then the client is taken leave of.
+    Linger(Farewell),
+    /// It is over.
+    Closed(CloseReason),
+}
+
+/// Who let a deadline pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stall {
+    /// The client did not send what it owes: its head or its body.
+    Request,
+    /// The client did not send another request.
+    NextRequest,
+    /// The client does not take what it is sent.
+    ClientSink,
+    /// The backend does not connect, take, or answer.
+    Backend,
+    /// Nobody spoke in a tunnel.
+    Tunnel,
+    /// The client does not end after its last answer.
+    Linger,
+}
+
+/// What the deadline is computed from.
+pub(super) struct Facts<'a> {
+    pub(super) stage: Stage,
+    pub(super) phase: Phase,
+    pub(super) since: Time,
+    pub(super) wait: Wait,
+    pub(super) request: &'a Pipe,
+    pub(super) response: &'a Pipe,
+    pub(super) client: &'a ClientTimeouts,
+    pub(super) server: &'a ServerTimeouts,
+}
+
+/// A moment and whose fault it is when it passes.
+pub(super) type Deadline = (Time, Stall);
+
+impl Facts<'_> {
+    /// The earliest deadline that applies.
+    pub(super) fn deadline(&self) -> Deadline {
+        match self.phase {
+            Phase::Waiting => self.waiting(),
+            Phase::Acquire | Phase::Connecting => (self.since + self.server.header_server_write, Stall::Backend),
+            Phase::Relay => match self.wait {
+                Wait::Response { head_bytes, request } => self.response(head_bytes, request),
+                Wait::Body { head_bytes, request } => self.body(head_bytes, request),
+                Wait::Tunnel | Wait::RequestHead | Wait::NextRequest => self.tunnel(),
+            },
+            Phase::Linger(_) => (self.since + LINGER, Stall::Linger),
+            Phase::Closed(_) => (self.since, Stall::Linger),
+        }
+    }
+
+    fn waiting(&self) -> Deadline {
+        if self.response.has_cleared() {
+            return self.client_sink();
+        }
+        match self.wait {
+            Wait::NextRequest => {
+                let patience = match self.stage {
+                    Stage::Serving => self.client.keep_alive,
+                    Stage::Draining => self.client.keep_alive.min(DRAIN_GRACE),
+                };
+                (self.since + patience, Stall::NextRequest)
+            }
+            _ => (self.since + self.client.header_client_read, Stall::Request),
+        }
+    }
+
+    fn response(&self, head_bytes: u32, request: Received) -> Deadline {
+        if self.request.sent() < u64::from(head_bytes) {
+            return (self.since + self.server.header_server_write, Stall::Backend);
+        }
+        let request_side = match (self.request.has_cleared(), request) {
+            (true, _) => self.backend_sink(),
+            (false, Received::Part) => (self.request.moved() + self.client.forward_client_read, Stall::Request),
+            (false, Received::Whole) => (self.request.moved() + self.server.header_server_read, Stall::Backend),
+        };
+        if self.response.has_cleared() { earlier(request_side, self.client_sink()) } else { request_side }
+    }
+
+    fn body(&self, head_bytes: u32, request: Received) -> Deadline {
+        let response_side = if !self.response.has_cleared() {
+            (self.response.moved() + self.server.forward_server_read, Stall::Backend)
+        } else if self.response.sent() < u64::from(head_bytes) {
+            (self.since + self.client.header_client_write, Stall::ClientSink)
+        } else {
+            self.client_sink()
+        };
+        match (self.request.has_cleared(), request) {
+            (true, _) => earlier(response_side, self.backend_sink()),
+            // A backend that answers early is not kept waiting by a client that stopped sending, and the other way
+            // round: whoever is silent longest ends it.
+            (false, _) => response_side,
+        }
+    }
+
+    fn tunnel(&self) -> Deadline {
+        let silent = self.request.moved().max(self.response.moved());
+        let mut deadline = (silent + self.client.tunnel, Stall::Tunnel);
+        if self.request.has_cleared() {
+            deadline = earlier(deadline, self.backend_sink());
+        }
+        if self.response.has_cleared() {
+            deadline = earlier(deadline, self.client_sink());
+        }
+        deadline
+    }
+
+    fn client_sink(&self) -> Deadline {
+        (self.response.moved() + self.client.forward_client_write, Stall::ClientSink)
+    }
+
+    fn backend_sink(&self) -> Deadline {
+        (self.request.moved() + self.server.forward_server_write, Stall::Backend)
+    }
+}
+
+fn earlier(one: Deadline, other: Deadline) -> Deadline {
+    if other.0 < one.0 { other } else { one }
+}

@@ -1,0 +1,111 @@
+//! Start-up as types: a `Config` becomes `Bound`, and only what is bound can serve.
+//!
+//! Whatever can fail for want of a name, an address, a port or a descriptor fails here, with the step and the reason.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use crate::config::{self, Config};
+use crate::daemon::limits::{Descriptors, plan_descriptors, raise_descriptors};
+use crate::net::addresses::{Addresses, Alternatives};
+use crate::net::listener::Listener;
+use crate::net::probe::PROBES_MAX;
+
+/// Everything that a server needs from the system: names resolved, sockets bound, descriptors counted.
+pub struct Bound {
+    pub(crate) config: Config,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) addresses: Addresses,
+    pub(crate) descriptors: Descriptors,
+}
+
+/// Why plb did not start: the step and what it met.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl StartError {
+    /// A step that met an error of the system.
+    pub fn new(step: impl fmt::Display, error: impl fmt::Display) -> StartError {
+        StartError(format!("{step}: {error}"))
+    }
+}
+
+impl Bound {
+    /// Resolves, counts and binds what the configuration names.
+    ///
+    /// # Errors
+    /// The first thing that the system refuses.
+    pub fn new(config: Config) -> Result<Bound, StartError> {
+        let descriptors = plan_descriptors(&config, PROBES_MAX, raise_descriptors()).map_err(|few| {
+            let step = format!("max_clients {} needs {} descriptors", config.max_clients, few.needed);
+            let advice = format!("the limit is {}: raise it, or serve at most {} clients", few.limit, few.clients_max);
+            StartError::new(step, advice)
+        })?;
+        let pools = config.pools.iter().map(resolve_pool).collect::<Result<_, _>>()?;
+        let mut listeners = Vec::new();
+        for (position, listener) in (0..).zip(&config.listeners) {
+            bind(position, listener, &mut listeners)?;
+        }
+        Ok(Bound { config, listeners, addresses: Addresses::new(pools), descriptors })
+    }
+
+    /// Where it listens, with the ports that the kernel chose.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        self.listeners.iter().map(|listener| {
+            let name = &self.config.listeners[usize::from(listener.position())].name;
+            (name.as_str(), listener.address())
+        })
+    }
+}
+
+fn resolve_pool(pool: &config::Pool) -> Result<Vec<Alternatives>, StartError> {
+    pool.backends.iter().map(|backend| resolve(pool, backend)).collect()
+}
+
+fn resolve(pool: &config::Pool, backend: &config::Backend) -> Result<Alternatives, StartError> {
+    let step = || format!("backend {}/{}: cannot resolve {}", pool.name, backend.name, backend.host);
+    let mut found: Vec<SocketAddr> = Vec::new();
+    for address in
+        (backend.host.as_str(), backend.port).to_socket_addrs().map_err(|error| StartError::new(step(), error))?
+    {
+        if !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    if found.is_empty() {
+        return Err(StartError::new(step(), "it has no address"));
+    }
+    Ok(Alternatives::new(found))
+}
+
+fn bind(position: u16, listener: &config::Listener, bound: &mut Vec<Listener>) -> Result<(), StartError> {
+    for listen in &listener.listen {
+        match Listener::bind(position, *listen, listener.backlog) {
+            Ok(socket) => bound.push(socket),
+            Err(error) if listen.optional && is_absent(&error) => {
+                log::info!("listener {}: not listening on {}: {error}", listener.name, listen.address);
+            }
+            Err(error) => {
+                let step = format!("listener {}: cannot listen on {}", listener.name, listen.address);
+                return Err(StartError::new(step, error));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the host has no such address, as one without IPv6 says.
+fn is_absent(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    matches!(errno, Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL | Errno::EPROTONOSUPPORT)
+}
