@@ -1,11 +1,13 @@
-//! Proves that a client that does not read costs no memory and nobody else's time.
+//! Proves that a side that does not read costs no memory and nobody else's time.
 
 use crate::harness::client::{Client, bodies};
-use crate::harness::{Origin, Plb, ok};
+use crate::harness::{Gate, Origin, Plb, ok};
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const RESPONSE: u64 = 200 << 20;
+/// The length of the bodies that nobody reads.
+const BODY: u64 = 200 << 20;
 
 #[test]
 fn a_response_that_is_not_read_is_not_gathered() {
@@ -18,9 +20,9 @@ fn a_response_that_is_not_read_is_not_gathered() {
                     drop(connection.send(ok("small")));
                     continue;
                 }
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {RESPONSE}\r\n\r\n");
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY}\r\n\r\n");
                 let mut ready = connection.send(head);
-                while ready.is_ok() && sent.fetch_add(1 << 16, Ordering::SeqCst) < RESPONSE {
+                while ready.is_ok() && sent.fetch_add(1 << 16, Ordering::SeqCst) < BODY {
                     ready = connection.send([0; 1 << 16]);
                 }
             }
@@ -35,7 +37,41 @@ fn a_response_that_is_not_read_is_not_gathered() {
     bodies(plb.web(), 300);
     let grown = plb.resident_bytes().saturating_sub(before);
     let sent = sent.load(Ordering::SeqCst);
-    assert!(sent < RESPONSE / 2, "{sent} bytes were taken from the origin for a client that does not read");
+    assert!(sent < BODY / 2, "{sent} bytes were taken from the origin for a client that does not read");
     assert!(grown < 8 << 20, "plb grew by {grown} bytes");
     assert_eq!(stalled[0].exactly(20 << 20).len(), 20 << 20, "it goes on when the client does");
+}
+
+#[test]
+fn a_request_that_the_origin_does_not_read_is_not_gathered() {
+    let gate = Gate::default();
+    let origin = Origin::raw({
+        let gate = gate.clone();
+        move |connection| {
+            while let Some(request) = connection.request_head() {
+                if request.method() == "POST" {
+                    return gate.pass();
+                }
+                drop(connection.send(ok("small")));
+            }
+        }
+    });
+    let plb = Plb::http("", &[origin.address()]);
+    bodies(plb.web(), 20);
+    let before = plb.resident_bytes();
+    let mut client = Client::connect(plb.web());
+    client.send(format!("POST / HTTP/1.1\r\nHost: plb.test\r\nContent-Length: {BODY}\r\n\r\n"));
+    let sent = Arc::new(AtomicU64::new(0));
+    let sending = std::thread::spawn({
+        let (sent, mut sender) = (Arc::clone(&sent), client.sender());
+        move || while sender.write_all(&[0; 1 << 16]).is_ok() && sent.fetch_add(1 << 16, Ordering::SeqCst) < BODY {}
+    });
+    bodies(plb.web(), 300);
+    let grown = plb.resident_bytes().saturating_sub(before);
+    let sent = sent.load(Ordering::SeqCst);
+    assert!(sent < BODY / 2, "{sent} bytes were taken from the client for an origin that does not read");
+    assert!(grown < 8 << 20, "plb grew by {grown} bytes");
+    gate.open(); // the origin closes, so that the sender fails
+    client.half_close();
+    sending.join().expect("the sender ends");
 }

@@ -73,6 +73,21 @@ fn what_follows_a_refused_request_is_not_a_request() {
 }
 
 #[test]
+fn a_later_request_is_judged_as_the_first() {
+    let origin = Origin::named("victim");
+    let plb = Plb::http("", &[origin.address()]);
+    for (what, bytes) in AMBIGUOUS {
+        let mut client = Client::connect(plb.web());
+        assert_eq!(client.get("/").text(), "victim");
+        client.send(bytes);
+        let response = client.response_to("POST").unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!([400, 501].contains(&response.status()), "{what}: {response:?}");
+        client.closed();
+    }
+    assert_eq!(origin.requests(), AMBIGUOUS.len());
+}
+
+#[test]
 fn broken_chunks_are_refused_and_the_origin_never_has_a_whole_request() {
     let origin = Origin::named("victim");
     let plb = Plb::http("server_retry: 1", &[origin.address()]);

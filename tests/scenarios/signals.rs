@@ -78,11 +78,32 @@ fn sigterm_serves_those_who_wait_in_the_backlog() {
     plb.signal(Signal::SIGTERM);
     plb.signal(Signal::SIGCONT);
     for client in &mut clients {
-        let response = client.response();
-        assert_eq!((response.text().as_str(), response.field("connection")), ("only", Some("close")));
+        assert_eq!(client.response().text(), "only");
         client.closed();
     }
     assert_eq!(plb.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn clients_that_are_served_during_a_stop_are_told_that_it_was_the_last_time() {
+    let gate = Gate::default();
+    let origin = Origin::http({
+        let gate = gate.clone();
+        move |_| {
+            gate.pass();
+            ok("last")
+        }
+    });
+    let plb = Plb::http("", &[origin.address()]);
+    let mut client = Client::connect(plb.web());
+    client.ask("/");
+    origin.wait_for("the request", |seen| seen.requests.len() == 1);
+    plb.signal(Signal::SIGTERM);
+    wait_until_nobody_listens(&plb);
+    gate.open();
+    let response = client.response();
+    assert_eq!((response.text().as_str(), response.field("connection")), ("last", Some("close")));
+    client.closed();
 }
 
 #[test]
