@@ -1,7 +1,7 @@
 //! Proves what clients and origins that break the rules get, and that no ambiguous byte reaches an origin.
 
 use crate::harness::client::{Client, get};
-use crate::harness::{Origin, Plb, noise, ok};
+use crate::harness::{Origin, PATIENCE, Plb, noise, ok};
 use std::time::Duration;
 
 /// Requests that two readers could understand differently, or that no reader should accept.
@@ -192,9 +192,10 @@ fn an_error_reply_reaches_a_client_that_is_still_sending_a_megabyte() {
     let origin = Origin::named("small");
     let plb = Plb::http("body_max: 1KiB", &[origin.address()]);
     let body = noise(1, 1 << 20);
-    for _ in 0..5 {
+    for waits_for_the_reply in [true, false] {
         let mut client = Client::connect(plb.web());
         client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()));
+        assert!(!waits_for_the_reply || client.has_news(PATIENCE), "the reply does not wait for the body");
         client.send(&body);
         client.half_close();
         let response = client.response_to("POST").expect("no reset swallows the answer");

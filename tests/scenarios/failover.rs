@@ -1,7 +1,7 @@
 //! Proves that a failing backend costs no client its answer, is taken out, and comes back by a probe alone.
 
 use crate::harness::client::{Client, bodies, get};
-use crate::harness::{BlackHole, Origin, Plb, Reservation, ok};
+use crate::harness::{BlackHole, Origin, Plb, Reservation, configuration, ok};
 use std::time::{Duration, Instant};
 
 /// Settings under which a backend that went down stays down for the test.
@@ -40,6 +40,19 @@ fn a_backend_that_comes_back_under_load_sees_the_probe_before_any_client() {
     }
     two.wait_for("the probe ends", |seen| seen.connections[0].over);
     assert_eq!(two.seen(|seen| seen.connections[0].bytes), 0, "the first connection is the probe");
+}
+
+#[test]
+fn one_request_asks_each_backend_once_at_most() {
+    let (refusing, good) = (Reservation::new(), Origin::named("good"));
+    let yaml = configuration("http", "server_retry: 2\ntimeout_cleanup: 1h", &[refusing.address(), good.address()]);
+    let plb = Plb::start(&yaml.replace("name: b1", "name: b1, weight: 200"));
+    bodies(plb.web(), 1);
+    plb.stop_unmarked();
+    let nobody = Reservation::new();
+    let plb = Plb::http("server_retry: 1000000", &[refusing.address(), nobody.address()]);
+    assert_eq!(get(plb.web(), "/").status(), 503);
+    plb.stop_unmarked();
 }
 
 #[test]
