@@ -68,10 +68,10 @@ fn sigint_lets_a_running_response_finish() {
 #[test]
 fn sigterm_serves_those_who_wait_in_the_backlog() {
     let origin = Origin::named("only");
-    let mut plb = Plb::http("", &[origin.address()]);
+    let mut plb = Plb::http("max_clients: 2", &[origin.address()]);
     let address = plb.web();
     plb.signal(Signal::SIGSTOP);
-    let mut clients: Vec<Client> = (0..5).map(|_| Client::connect(address)).collect();
+    let mut clients: Vec<Client> = (0..20).map(|_| Client::connect(address)).collect();
     for client in &mut clients {
         client.ask("/");
     }
