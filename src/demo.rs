@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs the demo until `serve` returns, which serves the configuration that it is given.
 ///
-/// No logger may be installed before; the demo installs a [`HealthLog`].
+/// No logger may be installed, neither before nor by `serve`: the demo installs a [`HealthLog`].
 ///
 /// # Errors
 /// No port is free, a logger is installed already, or what `serve` reports.
@@ -201,7 +201,8 @@ fn ask(show: &Show) {
 /// Asks for `/` and takes a whole 200.
 fn get(stream: &mut TcpStream, host: SocketAddr) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
+    // In one piece: a second small one would wait for the acknowledgement of the first (RFC 896).
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
     while !answer.contains(GREETING) || !answer.ends_with('\n') {
         let mut room = [0; 4096];
