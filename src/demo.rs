@@ -111,8 +111,8 @@ impl Origin {
                 return None;
             }
             if is_end_of_head {
+                self.served.fetch_add(1, Relaxed); // before anybody can know of the answer
                 writer.write_all(self.response().as_bytes()).ok()?;
-                self.served.fetch_add(1, Relaxed);
             }
         }
     }
