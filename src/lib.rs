@@ -5,6 +5,7 @@ pub mod base;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod demo;
 pub mod log;
 pub mod net;
 pub mod protocol;

@@ -1,0 +1,101 @@
+//! Proves that the limits hold: clients beyond `max_clients` wait, descriptors run out without a spin.
+
+use crate::harness::client::{Client, get};
+use crate::harness::{Origin, Plb, configuration};
+use std::process::Command;
+use std::time::Duration;
+
+#[test]
+fn a_fifth_client_waits_until_one_of_four_leaves() {
+    let origin = Origin::named("only");
+    let plb = Plb::http("max_clients: 4", &[origin.address()]);
+    let mut four: Vec<Client> = (0..4).map(|_| Client::connect(plb.web())).collect();
+    for client in &mut four {
+        assert_eq!(client.get("/").text(), "only");
+    }
+    let mut fifth = Client::connect(plb.web());
+    fifth.ask("/fifth");
+    for _ in 0..20 {
+        for client in &mut four {
+            assert_eq!(client.get("/").text(), "only");
+        }
+    }
+    let served = origin.seen(|seen| seen.requests.iter().any(|request| request.target() == "/fifth"));
+    assert!(!served && !fifth.has_news(Duration::from_millis(1)), "there is no place for it");
+    drop(four.pop());
+    assert_eq!(fifth.response().text(), "only");
+}
+
+/// Changes the limits of a running process (Linux: prlimit(2), through the program of that name).
+fn limit_descriptors(plb: &Plb, limit: u64) {
+    let status = Command::new("prlimit")
+        .arg(format!("--pid={}", plb.pid()))
+        .arg(format!("--nofile={limit}:"))
+        .status()
+        .expect("prlimit is installed");
+    assert!(status.success());
+}
+
+#[test]
+fn running_out_of_descriptors_pauses_accepting_without_a_spin_and_it_resumes() {
+    let origin = Origin::named("only");
+    let plb = Plb::http("timeout_idle: 1h", &[origin.address()]);
+    let mut first = Client::connect(plb.web());
+    assert_eq!(first.get("/").text(), "only");
+    let open = plb.descriptors();
+    limit_descriptors(&plb, (0..).find(|number| !open.contains(number)).expect("not all numbers are used"));
+    let mut waiting: Vec<Client> = (0..3).map(|_| Client::connect(plb.web())).collect();
+    for client in &mut waiting {
+        client.ask("/");
+    }
+    assert_eq!(first.get("/").text(), "only", "who is in is served");
+    let before = plb.processor_time();
+    assert!(!waiting[0].has_news(Duration::from_secs(1)), "there is no descriptor for it");
+    let spent = plb.processor_time() - before;
+    assert!(spent < Duration::from_millis(300), "{spent:?} of processor time in a second of nothing");
+    limit_descriptors(&plb, 1024);
+    drop(first);
+    for client in &mut waiting {
+        assert_eq!(client.response().text(), "only");
+    }
+    plb.stop_unmarked();
+}
+
+#[test]
+fn a_limit_that_cannot_be_met_is_refused_at_start_with_the_numbers() {
+    let origin = Origin::named("never");
+    let yaml = configuration("http", "max_clients: 1000", &[origin.address()]);
+    let mut plb = Plb::launch_limited(&yaml, "100:100");
+    let status = plb.wait_exit();
+    let log = plb.log();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("100") && log.contains("1000"), "{log}");
+    assert!(!log.contains("serving"), "{log}");
+}
+
+#[test]
+fn a_soft_limit_is_raised_as_far_as_needed() {
+    let origin = Origin::named("only");
+    let yaml = configuration("http", "max_clients: 200", &[origin.address()]);
+    let plb = Plb::launch_limited(&yaml, "64:4096");
+    plb.wait_for_log("plb: serving");
+    let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(plb.web())).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/").text(), "only");
+    }
+    assert!(plb.descriptors().len() > 64);
+}
+
+#[test]
+fn a_shortage_of_buffers_makes_clients_wait_and_not_fail() {
+    let origin = Origin::named("only");
+    let plb = Plb::http("buffer_memory: 128KiB", &[origin.address()]);
+    let mut clients: Vec<Client> = (0..40).map(|_| Client::connect(plb.web())).collect();
+    for client in &mut clients {
+        client.ask("/");
+    }
+    for client in &mut clients {
+        assert_eq!(client.response().text(), "only");
+    }
+    assert_eq!(get(plb.web(), "/").text(), "only");
+}

@@ -1,0 +1,21 @@
+//! Scenarios: the real program between scripted clients and scripted origins, one file a behaviour.
+//!
+//! Everything listens on loopback ports that the kernel chooses. Tests wait for states (a log line, a counter, an
+//! end of a stream); time only bounds a failure.
+
+mod harness;
+
+mod backpressure;
+mod basics;
+mod cli;
+mod demo;
+mod distribution;
+mod error_replies;
+mod failover;
+mod harness_itself;
+mod limits;
+mod reuse;
+mod signals;
+mod stale_connection;
+mod tcp;
+mod timeouts;
