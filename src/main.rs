@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use plb::cli::{self, Command};
 use plb::config::{self, Config, Overrides};
 use plb::start::StartError;
-use plb::{log as logging, server};
+use plb::{demo, log as logging, server};
 
 /// Something failed at run time or at the start.
 const FAILURE: u8 = 1;
@@ -37,7 +37,12 @@ fn main() -> ExitCode {
                 Err(errors) => fail(USAGE, &errors.join("\nplb: ")),
             }
         }
-        Command::Demo { .. } => fail(FAILURE, "no demo yet"),
+        Command::Demo { listen, .. } => {
+            match demo::run(listen, |config| server::run(config).map_err(|e| e.to_string())) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(FAILURE, &error),
+            }
+        }
     }
 }
 

@@ -335,13 +335,11 @@ impl Server {
         }
     }
 
-    /// Descriptors ran out: an idle connection may be given up, and accepting goes on when one was freed, or soon.
+    /// Descriptors ran out: accepting goes on when one was freed, or soon. Idle connections are not given up for new
+    /// clients: those who are being served may need them.
     fn pause(&mut self, error: &io::Error) {
         self.stats.pauses += 1;
         self.wheel.insert(self.core.now + PAUSE, Alarm::Resume);
-        if let Some(idle) = self.driver.idle.evict() {
-            self.driver.retire(idle);
-        }
         // Once for the first time, and then ever more rarely.
         if self.stats.pauses.is_power_of_two() {
             log::warn!("cannot accept clients for the moment: {error} (pause {})", self.stats.pauses);

@@ -246,8 +246,8 @@ impl Http {
     }
 
     fn reply_or_abort(&mut self, view: &mut View, status: Status) -> Step {
-        match self.exchange.response {
-            Transfer::Head => self.reply(view, status),
+        match (self.state, &self.exchange.response) {
+            (State::Exchange, Transfer::Head) | (State::First | State::Next, _) => self.reply(view, status),
             _ => Step::Abort,
         }
     }
