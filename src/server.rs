@@ -41,6 +41,9 @@ const EVENTS_MAX: usize = 512;
 /// The most clients that one listener gives in one turn.
 const ACCEPTS_MAX: usize = 64;
 
+/// How long free buffers wait for a borrower.
+const TRIM: Duration = Duration::from_secs(1);
+
 /// What a timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Alarm {
@@ -54,6 +57,8 @@ enum Alarm {
     Probe(Id<Probe>),
     /// Accepting goes on.
     Resume,
+    /// Buffers that nobody needed are given up.
+    Trim,
     /// The time for a graceful stop is over.
     Shutdown,
 }
@@ -103,6 +108,8 @@ pub struct Server {
     settled: Vec<(Id<Probe>, Result<(), Failure>)>,
     signals: Signals,
     asked: Vec<u32>,
+    /// Whether a trim of the buffers is filed.
+    trimming: bool,
     stats: Stats,
 }
 
@@ -153,13 +160,14 @@ impl Server {
             starving: VecDeque::new(),
             finished: Vec::new(),
             disturbed: Vec::new(),
-            wheel: TimerWheel::new(Time::START),
+            wheel: TimerWheel::with_capacity(clients, Time::START),
             due: Vec::new(),
             listeners: listeners.into_iter().map(Some).collect(),
             probes: Arena::with_capacity(0),
             settled: Vec::new(),
             signals,
             asked: Vec::new(),
+            trimming: false,
             stats: Stats::default(),
         })
     }
@@ -261,6 +269,7 @@ impl Server {
                 Alarm::Revive(backend) => self.revive(backend),
                 Alarm::Probe(id) => self.time_out_probe(id),
                 Alarm::Resume => self.listeners.iter_mut().flatten().for_each(Listener::resume),
+                Alarm::Trim => self.trim(),
                 Alarm::Shutdown => self.cut_off(),
             }
         }
@@ -292,6 +301,13 @@ impl Server {
         match self.driver.idle.oldest(backend) {
             Some(oldest) => drop(self.wheel.insert(oldest + timeout, Alarm::Idle(backend))),
             None => self.driver.idle.unwatch(backend),
+        }
+    }
+
+    fn trim(&mut self) {
+        self.trimming = self.driver.buffers.trim();
+        if self.trimming {
+            self.wheel.insert(self.core.now + TRIM, Alarm::Trim);
         }
     }
 
@@ -450,6 +466,10 @@ impl Server {
             self.wheel.insert(self.core.now + timeout, Alarm::Idle(backend));
         }
         self.feed();
+        if !self.trimming && self.driver.buffers.has_free() {
+            self.trimming = true;
+            self.wheel.insert(self.core.now + TRIM, Alarm::Trim);
+        }
     }
 }
 

@@ -137,9 +137,11 @@ fn await_serving(process: &mut Process, listen: Listen) -> Result<(), String> {
 /// An address that nobody listens on, with a port that this program has not handed out yet and that lies below those
 /// that the kernel gives to outgoing connections: what an earlier round has left in TIME_WAIT never meets a later one.
 fn free_address() -> Result<SocketAddr, String> {
-    static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
+    static HANDED_OUT: AtomicU16 = AtomicU16::new(0);
+    // Two runs in a row start in different places.
+    let first_port = 20_000 + (std::process::id() % 100) as u16 * 100;
     loop {
-        let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
+        let port = first_port + HANDED_OUT.fetch_add(1, Ordering::Relaxed);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         match TcpListener::bind(address) {
             Ok(_) => return Ok(address),

@@ -6,9 +6,10 @@
 //!
 //! Rounds interleave the balancers, so that what disturbs the machine disturbs all of them, and each figure is also
 //! given as a share of haproxy's in the same round. Every round starts the balancers anew; they have one processor, of
-//! which only one of them makes use at a time, and clients and origins share another. The cost is the CPU time of the serving process, the kernel's work on
-//! its behalf included; memory is the growth of its proportional set size. Traffic never leaves the loopback interface.
-//! Each balancer does what it does by default: plb adds its forwarding fields, nginx its own.
+//! which only one of them makes use at a time, and clients and origins share another. The cost is the CPU time of the
+//! serving process, the kernel's work on its behalf included; memory is the growth of its proportional set size since
+//! the first exchange of each kind. Traffic never leaves the loopback interface. Each balancer does what it does by
+//! default: plb adds its forwarding fields, nginx its own. Linux with setpriv and taskset (util-linux) is needed.
 
 mod balancer;
 mod configuration;

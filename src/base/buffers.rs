@@ -6,15 +6,14 @@
 /// The size of a buffer in bytes.
 pub const BUFFER_BYTES: usize = 16 * 1024;
 
-/// The most free buffers that are kept for the next borrower (4 MiB); more go back to the allocator.
-const FREE_MAX: usize = 256;
-
 /// One lent buffer.
 pub type Buffer = Box<[u8; BUFFER_BYTES]>;
 
 /// Lends buffers up to a limit and takes them back.
 pub struct Buffers {
     free: Vec<Buffer>,
+    /// The fewest that were free since they were last trimmed: nobody needed these.
+    spare: usize,
     lent: usize,
     lent_max: usize,
 }
@@ -23,7 +22,7 @@ impl Buffers {
     /// A lender of at most `memory` bytes, at least the two buffers of one session.
     pub fn new(memory: u64) -> Buffers {
         let lent_max = usize::try_from(memory / BUFFER_BYTES as u64).unwrap_or(usize::MAX).max(2);
-        Buffers { free: Vec::new(), lent: 0, lent_max }
+        Buffers { free: Vec::new(), spare: 0, lent: 0, lent_max }
     }
 
     /// The two buffers of a session, both or none.
@@ -32,16 +31,28 @@ impl Buffers {
             return None;
         }
         self.lent += 2;
-        Some([self.one(), self.one()])
+        let pair = [self.one(), self.one()];
+        self.spare = self.spare.min(self.free.len());
+        Some(pair)
     }
 
     /// Takes a lent buffer back.
     pub fn give_back(&mut self, buffer: Buffer) {
         debug_assert!(self.lent > 0, "a buffer came back that was never lent");
         self.lent = self.lent.saturating_sub(1);
-        if self.free.len() < FREE_MAX {
-            self.free.push(buffer);
-        }
+        self.free.push(buffer);
+    }
+
+    /// Gives back to the allocator what nobody needed since the last time. Tells whether some are still free.
+    pub fn trim(&mut self) -> bool {
+        self.free.truncate(self.free.len() - self.spare);
+        self.spare = self.free.len();
+        !self.free.is_empty()
+    }
+
+    /// Whether some are free that are not lent.
+    pub fn has_free(&self) -> bool {
+        !self.free.is_empty()
     }
 
     /// Whether a pair could be lent now.
@@ -83,10 +94,15 @@ mod tests {
     }
 
     #[test]
-    fn the_free_list_is_trimmed() {
+    fn what_nobody_needed_between_two_trims_is_given_up() {
         let mut buffers = Buffers::new(u64::MAX);
-        let lent: Vec<_> = (0..FREE_MAX).flat_map(|_| buffers.lend_pair().expect("no limit")).collect();
+        let lent: Vec<_> = (0..4).flat_map(|_| buffers.lend_pair().expect("no limit")).collect();
         lent.into_iter().for_each(|buffer| buffers.give_back(buffer));
-        assert_eq!(buffers.free.len(), FREE_MAX);
+        assert!(buffers.trim(), "all eight were in use");
+        let pair = buffers.lend_pair().expect("no limit");
+        pair.into_iter().for_each(|buffer| buffers.give_back(buffer));
+        assert!(buffers.trim());
+        assert_eq!(buffers.free.len(), 2, "two were in use");
+        assert!(!buffers.trim(), "none was in use");
     }
 }

@@ -62,8 +62,13 @@ struct Entry<K> {
 impl<K: Copy> TimerWheel<K> {
     /// An empty wheel.
     pub fn new(now: Time) -> TimerWheel<K> {
+        TimerWheel::with_capacity(0, now)
+    }
+
+    /// An empty wheel with room for so many entries before it allocates.
+    pub fn with_capacity(capacity: usize, now: Time) -> TimerWheel<K> {
         let levels = std::array::from_fn(|_| Level { occupied: 0, heads: [NONE; SLOTS] });
-        TimerWheel { now, levels, entries: Slab::new() }
+        TimerWheel { now, levels, entries: Slab::with_capacity(capacity) }
     }
 
     /// Files a deadline in O(1). One that has passed fires at the next `expire`.

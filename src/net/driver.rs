@@ -87,7 +87,11 @@ impl Driver {
                     self.take_back(pair.session.take_idle_buffers());
                     return Verdict::Waits;
                 }
-                Io::Close => return Verdict::Over,
+                Io::Close => {
+                    // Not in `reap`: many sessions may end in one turn.
+                    self.take_back(pair.session.take_buffers());
+                    return Verdict::Over;
+                }
                 _ if calls >= CALLS_MAX || bytes >= BYTES_MAX => return Verdict::GoesOn,
                 _ => {}
             }

@@ -52,11 +52,9 @@ pub enum ChunkStep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunked {
     state: State,
-    /// The data so far.
-    bytes: u64,
-    /// The most data.
-    bytes_max: u64,
-    trailer_bytes: usize,
+    /// The data that may still come.
+    bytes_left: u64,
+    trailer_bytes: u16,
     trailer_fields: u8,
     sender: Sender,
 }
@@ -73,7 +71,7 @@ enum State {
     Size,
     /// The extensions of a judged line are next.
     Extension {
-        bytes: usize,
+        bytes: u16,
         size: u64,
     },
     /// The end of a judged line is next.
@@ -103,7 +101,7 @@ impl Chunked {
     }
 
     fn new(sender: Sender, bytes_max: u64) -> Self {
-        Self { state: State::Size, bytes: 0, bytes_max, trailer_bytes: 0, trailer_fields: 0, sender }
+        Self { state: State::Size, bytes_left: bytes_max, trailer_bytes: 0, trailer_fields: 0, sender }
     }
 
     /// What the bytes at the start of `input` are. `input` begins where the step before ended.
@@ -122,7 +120,7 @@ impl Chunked {
             State::Size => self.size_line(input),
             State::Extension { bytes, size } => {
                 self.state = State::SizeEnd { size };
-                Ok(ChunkStep::Drop(bytes))
+                Ok(ChunkStep::Drop(usize::from(bytes)))
             }
             State::SizeEnd { size } => {
                 self.state = State::Announced { size };
@@ -143,15 +141,14 @@ impl Chunked {
             return Ok(ChunkStep::NeedMore);
         };
         let size = line.size;
-        self.bytes = self.bytes.checked_add(size).ok_or(Refusal::bad("a body without end"))?;
-        if self.bytes > self.bytes_max {
-            return Err(Refusal::new(Status::ContentTooLarge, "the body is too long"));
-        }
+        let too_long = Refusal::new(Status::ContentTooLarge, "the body is too long");
+        self.bytes_left = self.bytes_left.checked_sub(size).ok_or(too_long)?;
         if line.extension == 0 {
             self.state = State::Announced { size };
             return Ok(ChunkStep::Pass(line.digits + 2));
         }
-        self.state = State::Extension { bytes: line.extension, size };
+        // At most `EXTENSION_BYTES_MAX`.
+        self.state = State::Extension { bytes: line.extension as u16, size };
         Ok(ChunkStep::Pass(line.digits))
     }
 
@@ -168,9 +165,10 @@ impl Chunked {
 
     fn trailer_line(&mut self, input: &[u8]) -> Result<ChunkStep, Refusal> {
         self.state = State::Trailer;
-        let window = &input[..input.len().min(TRAILER_BYTES_MAX - self.trailer_bytes)];
+        let left = TRAILER_BYTES_MAX - usize::from(self.trailer_bytes);
+        let window = &input[..input.len().min(left)];
         let Some(end) = memchr(b'\n', window) else {
-            let full = window.len() < input.len() || self.trailer_bytes + window.len() == TRAILER_BYTES_MAX;
+            let full = window.len() < input.len() || window.len() == left;
             return if full { Err(Refusal::bad("too long a trailer section")) } else { Ok(ChunkStep::NeedMore) };
         };
         let line = window[..end].strip_suffix(b"\r").ok_or(Refusal::bad("a line feed without carriage return"))?;
@@ -179,7 +177,8 @@ impl Chunked {
             return Ok(ChunkStep::Pass(2));
         }
         check_trailer(line)?;
-        self.trailer_bytes += end + 1;
+        // Within the window, hence within the limit.
+        self.trailer_bytes += (end + 1) as u16;
         self.trailer_fields += 1;
         if self.trailer_fields > TRAILER_FIELDS_MAX {
             return Err(Refusal::bad("too many trailer fields"));
@@ -453,7 +452,7 @@ mod tests {
         assert_eq!(run(b"5\r\nhello\r\n5\r\n").unwrap_err().status, Status::ContentTooLarge);
         assert_eq!(run(b"fffffffffffffff\r\n").unwrap_err().status, Status::ContentTooLarge);
         let mut endless = Chunked::of_response();
-        endless.bytes = u64::MAX - 1;
+        endless.bytes_left = 1;
         assert_eq!(endless.next(b"1\r\n"), Ok(ChunkStep::Pass(3)));
         endless.state = State::Size;
         assert!(endless.next(b"1\r\n").is_err(), "the sum does not wrap");

@@ -34,9 +34,9 @@ pub(super) enum Name {
 }
 
 impl Name {
-    /// Compares by length first: most fields are told apart without looking at a byte.
+    /// Compares by length and first letter: most fields are told apart so.
     pub(super) fn of(name: &[u8]) -> Self {
-        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        let is = |known: &str| name[0] | 0x20 == known.as_bytes()[0] && name.eq_ignore_ascii_case(known.as_bytes());
         match name.len() {
             2 if is("te") => Self::HopByHop,
             4 if is("host") => Self::Host,
@@ -61,7 +61,7 @@ impl Name {
 /// Gateways such as CGI make the same variable of `X_Forwarded_For`: that spelling would forge the address.
 fn is_forwarding(name: &[u8], known: &[u8]) -> bool {
     let same = |(&have, &want): (&u8, &u8)| have.eq_ignore_ascii_case(&want) || (have == b'_' && want == b'-');
-    name.len() == known.len() && name.iter().zip(known).all(same)
+    name[0] | 0x20 == known[0] && name.iter().zip(known).all(same)
 }
 
 /// A set of the fields of one head, by index.
@@ -226,6 +226,18 @@ pub(super) const fn bytes_among(marks: &[u8]) -> [bool; 256] {
 /// Whether these bytes may stand in a field value: no control characters but the tab (RFC 9110 section 5.5).
 pub(super) fn is_value(bytes: &[u8]) -> bool {
     bytes.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+}
+
+/// Whether every line of a head that httparse took ends with CR LF: it takes a bare LF too, and empty lines before
+/// the first one. Where a field begins, the line before has ended.
+pub(super) fn is_strict(head: &[u8], fields: &[Header]) -> bool {
+    let begins_line = |field: &Header| {
+        let start = (field.name.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize);
+        start >= 2 && head.get(start - 2..start) == Some(b"\r\n")
+    };
+    head.first().is_some_and(|&first| is_token_byte(first))
+        && head.ends_with(b"\r\n\r\n")
+        && fields.iter().all(begins_line)
 }
 
 /// Writes the fields that are not dropped, in their order, as `name: value`.

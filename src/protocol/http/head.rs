@@ -192,6 +192,18 @@ pub struct Scan {
     position: u32,
 }
 
+/// How much is known of the end of a head.
+///
+/// Nearly every head comes whole. It is parsed at once then, and what is not whole or not strict is left to the scan,
+/// which knows where to go on and why a line is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// The input may begin with a whole head.
+    Open,
+    /// The input is a whole head, found by a scan.
+    Known,
+}
+
 /// What a scan came upon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {

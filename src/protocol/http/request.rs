@@ -10,8 +10,8 @@ use std::net::Ipv6Addr;
 use httparse::Header;
 use memchr::memchr;
 
-use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name};
-use super::head::{self, Body, ClientText, EmptyLines, Found, Method, Parsed, Refusal, Scan, Scheme, Version};
+use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
+use super::head::{self, Body, ClientText, EmptyLines, Extent, Found, Method, Parsed, Refusal, Scan, Scheme, Version};
 use super::reply::Status;
 use crate::config::HttpSettings;
 
@@ -48,20 +48,29 @@ pub struct RequestHead {
 
 /// Parses the request head at the start of `input`; when it is whole and good, its rewritten form is appended to `out`.
 pub fn parse_request(input: &[u8], scan: &mut Scan, rules: &RequestRules, out: &mut Vec<u8>) -> Parsed<RequestHead> {
+    if *scan == Scan::default() && input.len() <= rules.settings.head_bytes_max {
+        match rewrite(input, Extent::Open, rules, out) {
+            Ok(Some(head)) => return Parsed::Head(head),
+            Ok(None) => {}
+            Err(refusal) => return Parsed::Refused(refusal),
+        }
+    }
     let outcome = match scan.advance(input, rules.settings.head_bytes_max, EmptyLines::Skipped) {
         Ok(Found::Nothing) => return Parsed::Partial,
         Ok(Found::FirstLine(line)) => match check_first_line(&input[line]) {
             Ok(()) => return Parsed::Partial,
             Err(refusal) => Err(refusal),
         },
-        Ok(Found::Head(head)) => rewrite(&input[head.clone()], rules, out).map(|mut judged| {
-            judged.bytes = head.end;
-            judged
-        }),
+        Ok(Found::Head(head)) => rewrite(&input[head.clone()], Extent::Known, rules, out)
+            .map(|judged| judged.map(|judged| RequestHead { bytes: head.end, ..judged })),
         Err(refusal) => Err(refusal),
     };
     *scan = Scan::default();
-    outcome.map_or_else(Parsed::Refused, Parsed::Head)
+    match outcome {
+        Ok(Some(head)) => Parsed::Head(head),
+        Ok(None) => Parsed::Refused(Refusal::bad("a malformed head")),
+        Err(refusal) => Parsed::Refused(refusal),
+    }
 }
 
 /// A client that speaks an older or newer HTTP may wait for an answer after its first line.
@@ -90,16 +99,24 @@ fn names_other_version(head: &[u8]) -> bool {
         if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
-/// Judges a complete head and writes it for the backend. `bytes` of the result is left at 0.
-fn rewrite(input: &[u8], rules: &RequestRules, out: &mut Vec<u8>) -> Result<RequestHead, Refusal> {
+/// Judges a complete head and writes it for the backend. `None` when it is not complete, or not to be judged so.
+fn rewrite(
+    input: &[u8],
+    extent: Extent,
+    rules: &RequestRules,
+    out: &mut Vec<u8>,
+) -> Result<Option<RequestHead>, Refusal> {
     let mut storage = [const { MaybeUninit::<Header>::uninit() }; FIELDS_MAX];
     let room = &mut storage[..rules.settings.fields_max.min(FIELDS_MAX)];
     let mut syntax = httparse::Request::new(&mut []);
-    match syntax.parse_with_uninit_headers(input, room) {
-        Ok(httparse::Status::Complete(end)) if end == input.len() => {}
-        Ok(_) => return Err(Refusal::bad("a malformed head")),
-        Err(error) => return Err(syntax_refusal(error, input)),
-    }
+    let input = match (syntax.parse_with_uninit_headers(input, room), extent) {
+        (Ok(httparse::Status::Complete(end)), Extent::Known) if end == input.len() => input,
+        (Ok(httparse::Status::Complete(end)), Extent::Open) if is_strict(&input[..end], syntax.headers) => {
+            &input[..end]
+        }
+        (Err(error), Extent::Known) => return Err(syntax_refusal(error, input)),
+        _ => return Ok(None),
+    };
     let (Some(method_name), Some(target)) = (syntax.method, syntax.path) else {
         return Err(Refusal::bad("a malformed request line"));
     };
@@ -115,7 +132,7 @@ fn rewrite(input: &[u8], rules: &RequestRules, out: &mut Vec<u8>) -> Result<Requ
         }
     }
     write_head(method_name, &target, &judged, input, fields, rules, out);
-    Ok(judged.head)
+    Ok(Some(RequestHead { bytes: input.len(), ..judged.head }))
 }
 
 /// A request and what only its rewriting needs.

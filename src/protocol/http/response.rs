@@ -7,8 +7,8 @@ use std::mem::MaybeUninit;
 
 use httparse::Header;
 
-use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name};
-use super::head::{self, Body, EmptyLines, Found, KeepClient, Method, Parsed, Refusal, Scan, Version};
+use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
+use super::head::{self, Body, EmptyLines, Extent, Found, KeepClient, Method, Parsed, Refusal, Scan, Version};
 use crate::config::HttpSettings;
 
 /// What a response is judged by and rewritten with.
@@ -46,17 +46,28 @@ pub struct ResponseHead {
 /// Parses the response head at the start of `input`; when it is whole and good, its rewritten form is appended to
 /// `out`. Every refusal has the status 502.
 pub fn parse_response(input: &[u8], scan: &mut Scan, rules: &ResponseRules, out: &mut Vec<u8>) -> Parsed<ResponseHead> {
+    if *scan == Scan::default() && input.len() <= rules.settings.head_bytes_max {
+        match rewrite(input, Extent::Open, rules, out) {
+            Ok(Some(head)) => return Parsed::Head(head),
+            Ok(None) => {}
+            Err(refusal) => return Parsed::Refused(refusal.of_backend()),
+        }
+    }
     let outcome = match scan.advance(input, rules.settings.head_bytes_max, EmptyLines::Refused) {
         Ok(Found::Nothing) => return Parsed::Partial,
         Ok(Found::FirstLine(line)) => match check_first_line(&input[line]) {
             Ok(()) => return Parsed::Partial,
             Err(refusal) => Err(refusal),
         },
-        Ok(Found::Head(head)) => rewrite(&input[head], rules, out),
+        Ok(Found::Head(head)) => rewrite(&input[head], Extent::Known, rules, out),
         Err(refusal) => Err(refusal),
     };
     *scan = Scan::default();
-    outcome.map_or_else(|refusal| Parsed::Refused(refusal.of_backend()), Parsed::Head)
+    match outcome {
+        Ok(Some(head)) => Parsed::Head(head),
+        Ok(None) => Parsed::Refused(Refusal::bad("a malformed head").of_backend()),
+        Err(refusal) => Parsed::Refused(refusal.of_backend()),
+    }
 }
 
 /// A backend that greets its clients in another protocol waits after its first line.
@@ -74,17 +85,25 @@ fn syntax_refusal(error: httparse::Error) -> Refusal {
     })
 }
 
-/// Judges a complete head and writes it for the client.
-fn rewrite(input: &[u8], rules: &ResponseRules, out: &mut Vec<u8>) -> Result<ResponseHead, Refusal> {
+/// Judges a complete head and writes it for the client. `None` when it is not complete, or not to be judged so.
+fn rewrite(
+    input: &[u8],
+    extent: Extent,
+    rules: &ResponseRules,
+    out: &mut Vec<u8>,
+) -> Result<Option<ResponseHead>, Refusal> {
     let mut storage = [const { MaybeUninit::<Header>::uninit() }; FIELDS_MAX];
     let room = &mut storage[..rules.settings.fields_max.min(FIELDS_MAX)];
     let mut syntax = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
-    match parser.parse_response_with_uninit_headers(&mut syntax, input, room) {
-        Ok(httparse::Status::Complete(end)) if end == input.len() => {}
-        Ok(_) => return Err(Refusal::bad("a malformed head")),
-        Err(error) => return Err(syntax_refusal(error)),
-    }
+    let input = match (parser.parse_response_with_uninit_headers(&mut syntax, input, room), extent) {
+        (Ok(httparse::Status::Complete(end)), Extent::Known) if end == input.len() => input,
+        (Ok(httparse::Status::Complete(end)), Extent::Open) if is_strict(&input[..end], syntax.headers) => {
+            &input[..end]
+        }
+        (Err(error), Extent::Known) => return Err(syntax_refusal(error)),
+        _ => return Ok(None),
+    };
     let version = if syntax.version == Some(1) { Version::Http11 } else { Version::Http10 };
     let status = match syntax.code {
         Some(101) => return Err(Refusal::bad("a change of protocol that nobody asked for")),
@@ -99,7 +118,7 @@ fn rewrite(input: &[u8], rules: &ResponseRules, out: &mut Vec<u8>) -> Result<Res
     write_status_line(status, syntax.reason.unwrap_or_default(), out);
     fields::write_fields(input, fields, &shared.dropped, out);
     write_own_fields(&head, &shared, rules, out);
-    Ok(head)
+    Ok(Some(head))
 }
 
 fn judge(version: Version, fields: &[Header], rules: &ResponseRules) -> Result<Judgement, Refusal> {
