@@ -139,6 +139,8 @@ pub struct Session {
     listener: u16,
     attempt: Attempt,
     tried: Vec<BackendId>,
+    /// The one of them that only dropped an idle connection.
+    last_resort: Option<BackendId>,
     parting: Option<Part>,
     /// The direction that moved last; the other one comes first.
     moved_last: Side,
@@ -181,6 +183,7 @@ impl Session {
             listener,
             attempt: Attempt::none(),
             tried: Vec::new(),
+            last_resort: None,
             parting: None,
             moved_last: Side::Backend,
             owes: [false; 2],
@@ -496,6 +499,7 @@ impl Session {
                 Step::Continue => return,
                 Step::Connect(selection) => {
                     self.tried.clear();
+                    self.last_resort = None;
                     self.attempt = Attempt { selection, ..Attempt::none() };
                     step = self.pick(Trouble::NoBackend, context);
                     continue;
@@ -590,9 +594,8 @@ impl Session {
             self.request.rewind();
             self.attempt.resent = true;
         }
-        if !died_idle {
-            self.tried.push(backend);
-        }
+        self.tried.push(backend);
+        self.last_resort = died_idle.then_some(backend);
         self.attempt.selection.reuse = Reuse::Fresh;
         context.counters.retries += 1;
         self.restart(context);
@@ -610,9 +613,7 @@ impl Session {
 
     /// Asks the pool for a backend that was not tried yet.
     fn pick(&mut self, otherwise: Trouble, context: &mut Context) -> Step {
-        let pool = context.config.listeners[usize::from(self.listener)].pool;
-        let picked = context.pools.pick(pool, self.attempt.selection.key, &self.tried, context.now);
-        let Some(lease) = picked else { return self.apologize(otherwise, context) };
+        let Some(lease) = self.choose(context) else { return self.apologize(otherwise, context) };
         self.attempt = Attempt {
             lease: Some(lease),
             selection: self.attempt.selection,
@@ -622,6 +623,17 @@ impl Session {
         self.phase = Phase::Acquire;
         self.since = context.now;
         Step::Continue
+    }
+
+    /// A backend that dropped an idle connection may be about to stop, and then drops fresh ones too: it comes last.
+    fn choose(&mut self, context: &mut Context) -> Option<Lease> {
+        let pool = context.config.listeners[usize::from(self.listener)].pool;
+        let key = self.attempt.selection.key;
+        context.pools.pick(pool, key, &self.tried, context.now).or_else(|| {
+            let last = self.last_resort.take()?;
+            self.tried.retain(|tried| *tried != last);
+            context.pools.pick(pool, key, &self.tried, context.now)
+        })
     }
 
     fn apologize(&mut self, trouble: Trouble, context: &mut Context) -> Step {
@@ -677,5 +689,56 @@ fn view<'a>(request: &'a mut Pipe, response: &'a mut Pipe, listener: u16, contex
         listener: &context.config.listeners[usize::from(listener)],
         date: context.date,
         stage: context.stage,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::buffers::Buffers;
+    use crate::config::{ProtocolName, quick_start};
+
+    /// The backends to which a GET is sent whose first connection is an idle one, and is dropped without an answer.
+    fn backends_asked(backends: &[&str]) -> [BackendId; 2] {
+        let backends: Vec<String> = backends.iter().map(|text| text.to_string()).collect();
+        let config = quick_start(ProtocolName::Http, "127.0.0.1:1", &backends).expect("it is right");
+        let context = &mut Context {
+            now: Time::START,
+            date: "",
+            stage: Stage::Serving,
+            pools: &mut Pools::new(&config.pools, Time::START),
+            config: &config,
+            scratch: &mut Vec::new(),
+            counters: &mut Counters::default(),
+        };
+        let mut session = Session::new(0, "192.0.2.1:1".parse().expect("it is an address"), context);
+        session.lend(Buffers::new(1 << 20).lend_pair().expect("there are buffers"));
+        let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        session.room(Side::Client)[..get.len()].copy_from_slice(get);
+        session.complete(Io::Read(Side::Client), Outcome::Bytes { count: get.len(), owes: false }, context);
+        let first = session.next_io([Readiness::default(); 2]);
+        session.complete(first, Outcome::Reused, context);
+        let count = session.cleared(Side::Backend).len();
+        session.complete(Io::Write(Side::Backend), Outcome::Bytes { count, owes: false }, context);
+        session.complete(Io::Read(Side::Backend), Outcome::Failed(Failure::Reset), context);
+        session.complete(Io::Part(Part::Discard), Outcome::Done, context);
+        let second = session.next_io([Readiness::default(); 2]);
+        let asked = [first, second].map(|io| match io {
+            Io::Acquire { backend, reuse, .. } => (backend, reuse),
+            other => panic!("{other:?}"),
+        });
+        session.close(CloseReason::Killed, context);
+        assert_eq!(asked.map(|(_, reuse)| reuse), [Reuse::Idle, Reuse::Fresh]);
+        asked.map(|(backend, _)| backend)
+    }
+
+    #[test]
+    fn a_backend_that_dropped_an_idle_connection_is_asked_again_only_when_there_is_no_other() {
+        for backends in [&["a:1", "b:1"][..], &["a:1,weight=9", "b:1"]] {
+            let [first, second] = backends_asked(backends);
+            assert_ne!(first, second, "{backends:?}");
+        }
+        let [first, second] = backends_asked(&["a:1"]);
+        assert_eq!(first, second);
     }
 }

@@ -1,0 +1,159 @@
+# What the tests against real programs are made of; each test sources it and then runs from top to bottom.
+#
+# It starts plb and two nginx on loopback ports, waits for states with a bound, and ends with the test whatever it has
+# started. It must never touch a process that it has not started, nor wait for time to pass.
+
+set -Eeuo pipefail
+set -m # so that what is started in the background leads a process group, and its children end with it
+trap 'echo "${BASH_SOURCE[0]##*/}:$LINENO: failed: $BASH_COMMAND" >&2' ERR
+trap finish EXIT
+
+: "${PLB:?is the plb to test}"
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOM=$(mktemp -d)
+chmod 755 "$ROOM"
+STARTED=()
+# Files that all nginx serve, and the folder that uploads go to.
+FILES=$ROOM/files
+mkdir -p "$FILES/upload" "$FILES/chunked" "$FILES/slow"
+
+# Ends what was started, and shows the logs of a test that failed.
+finish() {
+    local status=$? group
+    trap - EXIT ERR
+    for group in "${STARTED[@]}"; do kill -TERM -- "-$group" 2>/dev/null || true; done
+    for group in "${STARTED[@]}"; do
+        wait_for 5 is_gone "$group" || kill -KILL -- "-$group" 2>/dev/null || true
+    done
+    if ((status != 0)); then tail -n 20 "$ROOM"/*.log "$ROOM"/*/error.log 2>/dev/null || true; fi
+    rm -rf "$ROOM"
+    exit "$status"
+}
+
+is_gone() { ! kill -0 -- "-$1" 2>/dev/null; }
+
+fail() {
+    echo "$*" >&2
+    return 1
+}
+
+# expect WHAT WANTED FOUND
+expect() { [[ $2 == "$3" ]] || fail "$1: wanted '$2', found '$3'"; }
+
+# wait_for SECONDS COMMAND...: asks for a state until it is there; fails when it never comes.
+wait_for() {
+    local limit=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        ((SECONDS < limit)) || return 1
+        sleep 0.02
+    done
+}
+
+# start_nginx NAME ADDRESS: starts an nginx on ADDRESS:PORT, and sets PORT unless it is set to one already.
+start_nginx() {
+    local name=$1 address=$2 port=${3:-} home=$ROOM/$1
+    mkdir -p "$home"
+    while [[ -z $port ]]; do
+        # Below the ports that the kernel gives to clients.
+        port=$((20000 + RANDOM % 12000))
+        if (: <"/dev/tcp/${address//[\[\]]/}/$port") 2>/dev/null; then port=; fi
+    done
+    nginx_configuration "$name" "$address:$port" >"$home/nginx.conf"
+    nginx -p "$home" -c nginx.conf -e error.log >>"$home/output.log" 2>&1 &
+    NGINX=$!
+    STARTED+=("$NGINX")
+    PORT=$port
+    wait_for 10 curl --silent --output /dev/null "http://$address:$port/name" || fail "$name does not start"
+}
+
+nginx_configuration() {
+    local user=
+    if [[ $(id -u) == 0 ]]; then user='user root root;'; fi
+    cat <<CONFIGURATION
+daemon off;
+$user
+worker_processes 1;
+pid nginx.pid;
+error_log error.log;
+events {}
+http {
+    access_log access.log;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    default_type application/octet-stream;
+    server {
+        listen $2;
+        root $FILES;
+        location = /name { return 200 "$1\n"; }
+        location = /connection { return 200 "\$connection \$connection_requests\n"; }
+        location = /truth {
+            return 200 "\$server_protocol \$host \$http_x_forwarded_for \$http_x_forwarded_proto \$http_x_forwarded_host";
+        }
+        # Its length is not known beforehand, hence it comes in chunks.
+        location /chunked/ { ssi on; ssi_types *; }
+        location /slow/ { limit_rate 128k; }
+        location /upload/ { dav_methods PUT; client_max_body_size 0; }
+    }
+}
+CONFIGURATION
+}
+
+# start_two_nginx: sets ONE and TWO to their addresses.
+start_two_nginx() {
+    start_nginx one 127.0.0.1
+    ONE=127.0.0.1:$PORT NGINX_ONE=$NGINX
+    start_nginx two '[::1]'
+    TWO="[::1]:$PORT" NGINX_TWO=$NGINX
+}
+
+# start_plb ARGUMENT...: starts plb and waits until it serves; sets PLB_ID, and PLB_LOG to its log.
+start_plb() {
+    PLB_LOG=$ROOM/plb.log
+    : >"$PLB_LOG"
+    "${AS[@]}" "$PLB" "$@" 2>"$PLB_LOG" &
+    PLB_ID=$!
+    STARTED+=("$PLB_ID")
+    wait_for 10 grep --quiet 'plb: serving' "$PLB_LOG" || fail "plb does not serve"
+}
+AS=()
+
+# start_balanced: starts two nginx and plb in front of them; sets V4 and V6 to where it listens.
+start_balanced() {
+    start_two_nginx
+    cat >"$ROOM/plb.yaml" <<CONFIGURATION
+listeners:
+  - { name: web, listen: ["127.0.0.1:0", "[::1]:0"], protocol: http, pool: web }
+pools:
+  web:
+    server_retry: 3
+    timeout_cleanup: 1s
+    backends:
+      - { address: "$ONE", name: one }
+      - { address: "$TWO", name: two }
+CONFIGURATION
+    start_plb --config "$ROOM/plb.yaml"
+    V4=$(listening_on '127.0.0.1:') V6=$(listening_on '\[::1\]:')
+}
+
+# Where plb says that it listens, of what begins with $1.
+listening_on() { sed -n "s/.*: listening on \($1[0-9]*\)$/\1/p" "$PLB_LOG"; }
+
+fetch() { curl --silent --show-error --fail --max-time 60 "$@"; }
+
+# random_file PATH BYTES
+random_file() { head -c "$2" /dev/urandom >"$FILES/$1"; }
+
+checksum() { sha256sum | cut -d' ' -f1; }
+
+# stop_plb: asks it to stop, and expects a good end.
+stop_plb() {
+    local status=0
+    kill -TERM "$PLB_ID"
+    wait "$PLB_ID" || status=$?
+    expect 'the exit status of plb' 0 "$status"
+    ! grep ' ERROR ' "$PLB_LOG" || fail 'plb has logged an error'
+}
