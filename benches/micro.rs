@@ -1,16 +1,22 @@
 //! What the small things cost: nanoseconds an operation, the best of several runs.
 //!
 //! `cargo bench --bench micro` measures; without `--bench` (as `cargo test` runs it) every case runs briefly, to
-//! show that it works. It must never need anything but the standard library.
+//! show that it works. Besides plb it needs the standard library only.
 
 use std::hint::black_box;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use plb::balance::{Key, Outcome, Pools};
+use plb::base::buffers::Buffers;
+use plb::base::pipe::{Pipe, UNLIMITED};
 use plb::base::rng::Rng;
 use plb::base::time::Time;
 use plb::base::timer::TimerWheel;
 use plb::config;
+use plb::protocol::http::head::{ClientText, KeepClient, Method, Parsed, Scan, Scheme, Version};
+use plb::protocol::http::request::{RequestRules, parse_request};
+use plb::protocol::http::response::{ResponseRules, parse_response};
 
 /// Timers that lie in the wheel while others come and go.
 const TIMERS: u64 = 10_000;
@@ -22,7 +28,8 @@ fn main() {
     };
     timers(&bench);
     picking(&bench);
-    // Parsing heads and moving bytes through pipes go here, a function for each room.
+    heads(&bench);
+    pipes(&bench);
 }
 
 fn timers(bench: &Bench) {
@@ -63,6 +70,55 @@ fn filled_wheel() -> (TimerWheel<u64>, Rng) {
 /// Within the minute after `now`, where the deadlines of sessions are.
 fn some_deadline(now: Time, rng: &mut Rng) -> Time {
     now + Duration::from_micros(rng.below(60_000_000))
+}
+
+fn heads(bench: &Bench) {
+    const REQUEST: &[u8] = b"GET /index.html HTTP/1.1\r\nHost: www.example.org\r\nUser-Agent: bench/1.0\r\n\
+        Accept: text/html,*/*;q=0.8\r\nAccept-Language: en\r\nAccept-Encoding: gzip\r\nCookie: id=0123456789abcdef\r\n\r\n";
+    const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nServer: origin\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+        Content-Type: text/html\r\nContent-Length: 4711\r\nETag: \"0123456789abcdef\"\r\nCache-Control: no-cache\r\n\r\n";
+    let backends = ["127.0.0.1:1".to_string()];
+    let config = config::quick_start(config::ProtocolName::Http, "127.0.0.1:0", &backends).expect("it is right");
+    let settings = &config.listeners[0].http;
+    let client = ClientText::new(IpAddr::from([192, 0, 2, 1]));
+    let mut out = Vec::new();
+
+    let rules = RequestRules { settings, client: &client, scheme: Scheme::Http };
+    bench.measure(&format!("request head of {} bytes, judged and written anew", REQUEST.len()), |_| {
+        out.clear();
+        let parsed = parse_request(black_box(REQUEST), &mut Scan::default(), &rules, &mut out);
+        assert!(matches!(parsed, Parsed::Head(_)));
+    });
+    let (request_method, client_version) = (Method::Get, Version::Http11);
+    let rules = ResponseRules { settings, request_method, client_version, keep_client: KeepClient::Keep };
+    bench.measure(&format!("response head of {} bytes, judged and written anew", RESPONSE.len()), |_| {
+        out.clear();
+        let parsed = parse_response(black_box(RESPONSE), &mut Scan::default(), &rules, &mut out);
+        assert!(matches!(parsed, Parsed::Head(_)));
+    });
+}
+
+fn pipes(bench: &Bench) {
+    let mut buffers = Buffers::new(1 << 20);
+    let mut pipe = Pipe::new(Time::START);
+    bench.measure("pipe: lend, fill, judge, drain, take back", |_| {
+        let [buffer, other] = buffers.lend_pair().expect("nothing else is lent");
+        buffers.give_back(other);
+        pipe.attach(buffer);
+        pipe.filled(black_box(200), Time::START);
+        pipe.pass(200);
+        pipe.drained(200, Time::START);
+        buffers.give_back(pipe.detach().expect("it was attached"));
+    });
+    let [buffer, _other] = buffers.lend_pair().expect("nothing else is lent");
+    pipe.attach(buffer);
+    pipe.grant(UNLIMITED);
+    bench.measure("pipe: fill and drain by halves, compacting", |_| {
+        let room = pipe.room().len();
+        pipe.filled(room, Time::START);
+        let half = pipe.cleared().len() / 2;
+        pipe.drained(black_box(half), Time::START);
+    });
 }
 
 fn picking(bench: &Bench) {

@@ -1,4 +1,79 @@
-//! plb, a load balancer for TCP services.
+//! plb, a load balancer for TCP services: the map.
+//!
+//! # The idea
+//! 1. **Events only mark.** What the poll returns sets booleans on a stream and queues its session; no byte moves and
+//!    nothing is freed in that phase.
+//! 2. **The session names the next system call, the driver makes it, the session takes the outcome.** So a session is
+//!    pure: no sockets, no clock, testable without either.
+//! 3. **A direction is one pipe:** one lent buffer with one mark. The protocol moves the mark; a byte that has not been
+//!    judged cannot leave.
+//! 4. **The phase gives the deadline,** by one exhaustive function. A session without a deadline cannot be expressed.
+//!
+//! # The rooms
+//! | room | what it is for | it knows |
+//! |---|---|---|
+//! | [`base`] | small tools: arena, buffers, pipe, timer wheel, time, random numbers | nothing |
+//! | [`config`] | text becomes a model that cannot be wrong | `base` |
+//! | [`balance`] | who should serve this? pools, policies, health, leases | `base`, `config` |
+//! | [`protocol`] | what do these bytes mean? TCP, HTTP | `base`, `config`, plain types of `balance` |
+//! | [`session`] | the pair: phases, deadlines, attempts at backends | all above |
+//! | [`net`] | system calls: streams, listeners, the idle set, probes, the driver | all above |
+//! | [`server`] | owns everything; the turn | all above |
+//! | [`daemon`] | limits and signals of the process | `config` |
+//! | [`start`] | a configuration becomes what is bound | `config`, `daemon`, `net` |
+//! | [`cli`], [`log`], [`demo`] | the command line; the daemon's log; origins and a client to look at | `config` |
+//!
+//! Dependencies point upwards in this table only. `base`, `config`, `balance`, `protocol` and `session` are pure: no
+//! socket, no clock, no log. `tests/tidy.rs` holds the code to this.
+//!
+//! # The turn
+//! ```text
+//! poll ▶ mark ▶ expire ▶ accept ▶ run ▶ reap ▶ report ▶ obey ▶ poll …
+//! ```
+//! `mark` sets booleans, `expire` fires timers, `accept` takes clients while there is room, `run` runs the sessions that
+//! are queued at that moment, each within a budget of calls and bytes, `reap` frees (and only `reap` does), `report` logs
+//! what changed in health, `obey` acts on signals. The clock is read once a turn.
+//!
+//! # The life of a byte
+//! An event for a client's socket marks its [`net::stream::Stream`] readable and queues its [`net::driver::Pair`]. In
+//! `run`, [`session::Session::next_io`] says `Borrow` (both pipes get a buffer, or it waits in line for them), then
+//! `Read`: the byte lies *pending* in the request pipe. [`protocol::Protocol::advance`] judges the head that it ends,
+//! writes it anew in place, passes the mark over it, and says `Connect`. The session picks a backend, which is a
+//! [`balance::Lease`], and names `Acquire`: the driver takes an idle connection or asks for a new one. `Write`: the byte
+//! is *spent*, but kept, in case the request has to be sent again. The wait for the answer begins; the session's deadline
+//! is the response's. The answer comes the other way through the response pipe; its head resets the backend's failures
+//! and the kept bytes are let go; its body needs no judging, for the protocol granted *credit* for exactly its length.
+//! With its last byte the exchange is over: the lease goes back, the connection is parked, the buffers are returned once
+//! nothing is in them, and the client's next request is waited for.
+//!
+//! # Invariants
+//! - A token names a socket; ids carry a generation, so that what is stale is known to be.
+//! - A stream is registered once, for both directions, edge-triggered. It is *ready* until a call on it blocks; a short
+//!   read counts as blocking unless the stream was seen closing. Nobody arms anything, so nobody can forget to.
+//! - A stream is parked only when it has nothing to read; whatever comes while it is parked makes it useless, and is no
+//!   failure of the backend.
+//! - A lease is given back exactly once; a pending connect is load. A connect alone is no success.
+//! - A request is sent a second time only when no byte of it left, or when it is idempotent, wholly kept, and unanswered;
+//!   that once, on a fresh connection.
+//! - What ends a session early ends it with a reset, so that no cut answer looks whole; what plb answers itself is followed
+//!   by a lingering close, so that no reset destroys it.
+//! - Whatever can grow has a limit beside its type: clients, buffers, descriptors, idle connections, probes, heads.
+//!
+//! # Decisions that building made
+//! - Readiness is the stream's alone, so an outcome does not repeat whether the stream is still ready.
+//! - HTTP is not boxed in [`protocol::AnyProtocol`]: the allocation cost more than the room.
+//! - A probe that succeeds is a connect alone: the backend is up again with `server_retry - 1` failures on its count, so
+//!   that the next failure takes it out at once and a real success clears it.
+//! - A backend that drops an idle connection may be about to stop: the request goes to another one first.
+//! - A daemon that stops waits up to [`session::phase::DRAIN_GRACE`] for the next request of a kept client, so that under
+//!   load nobody is cut off between two requests.
+//! - When descriptors run out, accepting pauses and idle connections stay: those who are being served need them. A
+//!   connection to a backend that finds no descriptor evicts the oldest idle one.
+//! - `TCP_NODELAY` is set on a backend's connection before the second segment: the first one never waits, and many
+//!   connections send one only.
+//! - The log's default level is `info`; PLB 0.3's was 2, which is `warn`.
+//!
+//! Absent on purpose: an async runtime, `unsafe`, threads (but for the demo's origins), a resolver at run time.
 
 pub mod balance;
 pub mod base;
