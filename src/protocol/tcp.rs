@@ -66,8 +66,13 @@ impl Protocol for Tcp {
             }
             pipe.source_ended() && !pipe.has_cleared()
         });
-        // Two closes tell both peers what two shutdowns would have told them.
-        if up && down { Step::Finish(Farewell::Close) } else { Step::Continue }
+        match (up, down) {
+            // Two closes tell both peers what two shutdowns would have told them.
+            (true, true) => Step::Finish(Farewell::Close),
+            // Nobody takes what the client still sends: without this it would be waited for as long as for a tunnel.
+            (false, true) if view.request.sink_broken() => Step::Finish(Farewell::Linger),
+            _ => Step::Continue,
+        }
     }
 
     fn waits_for(&self) -> Wait {

@@ -248,7 +248,10 @@ impl Session {
             (Io::Write(Side::Backend) | Io::Flush(Side::Backend), Outcome::Failed(failure)) => match self.phase {
                 Phase::Connecting => self.backend_lost(failure, context),
                 // It may have answered before it closed: what it said is still to be read, and then its end.
-                _ => self.request.break_sink(),
+                _ => {
+                    self.request.break_sink();
+                    self.advance(context);
+                }
             },
             (Io::Flush(side), _) => self.owes[side as usize] = false,
             (Io::Shutdown(Side::Backend), _) => self.request.shut(),

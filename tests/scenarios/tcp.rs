@@ -1,9 +1,10 @@
 //! Proves that TCP passes through as it is: who speaks first, half-closes, resets, and bulk in both directions.
 
 use crate::harness::client::Client;
-use crate::harness::{Origin, Plb, checksum, noise};
+use crate::harness::{Origin, Plb, checksum, noise, poll_until};
 use std::io::{ErrorKind, Write};
 use std::sync::mpsc;
+use std::time::Duration;
 
 const BULK: usize = 20 << 20;
 
@@ -105,4 +106,20 @@ fn bulk_in_both_directions_at_once_arrives_unchanged() {
     sending.join().expect("it was sent");
     assert_eq!((received.len(), checksum(&received)), (BULK, checksum(&noise(5, BULK))));
     assert_eq!(tell.recv().expect("the script tells"), Some(checksum(&noise(6, BULK))));
+}
+
+#[test]
+fn a_client_that_goes_on_sending_after_the_server_has_closed_is_not_kept() {
+    let origin = Origin::raw(|connection| drop(connection.send("bye")));
+    let plb = Plb::tcp("server_retry: 1", &[origin.address()]);
+    let mut client = Client::connect(plb.web());
+    assert_eq!(client.until_end().expect("an orderly end"), b"bye");
+    let idle = plb.descriptors().len() - 2;
+    let sent = (0..1000).take_while(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        client.try_send("x").is_ok()
+    });
+    assert!(sent.count() < 1000, "nobody takes what it sends, and nobody says so");
+    poll_until("plb lets go of both", || plb.descriptors().len() == idle);
+    plb.stop_unmarked();
 }
