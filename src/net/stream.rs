@@ -20,8 +20,9 @@ use crate::base::arena::Id;
 use crate::net::driver::Pair;
 use crate::session::{Outcome, Readiness, Side};
 
-/// mio's poll(2) build hears of a socket again only after a call on it has blocked.
-const SHORT_READ_IS_LAST: bool = cfg!(not(mio_unsupported_force_poll_poll));
+/// mio's poll(2) build hears of a socket again only after a call on it has blocked; and only Linux tells of urgent data.
+const SHORT_READ_IS_LAST: bool =
+    cfg!(all(any(target_os = "linux", target_os = "android"), not(mio_unsupported_force_poll_poll)));
 
 /// Whom a stream serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +84,11 @@ impl Stream {
     /// # Errors
     /// The system lacks memory for it.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut self.socket, token, Interest::READABLE | Interest::WRITABLE)
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        // An urgent byte ends a read early (tcp(7)): who is not told of it takes that for the last byte that came.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let interest = interest | Interest::PRIORITY;
+        registry.register(&mut self.socket, token, interest)
     }
 
     /// Whom it serves.

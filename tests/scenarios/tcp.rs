@@ -2,6 +2,7 @@
 
 use crate::harness::client::Client;
 use crate::harness::{Origin, Plb, checksum, noise, poll_until};
+use socket2::SockRef;
 use std::io::{ErrorKind, Write};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -122,4 +123,18 @@ fn a_client_that_goes_on_sending_after_the_server_has_closed_is_not_kept() {
     assert!(sent.count() < 1000, "nobody takes what it sends, and nobody says so");
     poll_until("plb lets go of both", || plb.descriptors().len() == idle);
     plb.stop_unmarked();
+}
+
+#[test]
+fn bytes_behind_an_urgent_one_are_not_forgotten() {
+    let origin = Origin::echo();
+    let plb = Plb::tcp("", &[origin.address()]);
+    let mut client = Client::connect(plb.web());
+    for round in 0..50 {
+        client.send("before");
+        SockRef::from(&client.sender()).send_out_of_band(b"!").expect("the other end takes it");
+        client.send("behind");
+        let echoed = client.exactly(12);
+        assert_eq!(echoed, b"beforebehind", "round {round}");
+    }
 }
