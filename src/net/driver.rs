@@ -208,18 +208,22 @@ impl Driver {
                 pair.backend = Some(stream);
                 Outcome::Started { alternatives }
             }
-            Err(Failure::Local) => match self.idle.evict() {
-                Some(evicted) => {
-                    self.retire(evicted);
-                    Outcome::Blocked
-                }
-                None => {
-                    context.counters.exhausted += 1;
-                    Outcome::Failed(Failure::Local)
-                }
-            },
-            Err(failure) => Outcome::Failed(failure),
+            Err(failure) => self.unconnected(failure, backend, step, context),
         }
+    }
+
+    /// What follows when no connection could be asked for.
+    fn unconnected(&mut self, failure: Failure, backend: BackendId, step: u8, context: &mut Context) -> Outcome {
+        if let Some(evicted) = (failure == Failure::Local).then(|| self.idle.evict()).flatten() {
+            self.retire(evicted);
+            return Outcome::Blocked;
+        }
+        let (_, _, alternatives) = self.addresses.get(backend, step);
+        if alternatives > 0 {
+            return Outcome::NextAddress;
+        }
+        context.counters.exhausted += u64::from(failure == Failure::Local);
+        Outcome::Failed(failure)
     }
 
     fn connect(&mut self, id: Id<Pair>, backend: BackendId, step: u8) -> Result<(Id<Stream>, u8), Failure> {
@@ -274,5 +278,59 @@ impl Driver {
     fn is_quiet(&mut self, id: Id<Stream>) -> bool {
         let Some(stream) = self.streams.get_mut(id) else { return false };
         !stream.readiness().readable || stream.read(&mut [0]) == Outcome::Blocked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+    use super::*;
+    use crate::balance::Pools;
+    use crate::config::{ProtocolName, quick_start};
+    use crate::net::addresses::Alternatives;
+    use crate::protocol::Stage;
+    use crate::session::record::Counters;
+
+    #[test]
+    fn an_address_that_fails_at_once_does_not_keep_the_others_from_being_tried() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let good = listener.local_addr().expect("it is bound");
+        // Nobody can be connected to by broadcast: the system says so at once.
+        let alternatives = Alternatives::new(vec![SocketAddr::from((Ipv4Addr::BROADCAST, 1)), good]);
+        let config = quick_start(ProtocolName::Tcp, "127.0.0.1:1", &["a:1".to_string()]).expect("it is right");
+        let poll = mio::Poll::new().expect("descriptors are left");
+        let mut driver = Driver {
+            registry: poll.registry().try_clone().expect("descriptors are left"),
+            streams: Arena::with_capacity(2),
+            idle: Idle::new([1].into_iter(), 0),
+            buffers: Buffers::new(0),
+            hungry: 0,
+            addresses: Addresses::new(vec![vec![alternatives]]),
+            retired: Vec::new(),
+            newly_idle: Vec::new(),
+        };
+        let context = &mut Context {
+            now: Time::START,
+            date: "",
+            stage: Stage::Serving,
+            pools: &mut Pools::new(&config.pools, Time::START),
+            config: &config,
+            scratch: &mut Vec::new(),
+            counters: &mut Counters::default(),
+        };
+        let mut pair = Pair {
+            session: Session::new(0, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), context),
+            client: Id::from_parts(u32::MAX, 0),
+            backend: None,
+            timer: None,
+            filed: Time::NEVER,
+            queued: false,
+            starved: false,
+        };
+        assert_eq!(driver.run(Id::from_parts(0, 0), &mut pair, context), Verdict::Waits);
+        assert!(pair.backend.is_some(), "{:?}", pair.session.phase());
+        listener.accept().expect("the second address is asked");
+        pair.session.close(crate::session::record::CloseReason::Killed, context);
     }
 }

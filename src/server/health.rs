@@ -28,7 +28,13 @@ impl Server {
     fn probe(&mut self, backend: BackendId, step: u8) {
         let probe = match Probe::start(backend, step, &self.driver.addresses) {
             Ok(probe) => probe,
-            Err(failure) => return self.end_trial(backend, Err(failure)),
+            Err(failure) => {
+                let (_, _, alternatives) = self.driver.addresses.get(backend, step);
+                return match alternatives {
+                    0 => self.end_trial(backend, Err(failure)),
+                    _ => self.probe(backend, step + 1),
+                };
+            }
         };
         let timeout = self.core.config.pools[backend.pool()].timeouts.header_server_write;
         let id = self.probes.insert(probe);

@@ -95,6 +95,8 @@ pub enum Outcome {
         /// Addresses of the same backend behind this one.
         alternatives: u8,
     },
+    /// No connection could even be asked for at this address; the backend has another one.
+    NextAddress,
     /// Bytes were moved.
     Bytes {
         /// How many.
@@ -233,6 +235,7 @@ impl Session {
                 self.attempt.alternatives = alternatives;
                 self.phase = Phase::Connecting;
             }
+            (Io::Acquire { .. }, Outcome::NextAddress) => self.attempt.address += 1,
             (Io::Acquire { .. } | Io::FinishConnect, Outcome::Failed(failure)) => self.backend_lost(failure, context),
             (Io::FinishConnect, _) => self.connected(context),
             (Io::Read(side), Outcome::Bytes { count, .. }) => self.received(side, count, context),
