@@ -124,6 +124,16 @@ pub enum Wait {
     Tunnel,
 }
 
+impl Wait {
+    /// How much of the current request has come; of one that has not begun, or never ends, a part.
+    pub fn received(self) -> Received {
+        match self {
+            Wait::Response { request, .. } | Wait::Body { request, .. } => request,
+            Wait::RequestHead | Wait::NextRequest | Wait::Tunnel => Received::Part,
+        }
+    }
+}
+
 /// How much of a message has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {

@@ -17,7 +17,7 @@ use crate::base::pipe::Pipe;
 use crate::base::time::Time;
 use crate::config;
 use crate::protocol::{
-    AnyProtocol, Farewell, Parting, Protocol, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait,
+    AnyProtocol, Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait,
 };
 use phase::{Facts, Phase, Stall};
 use record::{CloseReason, Counters};
@@ -438,7 +438,13 @@ impl Session {
                 if self.phase == Phase::Waiting && self.protocol.waits_for() == Wait::NextRequest {
                     self.since = context.now;
                 }
+                let moved = self.request.moved();
+                let whole = self.protocol.waits_for().received() == Received::Whole;
                 self.request.filled(count, context.now);
+                if whole {
+                    // What is sent ahead is no progress of this request, and gives nobody more time to answer it.
+                    self.request.touch(moved);
+                }
             }
             (Side::Backend, _) => {
                 self.response.filled(count, context.now);

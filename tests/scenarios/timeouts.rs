@@ -104,3 +104,17 @@ fn a_slow_but_steady_body_is_not_cut() {
     assert_eq!(client.response_to("POST").expect("an answer").text(), "12");
     assert_eq!(get(plb.web(), "/").text(), "0");
 }
+
+#[test]
+fn a_client_that_sends_ahead_does_not_gain_time_for_a_backend_that_is_silent() {
+    let origin = Origin::silent();
+    let plb = Plb::http("timeout_header_server_read: 300ms\nserver_retry: 100", &[origin.address()]);
+    let mut client = Client::connect(plb.web());
+    client.ask("/");
+    let drips = (0..100).take_while(|_| {
+        drop(client.try_send("G"));
+        !client.has_news(Duration::from_millis(50))
+    });
+    assert!(drips.count() < 100, "what was sent ahead put the answer off");
+    assert_eq!(client.response().status(), 504);
+}
