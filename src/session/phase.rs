@@ -118,7 +118,9 @@ impl Facts<'_> {
 
     fn body(&self, head_bytes: u32, request: Received) -> Deadline {
         let response_side = if !self.response.has_cleared() {
-            (self.response.moved() + self.server.forward_server_read, Stall::Backend)
+            // One that answers early is not silent while it takes the rest of the request.
+            let silent = self.response.moved().max(self.request.moved());
+            (silent + self.server.forward_server_read, Stall::Backend)
         } else if self.response.sent() < u64::from(head_bytes) {
             (self.since + self.client.header_client_write, Stall::ClientSink)
         } else {

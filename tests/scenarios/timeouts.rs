@@ -118,3 +118,23 @@ fn a_client_that_sends_ahead_does_not_gain_time_for_a_backend_that_is_silent() {
     assert!(drips.count() < 100, "what was sent ahead put the answer off");
     assert_eq!(client.response().status(), 504);
 }
+
+#[test]
+fn a_backend_that_answers_early_and_goes_on_reading_is_not_cut() {
+    let origin = Origin::raw(|connection| {
+        let Some(head) = connection.request_head() else { return };
+        drop(connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"));
+        if connection.request_body(head).is_some() {
+            drop(connection.send("done"));
+        }
+    });
+    let plb = Plb::http("timeout_forward_server_read: 400ms", &[origin.address()]);
+    let mut client = Client::connect(plb.web());
+    client.send("POST / HTTP/1.1\r\nHost: plb.test\r\nContent-Length: 20\r\n\r\n");
+    client.response_head().expect("the response starts");
+    for byte in noise(1, 20) {
+        assert!(!client.has_news(Duration::from_millis(60)), "progress refreshes the time");
+        client.send([byte]);
+    }
+    assert_eq!(client.exactly(4), b"done");
+}
