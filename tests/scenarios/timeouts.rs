@@ -120,6 +120,40 @@ fn a_client_that_sends_ahead_does_not_gain_time_for_a_backend_that_is_silent() {
 }
 
 #[test]
+fn a_client_that_was_told_to_wait_is_not_to_blame_for_a_backend_that_does_not_tell_it_to_go_on() {
+    let origin = Origin::raw(|connection| {
+        connection.request_head();
+        drop(connection.some());
+    });
+    let plb = Plb::http(
+        "timeout_forward_client_read: 300ms\ntimeout_header_server_read: 400ms\nserver_retry: 1",
+        &[origin.address()],
+    );
+    let mut client = Client::connect(plb.web());
+    client.send("POST / HTTP/1.1\r\nHost: plb.test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.response().status(), 504);
+    plb.wait_for_log("down after 1 failure: timed out");
+}
+
+#[test]
+fn a_client_that_was_told_to_go_on_and_does_not_is_to_blame() {
+    let origin = Origin::raw(|connection| {
+        connection.request_head();
+        drop(connection.send("HTTP/1.1 100 Continue\r\n\r\n"));
+        drop(connection.some());
+    });
+    let plb = Plb::http(
+        "timeout_forward_client_read: 300ms\ntimeout_header_server_read: 1h\nserver_retry: 1",
+        &[origin.address()],
+    );
+    let mut client = Client::connect(plb.web());
+    client.send("POST / HTTP/1.1\r\nHost: plb.test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.response_head().expect("the interim one").status(), 100);
+    assert_eq!(client.response().status(), 408);
+    plb.stop_unmarked();
+}
+
+#[test]
 fn a_backend_that_answers_early_and_goes_on_reading_is_not_cut() {
     let origin = Origin::raw(|connection| {
         let Some(head) = connection.request_head() else { return };

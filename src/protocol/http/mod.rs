@@ -60,6 +60,8 @@ struct Exchange {
     framing: Framing,
     request_head_bytes: u32,
     response_head_bytes: u32,
+    /// The client waits for a word of the backend's before it sends its body (RFC 9110 section 10.1.1).
+    expecting: bool,
 }
 
 /// How far a message has come.
@@ -142,6 +144,7 @@ impl Http {
             version: head.version,
             keep_client: if head.persistent { KeepClient::Keep } else { KeepClient::Close },
             request_head_bytes: view.scratch.len() as u32,
+            expecting: head.expects_continue,
             ..Exchange::none()
         };
         view.request.keep();
@@ -155,6 +158,9 @@ impl Http {
     }
 
     fn exchange(&mut self, view: &mut View) -> Step {
+        if self.exchange.expecting && self.body_has_begun(view) {
+            self.meet_expectation(view);
+        }
         let exchange = &mut self.exchange;
         match exchange.request.go_on(view.request, Framing::Forward) {
             Progress::Refused(status) => return self.reply_or_abort(view, status),
@@ -170,6 +176,17 @@ impl Http {
             Progress::Done => self.end_exchange(view),
             Progress::Cut | Progress::Refused(_) => Step::Abort,
         }
+    }
+
+    fn body_has_begun(&self, view: &View) -> bool {
+        let here = view.request.cleared().len() + view.request.pending().len();
+        view.request.sent() + here as u64 > u64::from(self.exchange.request_head_bytes)
+    }
+
+    /// From now on it is the client that is waited for.
+    fn meet_expectation(&mut self, view: &mut View) {
+        self.exchange.expecting = false;
+        view.request.touch(view.now);
     }
 
     fn response_head(&mut self, view: &mut View) -> Step {
@@ -204,6 +221,9 @@ impl Http {
     /// Relays an interim response to a client that knows them (RFC 9110 section 15.2).
     fn interim(&mut self, view: &mut View, head: ResponseHead) -> Option<Step> {
         self.scan = Scan::default();
+        if self.exchange.expecting && head.status == 100 {
+            self.meet_expectation(view);
+        }
         if self.exchange.version == Version::Http10 {
             view.response.discard(head.bytes);
             return None;
@@ -297,6 +317,7 @@ impl Protocol for Http {
         let exchange = &self.exchange;
         let request = match exchange.request {
             Transfer::Done => Received::Whole,
+            _ if exchange.expecting => Received::Whole,
             _ => Received::Part,
         };
         match (self.state, &exchange.response) {
@@ -347,6 +368,7 @@ impl Exchange {
             framing: Framing::Forward,
             request_head_bytes: 0,
             response_head_bytes: 0,
+            expecting: false,
         }
     }
 }
