@@ -86,7 +86,8 @@ impl Stream {
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         // An urgent byte ends a read early (tcp(7)): who is not told of it takes that for the last byte that came.
-        #[cfg(any(target_os = "linux", target_os = "android"))]
+        // poll(2) would tell of it for as long as nobody reads beyond it.
+        #[cfg(all(any(target_os = "linux", target_os = "android"), not(mio_unsupported_force_poll_poll)))]
         let interest = interest | Interest::PRIORITY;
         registry.register(&mut self.socket, token, interest)
     }

@@ -137,4 +137,9 @@ fn bytes_behind_an_urgent_one_are_not_forgotten() {
         let echoed = client.exactly(12);
         assert_eq!(echoed, b"beforebehind", "round {round}");
     }
+    SockRef::from(&client.sender()).send_out_of_band(b"!").expect("the other end takes it");
+    let before = plb.processor_time();
+    assert!(!client.has_news(Duration::from_millis(500)), "an urgent byte is not passed on");
+    let spent = plb.processor_time() - before;
+    assert!(spent < Duration::from_millis(150), "{spent:?} of processor time for a byte that nobody reads");
 }
