@@ -11,8 +11,12 @@ use super::{BackendId, Failure, Outcome};
 use crate::base::time::Time;
 use crate::config;
 
-/// Transitions that wait for the shell; beyond these the oldest are forgotten.
+/// Transitions that wait for the shell, besides those of [`TRANSITIONS_PER_BACKEND_MAX`]; beyond these the oldest are
+/// forgotten.
 const TRANSITIONS_MAX: usize = 1_024;
+/// What a backend may go through in a turn, after which the shell takes all transitions: a probe brings it back, and a
+/// client's failure takes it out again.
+const TRANSITIONS_PER_BACKEND_MAX: usize = 2;
 /// The most pools, and the most backends of a pool: what a [`BackendId`] can name.
 const POSITIONS_MAX: usize = 1 << 16;
 
@@ -52,6 +56,7 @@ pub struct Counters {
 pub struct Pools {
     pools: Vec<Pool>,
     transitions: VecDeque<Transition>,
+    transitions_max: usize,
 }
 
 #[derive(Debug)]
@@ -72,8 +77,10 @@ impl Pools {
     /// All backends are up and idle. Pools and backends beyond 65,536 are left out.
     pub fn new(pools: &[config::Pool], now: Time) -> Pools {
         debug_assert!(pools.len() <= POSITIONS_MAX, "checked with the configuration");
-        let pools = (0..=u16::MAX).zip(pools).map(|(position, pool)| Pool::new(position, pool, now)).collect();
-        Pools { pools, transitions: VecDeque::new() }
+        let pools: Vec<_> = (0..=u16::MAX).zip(pools).map(|(position, pool)| Pool::new(position, pool, now)).collect();
+        let backends: usize = pools.iter().map(|pool| pool.backends.len()).sum();
+        let transitions_max = TRANSITIONS_MAX + TRANSITIONS_PER_BACKEND_MAX * backends;
+        Pools { pools, transitions: VecDeque::new(), transitions_max }
     }
 
     /// Chooses a backend of a pool that is up and not among the `tried`, and lends it; it is load from now on.
@@ -171,7 +178,7 @@ impl Pools {
             (State::Up, _) => pool.policy.leave(id.backend),
             _ => {}
         }
-        if self.transitions.len() == TRANSITIONS_MAX {
+        if self.transitions.len() >= self.transitions_max {
             self.transitions.pop_front();
         }
         self.transitions.push_back(transition);
@@ -426,8 +433,15 @@ mod tests {
             pools.end_trial(id, Ok(()), Time::from_millis(turn));
         }
         let told: Vec<_> = std::iter::from_fn(|| pools.next_transition()).collect();
-        assert_eq!(told.len(), TRANSITIONS_MAX);
+        assert_eq!(told.len(), TRANSITIONS_MAX + TRANSITIONS_PER_BACKEND_MAX);
         assert_eq!(told.last().map(|transition| transition.to), Some(State::Up), "the latest are kept");
+    }
+
+    #[test]
+    fn each_of_very_many_backends_that_go_down_at_once_is_told_of() {
+        let mut pools = pools(1, &[1; 3_000]);
+        pools.ids().collect::<Vec<_>>().into_iter().for_each(|id| take_down(&mut pools, id));
+        assert_eq!(std::iter::from_fn(|| pools.next_transition()).count(), 3_000);
     }
 
     #[test]
