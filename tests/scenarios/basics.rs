@@ -1,7 +1,7 @@
 //! Proves that HTTP messages arrive as they were meant: framing, persistence, order, versions, forwarded fields.
 
 use crate::harness::client::{Client, get};
-use crate::harness::{Gate, Message, Origin, Plb, configuration, ok};
+use crate::harness::{Gate, Message, Origin, Plb, configuration, noise, ok};
 
 /// Says what it received.
 fn mirror() -> Origin {
@@ -247,4 +247,34 @@ fn via_is_added_in_both_directions_when_it_is_asked_for() {
     assert!(response.field("via").is_some_and(|via| via.starts_with("1.1 ")), "{response:?}");
     let request = only_request(&origin);
     assert!(request.field("via").is_some_and(|via| via.starts_with("1.1 ")), "{request:?}");
+}
+
+#[test]
+fn a_client_that_gives_its_body_up_after_an_early_answer_gets_the_answer_whole() {
+    let answer = noise(9, 5 << 20);
+    let body = answer.clone();
+    let origin = Origin::raw(move |connection| {
+        connection.request_head();
+        let head = format!("HTTP/1.1 413 Too Much\r\nContent-Length: {}\r\n\r\n", body.len());
+        drop(connection.send([head.as_bytes(), &body].concat()));
+        drop(connection.until_end());
+    });
+    let plb = Plb::http("server_retry: 1", &[origin.address()]);
+    let mut client = Client::connect(plb.web());
+    client.send("POST / HTTP/1.1\r\nHost: plb.test\r\nContent-Length: 1000000\r\n\r\nsome");
+    assert_eq!(client.response_head().expect("the answer starts").status(), 413);
+    client.half_close();
+    assert!(client.until_end().expect("an orderly end") == answer, "it is whole");
+    plb.stop_unmarked();
+}
+
+#[test]
+fn more_requests_sent_ahead_than_fit_are_all_answered() {
+    let origin = Origin::named("only");
+    let plb = Plb::http("", &[origin.address()]);
+    let mut client = Client::connect(plb.web());
+    client.send("GET / HTTP/1.1\r\nHost: plb.test\r\n\r\n".repeat(2000));
+    for number in 0..2000 {
+        assert_eq!(client.response().text(), "only", "{number}");
+    }
 }

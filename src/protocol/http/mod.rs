@@ -164,9 +164,12 @@ impl Http {
         let exchange = &mut self.exchange;
         match exchange.request.go_on(view.request, Framing::Forward) {
             Progress::Refused(status) => return self.reply_or_abort(view, status),
-            // A request body that ends too early is an incomplete message (RFC 9112 section 8).
-            Progress::Cut => return self.reply_or_abort(view, Status::BadRequest),
-            Progress::Waiting | Progress::Done => {}
+            // A request body that ends too early is an incomplete message (RFC 9112 section 8); an answer that came
+            // all the same is still delivered.
+            Progress::Cut if matches!(exchange.response, Transfer::Head) => {
+                return self.reply_or_abort(view, Status::BadRequest);
+            }
+            Progress::Cut | Progress::Waiting | Progress::Done => {}
         }
         if matches!(exchange.response, Transfer::Head) {
             return self.response_head(view);
