@@ -138,7 +138,8 @@ impl Server {
         announce(&config, &listeners, descriptors.limit, descriptors.needed);
         let counts = config.pools.iter().map(|pool| pool.backends.len());
         let idle = Idle::new(counts, descriptors.idle_max as usize);
-        // Capacity costs no memory until it is used.
+        // Capacity costs no memory until it is used; and when nothing else is allocated while clients are served, the
+        // buffers that are given up lie side by side and go back to the system.
         let clients = config.max_clients as usize;
         Ok(Server {
             poll,
@@ -151,17 +152,17 @@ impl Server {
                 buffers: Buffers::new(config.buffer_memory),
                 hungry: 0,
                 addresses,
-                retired: Vec::new(),
-                newly_idle: Vec::new(),
+                retired: Vec::with_capacity(2 * clients),
+                newly_idle: Vec::with_capacity(EVENTS_MAX),
             },
             core: Core::new(config),
             pairs: Arena::with_capacity(clients),
-            runnable: VecDeque::new(),
+            runnable: VecDeque::with_capacity(clients),
             starving: VecDeque::new(),
-            finished: Vec::new(),
-            disturbed: Vec::new(),
+            finished: Vec::with_capacity(clients),
+            disturbed: Vec::with_capacity(EVENTS_MAX),
             wheel: TimerWheel::with_capacity(clients, Time::START),
-            due: Vec::new(),
+            due: Vec::with_capacity(EVENTS_MAX),
             listeners: listeners.into_iter().map(Some).collect(),
             probes: Arena::with_capacity(0),
             settled: Vec::new(),
@@ -250,7 +251,7 @@ impl Server {
 
     /// What comes on an idle connection, be it bytes or an end, makes it useless; the backend is not to blame.
     fn drop_disturbed(&mut self) {
-        for id in std::mem::take(&mut self.disturbed) {
+        for id in self.disturbed.drain(..) {
             if let Some(Owner::Idle(slot)) = self.driver.streams.get(id).map(Stream::owner) {
                 self.driver.idle.remove(slot);
                 self.driver.retire(id);
@@ -439,7 +440,7 @@ impl Server {
 
     /// Frees what ended in this turn.
     fn reap(&mut self) {
-        for id in std::mem::take(&mut self.finished) {
+        for id in self.finished.drain(..) {
             let Some(mut pair) = self.pairs.remove(id) else { continue };
             if let Some(timer) = pair.timer {
                 self.wheel.remove(timer);
@@ -453,13 +454,13 @@ impl Server {
             }
         }
         let freed = !self.driver.retired.is_empty();
-        for id in std::mem::take(&mut self.driver.retired) {
+        for id in self.driver.retired.drain(..) {
             self.driver.streams.remove(id);
         }
         if freed {
             self.listeners.iter_mut().flatten().for_each(Listener::resume);
         }
-        for backend in std::mem::take(&mut self.driver.newly_idle) {
+        for backend in self.driver.newly_idle.drain(..) {
             let timeout = self.core.config.pools[backend.pool()].timeouts.idle;
             self.wheel.insert(self.core.now + timeout, Alarm::Idle(backend));
         }

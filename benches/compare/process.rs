@@ -21,6 +21,13 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 /// The pause between two looks at something that another process has to do.
 pub const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// So many readings of memory in a row have to be the same.
+const SETTLE_READINGS: u32 = 3;
+/// The pause between two of them.
+const SETTLE_PAUSE: Duration = Duration::from_millis(800);
+/// A process that never comes to rest is read all the same.
+const SETTLE_READINGS_MAX: u32 = 15;
+
 /// A child process; dropping it ends it and its children.
 #[derive(Debug)]
 pub struct Process {
@@ -103,8 +110,23 @@ pub fn cpu_nanoseconds(id: u32) -> io::Result<u64> {
     Ok(sum)
 }
 
-/// The proportional set size of process `id` in KiB.
-pub fn pss_kib(id: u32) -> io::Result<u64> {
+/// The proportional set size of process `id` in KiB once it is at rest: when it has been the same for some readings.
+/// A balancer may give memory back a while after it was needed.
+pub fn settled_pss_kib(id: u32) -> io::Result<u64> {
+    let (mut last, mut same) = (pss_kib(id)?, 0);
+    for _ in 0..SETTLE_READINGS_MAX {
+        thread::sleep(SETTLE_PAUSE);
+        let now = pss_kib(id)?;
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        if same == SETTLE_READINGS {
+            break;
+        }
+    }
+    Ok(last)
+}
+
+fn pss_kib(id: u32) -> io::Result<u64> {
     let rollup = fs::read_to_string(format!("/proc/{id}/smaps_rollup"))?;
     first_number(rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or_default())
 }

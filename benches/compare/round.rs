@@ -71,7 +71,7 @@ impl Trial {
     fn spent(&self) -> Result<f64, String> {
         let spent = match self.measure {
             Measure::Time => process::cpu_nanoseconds(self.balancer.serving),
-            Measure::Memory => process::pss_kib(self.balancer.serving),
+            Measure::Memory => process::settled_pss_kib(self.balancer.serving),
         };
         spent.map(|spent| spent as f64).map_err(|error| format!("the serving process is gone: {error}"))
     }

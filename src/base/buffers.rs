@@ -6,6 +6,9 @@
 /// The size of a buffer in bytes.
 pub const BUFFER_BYTES: usize = 16 * 1024;
 
+/// For so many free buffers the list has room from the start.
+const FREE_AT_START: usize = 4096;
+
 /// One lent buffer.
 pub type Buffer = Box<[u8; BUFFER_BYTES]>;
 
@@ -22,7 +25,7 @@ impl Buffers {
     /// A lender of at most `memory` bytes, at least the two buffers of one session.
     pub fn new(memory: u64) -> Buffers {
         let lent_max = usize::try_from(memory / BUFFER_BYTES as u64).unwrap_or(usize::MAX).max(2);
-        Buffers { free: Vec::new(), spare: 0, lent: 0, lent_max }
+        Buffers { free: Vec::with_capacity(lent_max.min(FREE_AT_START)), spare: 0, lent: 0, lent_max }
     }
 
     /// The two buffers of a session, both or none.

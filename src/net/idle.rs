@@ -54,6 +54,9 @@ struct List {
     length: u32,
 }
 
+/// For so many entries there is room from the start.
+const ENTRIES_AT_START: usize = 1024;
+
 /// Which of an entry's links a list uses.
 const OF_BACKEND: usize = 0;
 const OF_ALL: usize = 1;
@@ -62,7 +65,12 @@ impl Idle {
     /// An empty set for pools with so many backends each, for at most `entries_max` connections.
     pub fn new(backends: impl Iterator<Item = usize>, entries_max: usize) -> Idle {
         let backends = backends.map(|count| vec![Kept::default(); count]).collect();
-        Idle { entries: Slab::new(), backends, all: List::default(), entries_max }
+        Idle {
+            entries: Slab::with_capacity(entries_max.min(ENTRIES_AT_START)),
+            backends,
+            all: List::default(),
+            entries_max,
+        }
     }
 
     /// Whether another connection to this backend may be parked at all.

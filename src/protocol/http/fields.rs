@@ -36,7 +36,7 @@ pub(super) enum Name {
 impl Name {
     /// Compares by length and first letter: most fields are told apart so.
     pub(super) fn of(name: &[u8]) -> Self {
-        let is = |known: &str| name[0] | 0x20 == known.as_bytes()[0] && name.eq_ignore_ascii_case(known.as_bytes());
+        let is = |known: &str| is_name(name, known.as_bytes());
         match name.len() {
             2 if is("te") => Self::HopByHop,
             4 if is("host") => Self::Host,
@@ -56,6 +56,17 @@ impl Name {
             _ => Self::Other,
         }
     }
+}
+
+/// Whether a field name is `known`, which is in lower case. Eight bytes at a time, for it is asked of every field; what
+/// else than a letter has the bits of another one in lower case is in no token.
+fn is_name(name: &[u8], known: &[u8]) -> bool {
+    const LOWER: u64 = 0x2020_2020_2020_2020;
+    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+    let (words, known_words) = (name.chunks_exact(8), known.chunks_exact(8));
+    name.len() == known.len()
+        && words.remainder().eq_ignore_ascii_case(known_words.remainder())
+        && words.zip(known_words).all(|(have, want)| word(have) | LOWER == word(want))
 }
 
 /// Gateways such as CGI make the same variable of `X_Forwarded_For`: that spelling would forge the address.
