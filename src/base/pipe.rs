@@ -44,6 +44,7 @@ pub struct Pipe {
     sink: Sink,
     source_ended: bool,
     keeping: bool,
+    owes: bool,
     credit: u64,
     sent: u64,
     moved: Time,
@@ -67,6 +68,7 @@ impl Pipe {
             sink: Sink::Open,
             source_ended: false,
             keeping: false,
+            owes: false,
             credit: 0,
             sent: 0,
             moved: now,
@@ -270,6 +272,7 @@ impl Pipe {
     /// The sink is another one from now on.
     pub fn renew_sink(&mut self) {
         self.sink = Sink::Open;
+        self.owes = false;
     }
 
     /// No byte follows the cleared ones: the sink is shut down after the last of them.
@@ -300,6 +303,27 @@ impl Pipe {
         self.rest();
     }
 
+    /// The sink took bytes that it has yet to send.
+    pub fn owe(&mut self) {
+        self.owes = true;
+    }
+
+    /// The sink has sent all that it took.
+    pub fn settle(&mut self, now: Time) {
+        self.owes = false;
+        self.moved = now;
+    }
+
+    /// Whether the sink took bytes that it has yet to send.
+    pub fn owes(&self) -> bool {
+        self.owes
+    }
+
+    /// Whether anything that is for a sink that works has not left yet, here or with the sink.
+    pub fn has_unsent(&self) -> bool {
+        self.has_cleared() || self.owes
+    }
+
     /// The bytes that left since [`Pipe::keep`] or [`Pipe::begin`].
     pub fn sent(&self) -> u64 {
         self.sent
@@ -315,9 +339,10 @@ impl Pipe {
         self.moved = now;
     }
 
-    /// The sink takes nothing any more; what is cleared for it is dropped.
+    /// The sink takes nothing any more; what is cleared for it is dropped, and so is what it owed.
     pub fn break_sink(&mut self) {
         self.sink = Sink::Broken;
+        self.owes = false;
     }
 
     /// Whether the sink failed.
@@ -327,7 +352,7 @@ impl Pipe {
 
     /// Whether the last byte has left and the sink is to be told so.
     pub fn wants_shutdown(&self) -> bool {
-        self.sink == Sink::Finishing && self.start == self.mark
+        self.sink == Sink::Finishing && self.start == self.mark && !self.owes
     }
 
     /// The sink was shut down.
@@ -569,6 +594,24 @@ mod tests {
         assert!(pipe.wants_shutdown());
         pipe.shut();
         assert!(!pipe.wants_shutdown() && pipe.is_shut());
+    }
+
+    #[test]
+    fn what_the_sink_owes_is_unsent_until_it_is_settled_or_the_sink_is_another_one() {
+        let mut pipe = pipe();
+        fill(&mut pipe, b"x");
+        pipe.pass(1);
+        drain(&mut pipe);
+        pipe.owe();
+        pipe.finish();
+        assert!(pipe.has_unsent() && !pipe.has_cleared() && !pipe.wants_shutdown());
+        pipe.settle(NOW);
+        assert!(!pipe.has_unsent() && pipe.wants_shutdown());
+        for other in [Pipe::break_sink, Pipe::renew_sink] {
+            pipe.owe();
+            other(&mut pipe);
+            assert!(!pipe.owes());
+        }
     }
 
     /// A model of two byte queues against the pipe, over random operations.

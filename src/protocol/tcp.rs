@@ -64,7 +64,7 @@ impl Protocol for Tcp {
             if pipe.source_ended() {
                 pipe.finish();
             }
-            pipe.source_ended() && !pipe.has_cleared()
+            pipe.source_ended() && !pipe.has_unsent()
         });
         // Two closes tell both peers what two shutdowns would have told them.
         if up && down { Step::Finish(Farewell::Close) } else { Step::Continue }

@@ -144,7 +144,6 @@ pub struct Session {
     parting: Option<Part>,
     /// The direction that moved last; the other one comes first.
     moved_last: Side,
-    owes: [bool; 2],
 }
 
 /// The attempt at one backend.
@@ -186,7 +185,6 @@ impl Session {
             last_resort: None,
             parting: None,
             moved_last: Side::Backend,
-            owes: [false; 2],
         };
         session.advance(context);
         session
@@ -238,7 +236,10 @@ impl Session {
             (Io::Read(side), Outcome::Bytes { count, .. }) => self.received(side, count, context),
             (Io::Read(side), Outcome::Ended) => self.ended(side, context),
             (Io::Write(side), Outcome::Bytes { count, owes }) => {
-                self.owes[side as usize] = owes;
+                match owes {
+                    true => self.sink_mut(side).owe(),
+                    false => self.sink_mut(side).settle(context.now),
+                }
                 self.sent(side, count, context);
             }
             (Io::Read(Side::Client) | Io::Write(Side::Client) | Io::Flush(Side::Client), Outcome::Failed(_)) => {
@@ -250,7 +251,10 @@ impl Session {
                 // It may have answered before it closed: what it said is still to be read, and then its end.
                 _ => self.request.break_sink(),
             },
-            (Io::Flush(side), _) => self.owes[side as usize] = false,
+            (Io::Flush(side), _) => {
+                self.sink_mut(side).settle(context.now);
+                self.drained(context);
+            }
             (Io::Shutdown(Side::Backend), _) => self.request.shut(),
             (Io::Shutdown(Side::Client), _) => self.response.shut(),
             (_, _) => {}
@@ -362,14 +366,14 @@ impl Session {
             if self.request.has_cleared() {
                 return Some(Io::Write(Side::Backend));
             }
-            if self.owes[Side::Backend as usize] {
+            if self.request.owes() {
                 return Some(Io::Flush(Side::Backend));
             }
         }
         if connecting && backend.settled && !self.request.has_cleared() {
             return Some(Io::FinishConnect);
         }
-        if connected && self.request.wants_shutdown() && !self.owes[Side::Backend as usize] {
+        if connected && self.request.wants_shutdown() {
             return Some(Io::Shutdown(Side::Backend));
         }
         let wanted = client.readable && self.request.wants_bytes() && !self.request.sink_broken();
@@ -382,11 +386,11 @@ impl Session {
             if self.response.has_cleared() {
                 return Some(Io::Write(Side::Client));
             }
-            if self.owes[Side::Client as usize] {
+            if self.response.owes() {
                 return Some(Io::Flush(Side::Client));
             }
         }
-        if self.response.wants_shutdown() && !self.owes[Side::Client as usize] {
+        if self.response.wants_shutdown() {
             return Some(Io::Shutdown(Side::Client));
         }
         let connected = matches!(self.phase, Phase::Connecting | Phase::Relay);
@@ -396,7 +400,7 @@ impl Session {
 
     fn next_farewell(&self, farewell: Farewell, client: Readiness) -> Io {
         let unsent = self.response.has_cleared();
-        let owes = self.owes[Side::Client as usize];
+        let owes = self.response.owes();
         if client.writable && unsent {
             return Io::Write(Side::Client);
         }
@@ -461,11 +465,20 @@ impl Session {
                 !self.response.has_cleared()
             }
         };
-        if drained && !matches!(self.phase, Phase::Linger(_)) {
-            if self.phase == Phase::Waiting {
+        if drained {
+            self.drained(context);
+        }
+    }
+
+    /// All that was cleared for a side has left.
+    fn drained(&mut self, context: &mut Context) {
+        match self.phase {
+            Phase::Linger(_) | Phase::Closed(_) => {}
+            Phase::Waiting => {
                 self.since = context.now;
+                self.advance(context);
             }
-            self.advance(context);
+            Phase::Acquire | Phase::Connecting | Phase::Relay => self.advance(context),
         }
     }
 
@@ -476,6 +489,14 @@ impl Session {
         }
         if !matches!(self.phase, Phase::Linger(_)) {
             self.advance(context);
+        }
+    }
+
+    /// The pipe that ends at a side.
+    fn sink_mut(&mut self, side: Side) -> &mut Pipe {
+        match side {
+            Side::Client => &mut self.response,
+            Side::Backend => &mut self.request,
         }
     }
 
@@ -608,7 +629,6 @@ impl Session {
         self.response.touch(context.now);
         self.request.renew_sink();
         self.protocol.restart();
-        self.owes[Side::Backend as usize] = false;
     }
 
     /// Asks the pool for a backend that was not tried yet.

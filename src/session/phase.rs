@@ -89,7 +89,7 @@ impl Facts<'_> {
     }
 
     fn waiting(&self) -> Deadline {
-        if self.response.has_cleared() {
+        if self.response.has_unsent() {
             return self.client_sink();
         }
         match self.wait {
@@ -108,23 +108,23 @@ impl Facts<'_> {
         if self.request.sent() < u64::from(head_bytes) {
             return (self.since + self.server.header_server_write, Stall::Backend);
         }
-        let request_side = match (self.request.has_cleared(), request) {
+        let request_side = match (self.request.has_unsent(), request) {
             (true, _) => self.backend_sink(),
             (false, Received::Part) => (self.request.moved() + self.client.forward_client_read, Stall::Request),
             (false, Received::Whole) => (self.request.moved() + self.server.header_server_read, Stall::Backend),
         };
-        if self.response.has_cleared() { earlier(request_side, self.client_sink()) } else { request_side }
+        if self.response.has_unsent() { earlier(request_side, self.client_sink()) } else { request_side }
     }
 
     fn body(&self, head_bytes: u32, request: Received) -> Deadline {
-        let response_side = if !self.response.has_cleared() {
+        let response_side = if !self.response.has_unsent() {
             (self.response.moved() + self.server.forward_server_read, Stall::Backend)
         } else if self.response.sent() < u64::from(head_bytes) {
             (self.since + self.client.header_client_write, Stall::ClientSink)
         } else {
             self.client_sink()
         };
-        match (self.request.has_cleared(), request) {
+        match (self.request.has_unsent(), request) {
             (true, _) => earlier(response_side, self.backend_sink()),
             // A backend that answers early is not kept waiting by a client that stopped sending, and the other way
             // round: whoever is silent longest ends it.
@@ -135,10 +135,10 @@ impl Facts<'_> {
     fn tunnel(&self) -> Deadline {
         let silent = self.request.moved().max(self.response.moved());
         let mut deadline = (silent + self.client.tunnel, Stall::Tunnel);
-        if self.request.has_cleared() {
+        if self.request.has_unsent() {
             deadline = earlier(deadline, self.backend_sink());
         }
-        if self.response.has_cleared() {
+        if self.response.has_unsent() {
             deadline = earlier(deadline, self.client_sink());
         }
         deadline

@@ -234,7 +234,8 @@ impl Http {
 
     fn end_exchange(&mut self, view: &mut View) -> Step {
         let exchange = &self.exchange;
-        let whole = matches!(exchange.request, Transfer::Done) && view.request.cleared().is_empty();
+        let sent = view.request.cleared().is_empty() && !view.request.owes();
+        let whole = matches!(exchange.request, Transfer::Done) && sent;
         let quiet = view.response.pending().is_empty() && !view.response.source_ended();
         let reusable = whole && quiet && !view.request.sink_broken();
         self.state = match exchange.keep_client {
