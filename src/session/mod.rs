@@ -557,6 +557,8 @@ impl Session {
         }
         self.request.drop_cleared();
         self.request.renew_sink();
+        // What the backend said beyond its answer must not become the answer to the next request.
+        self.response.discard(self.response.pending().len());
         self.response.renew_source();
         self.phase = Phase::Waiting;
         self.since = context.now;
