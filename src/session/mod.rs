@@ -473,7 +473,8 @@ impl Session {
     /// All that was cleared for a side has left.
     fn drained(&mut self, context: &mut Context) {
         match self.phase {
-            Phase::Linger(_) | Phase::Closed(_) => {}
+            Phase::Closed(_) => {}
+            Phase::Linger(_) => self.since = context.now,
             Phase::Waiting => {
                 self.since = context.now;
                 self.advance(context);

@@ -83,6 +83,8 @@ impl Facts<'_> {
                 Wait::Body { head_bytes, request } => self.body(head_bytes, request),
                 Wait::Tunnel | Wait::RequestHead | Wait::NextRequest => self.tunnel(),
             },
+            // An answer that was cut must not look whole, and a slow client is not cut off sooner than during the answer.
+            Phase::Linger(_) if self.response.has_unsent() => self.client_sink(),
             Phase::Linger(_) => (self.since + LINGER, Stall::Linger),
             Phase::Closed(_) => (self.since, Stall::Linger),
         }
