@@ -609,8 +609,8 @@ impl Session {
         if failure == Failure::Local || self.attempt.heard || !(untouched || repeatable) {
             if died_idle {
                 // Its own keep-alive race would have ended the client's connection just so.
-                self.close(CloseReason::Race, context);
-                return Step::Continue;
+                // What it was answered before, and what it sends meanwhile, must not be lost to a reset.
+                return Step::Finish(Farewell::Linger);
             }
             return self.apologize(Trouble::Backend(failure), context);
         }
