@@ -75,10 +75,9 @@ impl Protocol for Tcp {
     }
 
     fn apologize(&mut self, view: &mut View, _trouble: Trouble) -> Step {
-        match view.request.sent() {
-            0 => Step::Finish(Farewell::Close),
-            _ => Step::Abort,
-        }
+        let silent = view.response.sent() == 0 && !view.response.has_cleared();
+        // What was cut must not look whole to either side.
+        if silent && view.request.sent() == 0 { Step::Finish(Farewell::Close) } else { Step::Abort }
     }
 
     fn restart(&mut self) {
