@@ -374,14 +374,21 @@ impl Pipe {
 
     /// Where a read has to stop: only bytes that are cleared already go into the reserve.
     fn limit(&self) -> u16 {
-        let credited = u64::from(self.end).saturating_add(self.credit).min(BUFFER_BYTES as u64);
+        self.limit_at(self.end)
+    }
+
+    /// The same, were the last byte there.
+    fn limit_at(&self, end: u16) -> u16 {
+        let credited = u64::from(end).saturating_add(self.credit).min(BUFFER_BYTES as u64);
         ((BUFFER_BYTES - RESERVE_BYTES) as u16).max(credited as u16)
     }
 
-    /// Whether moving the bytes to the front is worth it: when the sink will not make room, or for half a buffer.
+    /// Whether moving the bytes to the front makes room, and is worth it: when the sink will not make any, or for half
+    /// a buffer.
     fn can_compact(&self) -> bool {
         let base = self.base();
-        base > 0 && (self.start == self.mark || usize::from(base) >= BUFFER_BYTES / 2)
+        let end = self.end - base;
+        base > 0 && end < self.limit_at(end) && (self.start == self.mark || usize::from(base) >= BUFFER_BYTES / 2)
     }
 
     /// Whether nothing but kept bytes takes the room that the rest of a body needs.
@@ -569,6 +576,21 @@ mod tests {
         pipe.drained(BUFFER_BYTES / 2, NOW);
         assert!(pipe.wants_bytes());
         assert_eq!(pipe.room().len(), BUFFER_BYTES / 2);
+    }
+
+    #[test]
+    fn a_pipe_that_wants_bytes_has_room_for_them() {
+        let mut pipe = pipe();
+        fill(&mut pipe, &[b'a'; 101]);
+        pipe.pass(100);
+        pipe.drained(100, NOW);
+        pipe.keep();
+        pipe.grant(BUFFER_BYTES as u64 - 100);
+        let room = pipe.room().len();
+        pipe.filled(room, NOW);
+        drain(&mut pipe);
+        assert_eq!((pipe.credit(), pipe.can_rewind()), (0, true));
+        assert!(!pipe.wants_bytes() || !pipe.room().is_empty());
     }
 
     #[test]
