@@ -234,6 +234,10 @@ impl Session {
             (Io::Acquire { .. } | Io::FinishConnect, Outcome::Failed(failure)) => self.backend_lost(failure, context),
             (Io::FinishConnect, _) => self.connected(context),
             (Io::Read(side), Outcome::Bytes { count, .. }) => self.received(side, count, context),
+            // A connection that a write found broken reads as ended: Linux tells an error once.
+            (Io::Read(Side::Backend), Outcome::Ended) if self.request.sink_broken() => {
+                self.backend_lost(Failure::Reset, context);
+            }
             (Io::Read(side), Outcome::Ended) => self.ended(side, context),
             (Io::Write(side), Outcome::Bytes { count, owes }) => {
                 match owes {
