@@ -276,8 +276,8 @@ impl Session {
                 let step = self.apologize(Trouble::SlowClient, context);
                 self.follow(step, context);
             }
-            // Its next request has come just in time.
-            Stall::NextRequest if ready[0].readable => {}
+            // Its next request has come just in time; it may have to wait for buffers.
+            Stall::NextRequest if ready[0].readable => self.since = context.now,
             Stall::NextRequest | Stall::Linger => self.close(CloseReason::Idle, context),
             Stall::ClientSink | Stall::Tunnel => self.close(CloseReason::TimedOut, context),
             Stall::Backend => self.backend_lost(Failure::TimedOut, context),
