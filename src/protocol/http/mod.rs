@@ -271,6 +271,7 @@ impl Http {
         if view.response.emit(view.scratch).is_err() {
             return Step::Abort;
         }
+        view.response.touch(view.now);
         self.scan = Scan::default();
         if keep {
             self.state = State::Idle;
