@@ -209,8 +209,8 @@ impl Session {
             Phase::Waiting | Phase::Connecting | Phase::Relay => {
                 let [up, down] = [self.next_up(ready), self.next_down(ready)];
                 let next = match self.moved_last {
-                    Side::Client => up.or(down),
-                    Side::Backend => down.or(up),
+                    Side::Client => down.or(up),
+                    Side::Backend => up.or(down),
                 };
                 next.unwrap_or(Io::Wait)
             }
