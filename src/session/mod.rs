@@ -623,7 +623,9 @@ impl Session {
             self.attempt.resent = true;
         }
         self.tried.push(backend);
-        self.last_resort = died_idle.then_some(backend);
+        if died_idle {
+            self.last_resort = Some(backend);
+        }
         self.attempt.selection.reuse = Reuse::Fresh;
         context.counters.retries += 1;
         self.restart(context);
