@@ -19,6 +19,8 @@ pub struct HttpServer {
     /// Whether the request that is being read was counted.
     counted: bool,
     served: u32,
+    /// It answered before it had the whole request, and reads no more of it.
+    deaf: bool,
     /// It closes when the answer has left.
     closes: bool,
     /// It stops after so many more bytes, in the way of its fault.
@@ -40,6 +42,7 @@ impl HttpServer {
             outgoing: Vec::new(),
             counted: false,
             served: 0,
+            deaf: false,
             closes: false,
             breaks_after: None,
             over: false,
@@ -59,6 +62,9 @@ impl HttpServer {
     }
 
     fn receive(&mut self, world: &mut World) -> bool {
+        if self.deaf {
+            return false;
+        }
         let most = 1 + world.rng.below(self.piece_max) as usize;
         let (bytes, given) = world.wires[self.wire].receive(most);
         self.decoder.bytes.extend_from_slice(&bytes);
@@ -69,9 +75,13 @@ impl HttpServer {
                 Ok(None) => break,
                 Err(error) => panic!("{}: {error}", self.name()),
             }
+            if self.deaf {
+                break;
+            }
             self.counted = false;
             self.count_request(world);
         }
+        self.answer_early(world);
         if matches!(given, Given::End | Given::Failed(_)) {
             world.wires[self.wire].peer_close(&mut world.rng);
             self.over = true;
@@ -119,6 +129,18 @@ impl HttpServer {
             Some(Fault::ResetsBeforeAnswer | Fault::EndsBeforeAnswer | Fault::IsSilent) => Some(before),
             _ => None,
         };
+    }
+
+    /// Backends that are not healthy answer before the request is whole, now and then, and close.
+    fn answer_early(&mut self, world: &mut World) {
+        let Some(message) = self.decoder.partial() else { return };
+        if world.profile.backends[self.backend].is_ok() || self.fault.is_some() || !world.rng.chance(1, 4) {
+            return;
+        }
+        let line = message.first_line.clone();
+        self.write_answer(world, id_of(&line), line.starts_with("HEAD"));
+        (self.deaf, self.closes, world.answered_early) = (true, true, true);
+        world.trace(|| format!("backend {} on wire {} answers early", self.backend, self.wire));
     }
 
     fn write_answer(&mut self, world: &mut World, id: u32, head_only: bool) {

@@ -197,6 +197,8 @@ pub struct World {
     pub seen: BTreeMap<u32, u32>,
     /// Whether plb was told to stop.
     pub draining: bool,
+    /// Whether a backend answered a request before it was whole: then the client's connection ends with that answer.
+    pub answered_early: bool,
     /// Whether poll holds edges back.
     pub patient: bool,
     peers: Vec<Option<Box<dyn Peer>>>,
@@ -218,6 +220,7 @@ impl World {
             wires: Vec::new(),
             seen: BTreeMap::new(),
             draining: false,
+            answered_early: false,
             patient: true,
             peers: Vec::new(),
             tokens: Vec::new(),
