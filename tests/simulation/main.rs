@@ -25,7 +25,7 @@ use turn::Plb;
 use world::{Weather, World};
 
 /// The seeds that a plain run tries.
-const SEEDS: u64 = 2_500;
+const SEEDS: u64 = 2_000;
 
 /// The seeds among which every deliberate bug is found.
 const SEEDS_OF_BUGS: u64 = 400;
