@@ -30,8 +30,8 @@ use crate::net::probe::Probe;
 use crate::net::stream::{Owner, Stream};
 use crate::net::token::Source;
 use crate::protocol::Stage;
-use crate::session::record::{CloseReason, Counters};
 use crate::session::Context;
+use crate::session::record::{CloseReason, Counters};
 use crate::start::{Bound, StartError};
 
 /// The most events that one poll gives.

@@ -412,7 +412,7 @@ impl Session {
             return Io::Flush(Side::Client);
         }
         let left = !unsent && !owes;
-        if left && farewell == Farewell::Linger && !self.response.is_shut() {
+        if left && farewell != Farewell::Close && !self.response.is_shut() {
             return Io::Shutdown(Side::Client);
         }
         let may_send = !self.request.source_ended();

@@ -19,6 +19,9 @@ use super::record::CloseReason;
 /// How long a client may go on sending after its last answer before it is cut off.
 pub const LINGER: Duration = Duration::from_secs(5);
 
+/// The same for a client whose request was answered whole: as long as another request may be under way.
+pub const LINGER_BRIEFLY: Duration = Duration::from_secs(1);
+
 /// How long a daemon that stops waits for the next request of a client that it promised to keep: under load it comes
 /// at once, and its answer tells the client to go.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -85,6 +88,7 @@ impl Facts<'_> {
             },
             // An answer that was cut must not look whole, and a slow client is not cut off sooner than during the answer.
             Phase::Linger(_) if self.response.has_unsent() => self.client_sink(),
+            Phase::Linger(Farewell::LingerBriefly) => (self.since + LINGER_BRIEFLY, Stall::Linger),
             Phase::Linger(_) => (self.since + LINGER, Stall::Linger),
             Phase::Closed(_) => (self.since, Stall::Linger),
         }

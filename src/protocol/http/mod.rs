@@ -247,6 +247,7 @@ impl Http {
             KeepClient::Keep if whole => State::Idle,
             KeepClient::Close if whole && last && view.request.pending().is_empty() => State::Over(Farewell::Close),
             // Unless it said that this request was its last one, more of them may be on their way.
+            _ if whole => State::Over(Farewell::LingerBriefly),
             _ => State::Over(Farewell::Linger),
         };
         Step::Recycle { parting: if reusable { exchange.backend } else { Parting::Drop } }
