@@ -1,5 +1,7 @@
 //! The program: arguments, exit codes, the stages of start-up.
 
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -49,14 +51,20 @@ fn main() -> ExitCode {
 /// Reads and checks a configuration file; what is wrong with it goes to standard error.
 fn read(path: &Path) -> Result<Config, ExitCode> {
     let name = path.display().to_string();
-    let text = std::fs::read(path).map_err(|error| fail(CONFIG, &format!("{name}: {error}")))?;
-    let text = String::from_utf8(text).map_err(|error| fail(CONFIG, &format!("{name}: {error}")))?;
+    let text = read_text(path).map_err(|error| fail(CONFIG, &format!("{name}: {error}")))?;
     config::parse(&name, &text).map_err(|errors| {
         for error in &errors {
             eprintln!("{error}\n{}", error.excerpt());
         }
         ExitCode::from(CONFIG)
     })
+}
+
+/// The text of a file, or enough of it to see that it is too long.
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(config::FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn serve(mut config: Config, overrides: &Overrides) -> ExitCode {
@@ -77,8 +85,7 @@ fn start(config: Config) -> Result<(), StartError> {
 }
 
 fn print(text: &str) -> ExitCode {
-    use std::io::Write;
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(FAILURE),
     }

@@ -5,16 +5,15 @@
 //! ```
 //! Events only mark; a stream or a session is freed in `reap` and nowhere else; the clock is read once a turn.
 
+mod accept;
 mod health;
 mod stop;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
 
-use mio::net::TcpStream;
 use mio::{Events, Poll};
 
 use crate::balance::{BackendId, Failure, Pools};
@@ -26,20 +25,17 @@ use crate::config::Config;
 use crate::daemon::signals::Signals;
 use crate::net::driver::{Driver, Pair, Verdict};
 use crate::net::idle::Idle;
-use crate::net::listener::{Accepted, Listener, PAUSE};
+use crate::net::listener::Listener;
 use crate::net::probe::Probe;
 use crate::net::stream::{Owner, Stream};
 use crate::net::token::Source;
 use crate::protocol::Stage;
+use crate::session::Context;
 use crate::session::record::{CloseReason, Counters};
-use crate::session::{Context, Session};
 use crate::start::{Bound, StartError};
 
 /// The most events that one poll gives.
 const EVENTS_MAX: usize = 512;
-
-/// The most clients that one listener gives in one turn.
-const ACCEPTS_MAX: usize = 64;
 
 /// How long free buffers wait for a borrower.
 const TRIM: Duration = Duration::from_secs(1);
@@ -212,10 +208,6 @@ impl Server {
         self.wheel.next().map(|next| next.since(self.core.now))
     }
 
-    fn has_room(&self) -> bool {
-        self.pairs.len() < self.core.config.max_clients as usize
-    }
-
     /// Takes note of all events. Nothing is freed and no byte moves.
     fn mark(&mut self) {
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
@@ -310,60 +302,6 @@ impl Server {
         if self.trimming {
             self.wheel.insert(self.core.now + TRIM, Alarm::Trim);
         }
-    }
-
-    /// Takes clients from the backlogs, a few from each, as long as there is room.
-    fn accept(&mut self) {
-        for place in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS_MAX {
-                let room = self.has_room();
-                let Some(listener) = &mut self.listeners[place] else { break };
-                if !room || !listener.is_ready() {
-                    break;
-                }
-                let position = listener.position();
-                match listener.accept() {
-                    Accepted::Client(socket, client) => self.admit(position, socket, client),
-                    Accepted::Nobody => break,
-                    Accepted::Gone => {}
-                    Accepted::Exhausted(error) => {
-                        listener.pause(self.core.now + PAUSE);
-                        self.pause(&error);
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Descriptors ran out: accepting goes on when one was freed, or soon. Idle connections are not given up for new
-    /// clients: those who are being served may need them.
-    fn pause(&mut self, error: &io::Error) {
-        self.stats.pauses += 1;
-        self.wheel.insert(self.core.now + PAUSE, Alarm::Resume);
-        // Once for the first time, and then ever more rarely.
-        if self.stats.pauses.is_power_of_two() {
-            log::warn!("cannot accept clients for the moment: {error} (pause {})", self.stats.pauses);
-        }
-    }
-
-    fn admit(&mut self, position: u16, socket: TcpStream, client: SocketAddr) {
-        let Ok(stream) = self.driver.insert(Stream::accepted(socket)) else { return };
-        self.stats.accepted += 1;
-        let pair = Pair {
-            session: Session::new(position, client, &mut self.core.context()),
-            client: stream,
-            backend: None,
-            timer: None,
-            filed: Time::NEVER,
-            queued: false,
-            starved: false,
-        };
-        let id = self.pairs.insert(pair);
-        if let Some(stream) = self.driver.streams.get_mut(stream) {
-            stream.set_owner(Owner::Session(id, crate::session::Side::Client));
-        }
-        enqueue(&mut self.pairs, &mut self.runnable, id);
     }
 
     /// Runs the sessions that are queued at this moment, each within its budget.

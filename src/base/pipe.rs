@@ -44,6 +44,7 @@ pub struct Pipe {
     sink: Sink,
     source_ended: bool,
     keeping: bool,
+    owes: bool,
     credit: u64,
     sent: u64,
     moved: Time,
@@ -67,6 +68,7 @@ impl Pipe {
             sink: Sink::Open,
             source_ended: false,
             keeping: false,
+            owes: false,
             credit: 0,
             sent: 0,
             moved: now,
@@ -270,6 +272,7 @@ impl Pipe {
     /// The sink is another one from now on.
     pub fn renew_sink(&mut self) {
         self.sink = Sink::Open;
+        self.owes = false;
     }
 
     /// No byte follows the cleared ones: the sink is shut down after the last of them.
@@ -300,6 +303,27 @@ impl Pipe {
         self.rest();
     }
 
+    /// The sink took bytes that it has yet to send.
+    pub fn owe(&mut self) {
+        self.owes = true;
+    }
+
+    /// The sink has sent all that it took.
+    pub fn settle(&mut self, now: Time) {
+        self.owes = false;
+        self.moved = now;
+    }
+
+    /// Whether the sink took bytes that it has yet to send.
+    pub fn owes(&self) -> bool {
+        self.owes
+    }
+
+    /// Whether anything that is for a sink that works has not left yet, here or with the sink.
+    pub fn has_unsent(&self) -> bool {
+        self.has_cleared() || self.owes
+    }
+
     /// The bytes that left since [`Pipe::keep`] or [`Pipe::begin`].
     pub fn sent(&self) -> u64 {
         self.sent
@@ -315,9 +339,10 @@ impl Pipe {
         self.moved = now;
     }
 
-    /// The sink takes nothing any more; what is cleared for it is dropped.
+    /// The sink takes nothing any more; what is cleared for it is dropped, and so is what it owed.
     pub fn break_sink(&mut self) {
         self.sink = Sink::Broken;
+        self.owes = false;
     }
 
     /// Whether the sink failed.
@@ -327,7 +352,7 @@ impl Pipe {
 
     /// Whether the last byte has left and the sink is to be told so.
     pub fn wants_shutdown(&self) -> bool {
-        self.sink == Sink::Finishing && self.start == self.mark
+        self.sink == Sink::Finishing && self.start == self.mark && !self.owes
     }
 
     /// The sink was shut down.
@@ -349,14 +374,21 @@ impl Pipe {
 
     /// Where a read has to stop: only bytes that are cleared already go into the reserve.
     fn limit(&self) -> u16 {
-        let credited = u64::from(self.end).saturating_add(self.credit).min(BUFFER_BYTES as u64);
+        self.limit_at(self.end)
+    }
+
+    /// The same, were the last byte there.
+    fn limit_at(&self, end: u16) -> u16 {
+        let credited = u64::from(end).saturating_add(self.credit).min(BUFFER_BYTES as u64);
         ((BUFFER_BYTES - RESERVE_BYTES) as u16).max(credited as u16)
     }
 
-    /// Whether moving the bytes to the front is worth it: when the sink will not make room, or for half a buffer.
+    /// Whether moving the bytes to the front makes room, and is worth it: when the sink will not make any, or for half
+    /// a buffer.
     fn can_compact(&self) -> bool {
         let base = self.base();
-        base > 0 && (self.start == self.mark || usize::from(base) >= BUFFER_BYTES / 2)
+        let end = self.end - base;
+        base > 0 && end < self.limit_at(end) && (self.start == self.mark || usize::from(base) >= BUFFER_BYTES / 2)
     }
 
     /// Whether nothing but kept bytes takes the room that the rest of a body needs.
@@ -547,6 +579,21 @@ mod tests {
     }
 
     #[test]
+    fn a_pipe_that_wants_bytes_has_room_for_them() {
+        let mut pipe = pipe();
+        fill(&mut pipe, &[b'a'; 101]);
+        pipe.pass(100);
+        pipe.drained(100, NOW);
+        pipe.keep();
+        pipe.grant(BUFFER_BYTES as u64 - 100);
+        let room = pipe.room().len();
+        pipe.filled(room, NOW);
+        drain(&mut pipe);
+        assert_eq!((pipe.credit(), pipe.can_rewind()), (0, true));
+        assert!(!pipe.wants_bytes() || !pipe.room().is_empty());
+    }
+
+    #[test]
     fn bytes_behind_a_stalled_sink_refresh_nothing() {
         let mut pipe = pipe();
         pipe.grant(UNLIMITED);
@@ -569,6 +616,24 @@ mod tests {
         assert!(pipe.wants_shutdown());
         pipe.shut();
         assert!(!pipe.wants_shutdown() && pipe.is_shut());
+    }
+
+    #[test]
+    fn what_the_sink_owes_is_unsent_until_it_is_settled_or_the_sink_is_another_one() {
+        let mut pipe = pipe();
+        fill(&mut pipe, b"x");
+        pipe.pass(1);
+        drain(&mut pipe);
+        pipe.owe();
+        pipe.finish();
+        assert!(pipe.has_unsent() && !pipe.has_cleared() && !pipe.wants_shutdown());
+        pipe.settle(NOW);
+        assert!(!pipe.has_unsent() && pipe.wants_shutdown());
+        for other in [Pipe::break_sink, Pipe::renew_sink] {
+            pipe.owe();
+            other(&mut pipe);
+            assert!(!pipe.owes());
+        }
     }
 
     /// A model of two byte queues against the pipe, over random operations.

@@ -94,6 +94,9 @@ pub enum Parting {
 pub enum Farewell {
     /// The client has sent all that it meant to: close.
     Close,
+    /// The client sent a whole request and may have sent another one since: like [`Farewell::Linger`], but for no longer
+    /// than such a request is under way, for the client's place is wanted by others.
+    LingerBriefly,
     /// It may still be sending: shut our side down, read and discard for a while, so that no reset destroys the last
     /// answer (RFC 9112 section 9.6).
     Linger,

@@ -64,7 +64,7 @@ impl Protocol for Tcp {
             if pipe.source_ended() {
                 pipe.finish();
             }
-            pipe.source_ended() && !pipe.has_cleared()
+            pipe.source_ended() && !pipe.has_unsent()
         });
         match (up, down) {
             // Two closes tell both peers what two shutdowns would have told them.
@@ -80,10 +80,9 @@ impl Protocol for Tcp {
     }
 
     fn apologize(&mut self, view: &mut View, _trouble: Trouble) -> Step {
-        match view.request.sent() {
-            0 => Step::Finish(Farewell::Close),
-            _ => Step::Abort,
-        }
+        let silent = view.response.sent() == 0 && !view.response.has_cleared();
+        // What was cut must not look whole to either side.
+        if silent && view.request.sent() == 0 { Step::Finish(Farewell::Close) } else { Step::Abort }
     }
 
     fn restart(&mut self) {
@@ -92,5 +91,41 @@ impl Protocol for Tcp {
 
     fn resend(&self) -> Resend {
         Resend::Unsafe
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::buffers::Buffers;
+    use crate::base::pipe::Pipe;
+    use crate::base::time::Time;
+    use crate::config::{ProtocolName, quick_start};
+    use crate::protocol::Stage;
+
+    #[test]
+    fn a_client_that_got_a_part_sees_a_reset_when_the_backend_breaks_off() {
+        let config = quick_start(ProtocolName::Tcp, "80", &["10.0.0.1:1".to_owned()]).expect("good");
+        let [mut request, mut response] = [Pipe::new(Time::START), Pipe::new(Time::START)];
+        let [one, other] = Buffers::new(u64::MAX).lend_pair().expect("no limit");
+        request.attach(one);
+        response.attach(other);
+        let mut view = View {
+            now: Time::START,
+            request: &mut request,
+            response: &mut response,
+            scratch: &mut Vec::new(),
+            listener: &config.listeners[0],
+            date: "",
+            stage: Stage::Serving,
+        };
+        let mut tcp = Tcp::new();
+        tcp.advance(&mut view);
+        let reset = Trouble::Backend(Failure::Reset);
+        assert_eq!(tcp.apologize(&mut view, reset), Step::Finish(Farewell::Close));
+        view.response.filled(1, Time::START);
+        assert_eq!(tcp.apologize(&mut view, reset), Step::Abort);
+        view.response.drained(1, Time::START);
+        assert_eq!(tcp.apologize(&mut view, reset), Step::Abort);
     }
 }

@@ -146,7 +146,6 @@ pub struct Session {
     parting: Option<Part>,
     /// The direction that moved last; the other one comes first.
     moved_last: Side,
-    owes: [bool; 2],
 }
 
 /// The attempt at one backend.
@@ -188,7 +187,6 @@ impl Session {
             last_resort: None,
             parting: None,
             moved_last: Side::Backend,
-            owes: [false; 2],
         };
         session.advance(context);
         session
@@ -213,8 +211,8 @@ impl Session {
             Phase::Waiting | Phase::Connecting | Phase::Relay => {
                 let [up, down] = [self.next_up(ready), self.next_down(ready)];
                 let next = match self.moved_last {
-                    Side::Client => up.or(down),
-                    Side::Backend => down.or(up),
+                    Side::Client => down.or(up),
+                    Side::Backend => up.or(down),
                 };
                 next.unwrap_or(Io::Wait)
             }
@@ -239,9 +237,16 @@ impl Session {
             (Io::Acquire { .. } | Io::FinishConnect, Outcome::Failed(failure)) => self.backend_lost(failure, context),
             (Io::FinishConnect, _) => self.connected(context),
             (Io::Read(side), Outcome::Bytes { count, .. }) => self.received(side, count, context),
+            // A connection that a write found broken reads as ended: Linux tells an error once.
+            (Io::Read(Side::Backend), Outcome::Ended) if self.request.sink_broken() => {
+                self.backend_lost(Failure::Reset, context);
+            }
             (Io::Read(side), Outcome::Ended) => self.ended(side, context),
             (Io::Write(side), Outcome::Bytes { count, owes }) => {
-                self.owes[side as usize] = owes;
+                match owes {
+                    true => self.sink_mut(side).owe(),
+                    false => self.sink_mut(side).settle(context.now),
+                }
                 self.sent(side, count, context);
             }
             (Io::Read(Side::Client) | Io::Write(Side::Client) | Io::Flush(Side::Client), Outcome::Failed(_)) => {
@@ -256,7 +261,10 @@ impl Session {
                     self.advance(context);
                 }
             },
-            (Io::Flush(side), _) => self.owes[side as usize] = false,
+            (Io::Flush(side), _) => {
+                self.sink_mut(side).settle(context.now);
+                self.drained(context);
+            }
             (Io::Shutdown(Side::Backend), _) => self.request.shut(),
             (Io::Shutdown(Side::Client), _) => self.response.shut(),
             (_, _) => {}
@@ -274,8 +282,8 @@ impl Session {
                 let step = self.apologize(Trouble::SlowClient, context);
                 self.follow(step, context);
             }
-            // Its next request has come just in time.
-            Stall::NextRequest if ready[0].readable => {}
+            // Its next request has come just in time; it may have to wait for buffers.
+            Stall::NextRequest if ready[0].readable => self.since = context.now,
             Stall::NextRequest | Stall::Linger => self.close(CloseReason::Idle, context),
             Stall::ClientSink | Stall::Tunnel => self.close(CloseReason::TimedOut, context),
             Stall::Backend => self.backend_lost(Failure::TimedOut, context),
@@ -368,14 +376,14 @@ impl Session {
             if self.request.has_cleared() {
                 return Some(Io::Write(Side::Backend));
             }
-            if self.owes[Side::Backend as usize] {
+            if self.request.owes() {
                 return Some(Io::Flush(Side::Backend));
             }
         }
         if connecting && backend.settled && !self.request.has_cleared() {
             return Some(Io::FinishConnect);
         }
-        if connected && self.request.wants_shutdown() && !self.owes[Side::Backend as usize] {
+        if connected && self.request.wants_shutdown() {
             return Some(Io::Shutdown(Side::Backend));
         }
         let wanted = client.readable && self.request.wants_bytes() && !self.request.sink_broken();
@@ -388,11 +396,11 @@ impl Session {
             if self.response.has_cleared() {
                 return Some(Io::Write(Side::Client));
             }
-            if self.owes[Side::Client as usize] {
+            if self.response.owes() {
                 return Some(Io::Flush(Side::Client));
             }
         }
-        if self.response.wants_shutdown() && !self.owes[Side::Client as usize] {
+        if self.response.wants_shutdown() {
             return Some(Io::Shutdown(Side::Client));
         }
         let connected = matches!(self.phase, Phase::Connecting | Phase::Relay);
@@ -402,7 +410,7 @@ impl Session {
 
     fn next_farewell(&self, farewell: Farewell, client: Readiness) -> Io {
         let unsent = self.response.has_cleared();
-        let owes = self.owes[Side::Client as usize];
+        let owes = self.response.owes();
         if client.writable && unsent {
             return Io::Write(Side::Client);
         }
@@ -410,7 +418,7 @@ impl Session {
             return Io::Flush(Side::Client);
         }
         let left = !unsent && !owes;
-        if left && farewell == Farewell::Linger && !self.response.is_shut() {
+        if left && farewell != Farewell::Close && !self.response.is_shut() {
             return Io::Shutdown(Side::Client);
         }
         let may_send = !self.request.source_ended();
@@ -473,11 +481,21 @@ impl Session {
                 !self.response.has_cleared()
             }
         };
-        if drained && !matches!(self.phase, Phase::Linger(_)) {
-            if self.phase == Phase::Waiting {
+        if drained {
+            self.drained(context);
+        }
+    }
+
+    /// All that was cleared for a side has left.
+    fn drained(&mut self, context: &mut Context) {
+        match self.phase {
+            Phase::Closed(_) => {}
+            Phase::Linger(_) => self.since = context.now,
+            Phase::Waiting => {
                 self.since = context.now;
+                self.advance(context);
             }
-            self.advance(context);
+            Phase::Acquire | Phase::Connecting | Phase::Relay => self.advance(context),
         }
     }
 
@@ -488,6 +506,14 @@ impl Session {
         }
         if !matches!(self.phase, Phase::Linger(_)) {
             self.advance(context);
+        }
+    }
+
+    /// The pipe that ends at a side.
+    fn sink_mut(&mut self, side: Side) -> &mut Pipe {
+        match side {
+            Side::Client => &mut self.response,
+            Side::Backend => &mut self.request,
         }
     }
 
@@ -548,6 +574,8 @@ impl Session {
         }
         self.request.drop_cleared();
         self.request.renew_sink();
+        // What the backend said beyond its answer must not become the answer to the next request.
+        self.response.discard(self.response.pending().len());
         self.response.renew_source();
         self.phase = Phase::Waiting;
         self.since = context.now;
@@ -597,8 +625,8 @@ impl Session {
         if failure == Failure::Local || self.attempt.heard || !(untouched || repeatable) {
             if died_idle {
                 // Its own keep-alive race would have ended the client's connection just so.
-                self.close(CloseReason::Race, context);
-                return Step::Continue;
+                // What it was answered before, and what it sends meanwhile, must not be lost to a reset.
+                return Step::Finish(Farewell::Linger);
             }
             return self.apologize(Trouble::Backend(failure), context);
         }
@@ -607,7 +635,9 @@ impl Session {
             self.attempt.resent = true;
         }
         self.tried.push(backend);
-        self.last_resort = died_idle.then_some(backend);
+        if died_idle {
+            self.last_resort = Some(backend);
+        }
         self.attempt.selection.reuse = Reuse::Fresh;
         context.counters.retries += 1;
         self.restart(context);
@@ -620,7 +650,6 @@ impl Session {
         self.response.touch(context.now);
         self.request.renew_sink();
         self.protocol.restart();
-        self.owes[Side::Backend as usize] = false;
     }
 
     /// Asks the pool for a backend that was not tried yet.

@@ -19,6 +19,9 @@ use super::record::CloseReason;
 /// How long a client may go on sending after its last answer before it is cut off.
 pub const LINGER: Duration = Duration::from_secs(5);
 
+/// The same for a client whose request was answered whole: as long as another request may be under way.
+pub const LINGER_BRIEFLY: Duration = Duration::from_secs(1);
+
 /// How long a daemon that stops waits for the next request of a client that it promised to keep: under load it comes
 /// at once, and its answer tells the client to go.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -83,13 +86,16 @@ impl Facts<'_> {
                 Wait::Body { head_bytes, request } => self.body(head_bytes, request),
                 Wait::Tunnel | Wait::RequestHead | Wait::NextRequest => self.tunnel(),
             },
+            // An answer that was cut must not look whole, and a slow client is not cut off sooner than during the answer.
+            Phase::Linger(_) if self.response.has_unsent() => self.client_sink(),
+            Phase::Linger(Farewell::LingerBriefly) => (self.since + LINGER_BRIEFLY, Stall::Linger),
             Phase::Linger(_) => (self.since + LINGER, Stall::Linger),
             Phase::Closed(_) => (self.since, Stall::Linger),
         }
     }
 
     fn waiting(&self) -> Deadline {
-        if self.response.has_cleared() {
+        if self.response.has_unsent() {
             return self.client_sink();
         }
         match self.wait {
@@ -108,16 +114,16 @@ impl Facts<'_> {
         if self.request.sent() < u64::from(head_bytes) {
             return (self.since + self.server.header_server_write, Stall::Backend);
         }
-        let request_side = match (self.request.has_cleared(), request) {
+        let request_side = match (self.request.has_unsent(), request) {
             (true, _) => self.backend_sink(),
             (false, Received::Part) => (self.request.moved() + self.client.forward_client_read, Stall::Request),
             (false, Received::Whole) => (self.request.moved() + self.server.header_server_read, Stall::Backend),
         };
-        if self.response.has_cleared() { earlier(request_side, self.client_sink()) } else { request_side }
+        if self.response.has_unsent() { earlier(request_side, self.client_sink()) } else { request_side }
     }
 
     fn body(&self, head_bytes: u32, request: Received) -> Deadline {
-        let response_side = if !self.response.has_cleared() {
+        let response_side = if !self.response.has_unsent() {
             // One that answers early is not silent while it takes the rest of the request.
             let silent = self.response.moved().max(self.request.moved());
             (silent + self.server.forward_server_read, Stall::Backend)
@@ -126,7 +132,7 @@ impl Facts<'_> {
         } else {
             self.client_sink()
         };
-        match (self.request.has_cleared(), request) {
+        match (self.request.has_unsent(), request) {
             (true, _) => earlier(response_side, self.backend_sink()),
             // A backend that answers early is not kept waiting by a client that stopped sending, and the other way
             // round: whoever is silent longest ends it.
@@ -137,10 +143,10 @@ impl Facts<'_> {
     fn tunnel(&self) -> Deadline {
         let silent = self.request.moved().max(self.response.moved());
         let mut deadline = (silent + self.client.tunnel, Stall::Tunnel);
-        if self.request.has_cleared() {
+        if self.request.has_unsent() {
             deadline = earlier(deadline, self.backend_sink());
         }
-        if self.response.has_cleared() {
+        if self.response.has_unsent() {
             deadline = earlier(deadline, self.client_sink());
         }
         deadline

@@ -13,8 +13,6 @@ pub enum CloseReason {
     TimedOut,
     /// What the client got, or what the backend got, is not whole.
     Aborted,
-    /// A request that may not be sent twice was sent on an idle connection that died.
-    Race,
     /// The daemon stops, or a bug was met.
     Killed,
 }
@@ -23,7 +21,7 @@ impl CloseReason {
     /// Whether the peers are to see a reset, and not an end that looks clean.
     pub fn is_abrupt(self) -> bool {
         match self {
-            CloseReason::Finished | CloseReason::Idle | CloseReason::Race => false,
+            CloseReason::Finished | CloseReason::Idle => false,
             CloseReason::ClientGone | CloseReason::TimedOut | CloseReason::Aborted | CloseReason::Killed => true,
         }
     }

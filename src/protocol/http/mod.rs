@@ -53,6 +53,8 @@ enum State {
 struct Exchange {
     method: Method,
     version: Version,
+    /// What the client asked for.
+    asked: KeepClient,
     keep_client: KeepClient,
     backend: Parting,
     request: Transfer,
@@ -139,10 +141,12 @@ impl Http {
         };
         self.scan = Scan::default();
         self.state = State::Exchange;
+        let asked = if head.persistent { KeepClient::Keep } else { KeepClient::Close };
         self.exchange = Exchange {
             method: head.method,
             version: head.version,
-            keep_client: if head.persistent { KeepClient::Keep } else { KeepClient::Close },
+            asked,
+            keep_client: asked,
             request_head_bytes: view.scratch.len() as u32,
             expecting: head.expects_continue,
             ..Exchange::none()
@@ -257,12 +261,16 @@ impl Http {
 
     fn end_exchange(&mut self, view: &mut View) -> Step {
         let exchange = &self.exchange;
-        let whole = matches!(exchange.request, Transfer::Done) && view.request.cleared().is_empty();
+        let sent = view.request.cleared().is_empty() && !view.request.owes();
+        let whole = matches!(exchange.request, Transfer::Done) && sent;
         let quiet = view.response.pending().is_empty() && !view.response.source_ended();
         let reusable = whole && quiet && !view.request.sink_broken();
+        let last = exchange.asked == KeepClient::Close || view.request.source_ended();
         self.state = match exchange.keep_client {
             KeepClient::Keep if whole => State::Idle,
-            KeepClient::Close if whole && view.request.pending().is_empty() => State::Over(Farewell::Close),
+            KeepClient::Close if whole && last && view.request.pending().is_empty() => State::Over(Farewell::Close),
+            // Unless it said that this request was its last one, more of them may be on their way.
+            _ if whole => State::Over(Farewell::LingerBriefly),
             _ => State::Over(Farewell::Linger),
         };
         Step::Recycle { parting: if reusable { exchange.backend } else { Parting::Drop } }
@@ -293,6 +301,7 @@ impl Http {
         if view.response.emit(view.scratch).is_err() {
             return Step::Abort;
         }
+        view.response.touch(view.now);
         self.scan = Scan::default();
         if keep {
             self.state = State::Idle;
@@ -364,6 +373,7 @@ impl Exchange {
         Exchange {
             method: Method::Get,
             version: Version::Http11,
+            asked: KeepClient::Close,
             keep_client: KeepClient::Close,
             backend: Parting::Drop,
             request: Transfer::Head,

@@ -1,0 +1,77 @@
+//! The server's part in admission: clients are taken while there is room, and accepting rests when descriptors run out.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+
+use super::{Alarm, Server, enqueue};
+use crate::base::time::Time;
+use crate::net::driver::Pair;
+use crate::net::listener::{Accepted, PAUSE};
+use crate::net::stream::{Owner, Stream};
+use crate::session::{Session, Side};
+
+/// The most clients that one listener gives in one turn.
+const ACCEPTS_MAX: usize = 64;
+
+impl Server {
+    /// Whether another client may be taken.
+    pub(super) fn has_room(&self) -> bool {
+        self.pairs.len() < self.core.config.max_clients as usize
+    }
+
+    /// Takes clients from the backlogs, a few from each, as long as there is room.
+    pub(super) fn accept(&mut self) {
+        for place in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_MAX {
+                let room = self.has_room();
+                let Some(listener) = &mut self.listeners[place] else { break };
+                if !room || !listener.is_ready() {
+                    break;
+                }
+                let position = listener.position();
+                match listener.accept() {
+                    Accepted::Client(socket, client) => self.admit(position, socket, client),
+                    Accepted::Nobody => break,
+                    Accepted::Gone => {}
+                    Accepted::Exhausted(error) => {
+                        listener.pause(self.core.now + PAUSE);
+                        self.pause(&error);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Descriptors ran out: accepting goes on when one was freed, or soon. Idle connections are not given up for new
+    /// clients: those who are being served may need them.
+    fn pause(&mut self, error: &io::Error) {
+        self.stats.pauses += 1;
+        self.wheel.insert(self.core.now + PAUSE, Alarm::Resume);
+        // Once for the first time, and then ever more rarely.
+        if self.stats.pauses.is_power_of_two() {
+            log::warn!("cannot accept clients for the moment: {error} (pause {})", self.stats.pauses);
+        }
+    }
+
+    fn admit(&mut self, position: u16, socket: TcpStream, client: SocketAddr) {
+        let Ok(stream) = self.driver.insert(Stream::accepted(socket)) else { return };
+        self.stats.accepted += 1;
+        let pair = Pair {
+            session: Session::new(position, client, &mut self.core.context()),
+            client: stream,
+            backend: None,
+            timer: None,
+            filed: Time::NEVER,
+            queued: false,
+            starved: false,
+        };
+        let id = self.pairs.insert(pair);
+        if let Some(stream) = self.driver.streams.get_mut(stream) {
+            stream.set_owner(Owner::Session(id, Side::Client));
+        }
+        enqueue(&mut self.pairs, &mut self.runnable, id);
+    }
+}

@@ -1,0 +1,390 @@
+//! Clients that send scripted requests and check that every answer is the one to their request, in order and whole.
+
+use plb::base::time::Time;
+use plb::config::ProtocolName;
+
+use super::kernel::Given;
+use super::message::{Decoder, Kind, Message, chunked, content};
+use super::world::{Fault, Peer, Weather, World};
+
+/// The requests of one client are numbered from its own number times this.
+const REQUESTS_MAX: u32 = 64;
+
+/// Whether the request with this number may be sent twice: the number says so.
+pub fn is_idempotent(id: u32) -> bool {
+    id % 4 != 3
+}
+
+/// The body of the answer to a request differs from the request's own.
+pub fn answer_content(id: u32, length: usize) -> Vec<u8> {
+    content(id ^ 0x5555, length)
+}
+
+/// What a client does besides asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// Nothing.
+    Polite,
+    /// It ends its sending after its last request.
+    EndsEarly,
+    /// It breaks off when it has sent so many bytes.
+    Resets(usize),
+    /// It ends when it has sent so many bytes.
+    EndsAt(usize),
+    /// It sends a byte now and then.
+    Drips,
+    /// It does nothing for a long time when it has sent so many bytes.
+    Stalls(usize),
+    /// It takes nothing for a long time.
+    TakesNothing,
+}
+
+struct Request {
+    id: u32,
+    head: bool,
+    /// It speaks HTTP/1.0.
+    old: bool,
+    body_bytes: usize,
+    bytes: Vec<u8>,
+}
+
+/// A client.
+pub struct HttpClient {
+    wire: usize,
+    requests: Vec<Request>,
+    manner: Manner,
+    /// Requests that are sent before the answer to the first of them.
+    depth: usize,
+    outgoing: Vec<u8>,
+    begun: usize,
+    answered: usize,
+    sent: usize,
+    decoder: Decoder,
+    /// An answer said that it is the last one.
+    told_to_go: bool,
+    /// It was told that its request came too late by somebody who could not know that it was a `HEAD`.
+    misread: bool,
+    ended: bool,
+    over: bool,
+    piece_max: u64,
+    wake: Time,
+}
+
+impl HttpClient {
+    pub fn new(world: &mut World, wire: usize, number: u32, wake: Time) -> HttpClient {
+        debug_assert!(world.profile.protocol == ProtocolName::Http);
+        let (piece_max, most) = world.draw_sizes();
+        let count = 1 + world.rng.below(5) as u32;
+        let requests: Vec<_> = (0..count)
+            .map(|index| request(world, number * REQUESTS_MAX + index * 4, index + 1 == count, most))
+            .collect();
+        let total: usize = requests.iter().map(|request| request.bytes.len()).sum();
+        let at = world.rng.below(total as u64) as usize;
+        let manner = match world.rng.below(12) {
+            0..2 => Manner::EndsEarly,
+            2 if world.profile.weather == Weather::Chaos => Manner::Resets(at),
+            3 if world.profile.weather == Weather::Chaos => Manner::EndsAt(at),
+            4 if world.profile.weather == Weather::Chaos => Manner::Drips,
+            5..7 if world.profile.weather == Weather::Chaos => Manner::Stalls(at),
+            7 if world.profile.weather == Weather::Chaos => Manner::TakesNothing,
+            _ => Manner::Polite,
+        };
+        let depth = [1, 1, 2, 5][world.rng.below(4) as usize];
+        HttpClient {
+            wire,
+            requests,
+            manner,
+            depth,
+            outgoing: Vec::new(),
+            begun: 0,
+            answered: 0,
+            sent: 0,
+            decoder: Decoder::new(),
+            told_to_go: false,
+            misread: false,
+            ended: false,
+            over: false,
+            piece_max,
+            wake,
+        }
+    }
+
+    fn receive(&mut self, world: &mut World) -> bool {
+        let most = 1 + world.rng.below(self.piece_max) as usize;
+        let (bytes, given) = world.wires[self.wire].receive(most);
+        if !self.misread {
+            self.decoder.bytes.extend_from_slice(&bytes);
+        }
+        self.read_answers(world);
+        match given {
+            Given::End => self.take_end(world),
+            Given::Failed(_) => self.take_reset(world),
+            Given::Bytes(_) | Given::Blocked => {}
+        }
+        !bytes.is_empty()
+    }
+
+    fn read_answers(&mut self, world: &World) {
+        loop {
+            let kind = match self.requests.get(self.answered) {
+                // Who has not read the whole head does not know that it is no GET.
+                Some(request) if request.head && self.has_sent(self.answered) => Kind::HeadOnly,
+                _ => Kind::Response,
+            };
+            match self.decoder.next(kind) {
+                Ok(Some(message)) => self.take_answer(world, &message),
+                Ok(None) => return,
+                Err(error) => panic!("{}: {error}", self.name()),
+            }
+        }
+    }
+
+    fn has_sent(&self, index: usize) -> bool {
+        self.sent >= self.requests[..=index].iter().map(|request| request.bytes.len()).sum()
+    }
+
+    fn take_answer(&mut self, world: &World, message: &Message) {
+        let name = self.name();
+        assert!(!self.told_to_go, "{name}: an answer after the last one: {}", message.first_line);
+        let status = message.status();
+        // Whoever sends a bad request may be told so before it was sent whole; else a request is sent before its answer.
+        let request = self.requests.get(self.answered);
+        let Some(request) = request.filter(|_| self.answered < self.begun) else {
+            assert!(status == 408 && self.manner != Manner::Polite, "{name}: an answer to nothing: {status}");
+            self.told_to_go = message.closes();
+            return;
+        };
+        if status < 200 {
+            assert!(!request.old, "{name}: an interim response for an old client");
+            return;
+        }
+        match message.field("x-id") {
+            Some(id) => {
+                assert!(id == request.id.to_string(), "{name}: the answer to {id} for request {}", request.id);
+                check_body(&name, message, request);
+            }
+            None => {
+                self.excuse(world, request, status, message);
+                if request.head && status == 408 {
+                    self.misread = true;
+                    self.decoder.bytes.clear();
+                }
+            }
+        }
+        self.told_to_go = message.closes();
+        self.answered += 1;
+    }
+
+    /// An answer of plb's own: is it allowed?
+    fn excuse(&self, world: &World, request: &Request, status: u32, message: &Message) {
+        let name = self.name();
+        assert!(message.field("content-type") == Some("text/html"), "{name}: a strange answer {status}");
+        let profile = &world.profile;
+        let asked_badly = match self.manner {
+            Manner::EndsAt(_) => status == 400 || status == 408,
+            Manner::Drips | Manner::Stalls(_) | Manner::TakesNothing => status == 408,
+            Manner::Polite | Manner::EndsEarly | Manner::Resets(_) => self.may_starve(world) && status == 408,
+        };
+        let excusable = match (profile.weather, status) {
+            (_, 400..500) => asked_badly,
+            (Weather::Chaos, _) => true,
+            (Weather::Calm, _) => false,
+            (Weather::OneBad, _) => {
+                let fault = profile.fault();
+                let sent = !fault.is_some_and(Fault::is_before_sending);
+                // An idle connection that dies costs the one time that a request may be sent again.
+                let heard = fault.is_some_and(|fault| fault.is_in_answer() || fault == Fault::SaysNonsense);
+                heard || sent && (!is_idempotent(request.id) || request.body_bytes > 4_000 || profile.idle_closes)
+            }
+        };
+        assert!(excusable, "{name}: {status} for request {} in {:?}", request.id, self.manner);
+    }
+
+    fn take_end(&mut self, world: &World) {
+        if self.decoder.lasts_until_close() {
+            let message = self.decoder.done().expect("its head was read");
+            self.take_answer(world, &message);
+        }
+        self.over = true;
+        let name = self.name();
+        assert!(self.decoder.is_fresh(), "{name}: an answer was cut and looks ended");
+        if self.answered == self.requests.len() || self.told_to_go || world.draining {
+            return;
+        }
+        let request = &self.requests[self.answered];
+        let raced = self.answered > 0 && !is_idempotent(request.id);
+        let unruly = !matches!(self.manner, Manner::Polite | Manner::EndsEarly);
+        let excusable = raced && self.may_race(world) || unruly || self.may_starve(world) || world.answered_early;
+        assert!(excusable, "{name}: an end before the answer to request {}", request.id);
+    }
+
+    /// In a lack of buffers, a session that was not polite may keep others waiting for too long.
+    fn may_starve(&self, world: &World) -> bool {
+        world.profile.weather == Weather::Chaos && world.profile.buffer_pairs < world.profile.clients
+    }
+
+    /// Idle connections may die, and non-idempotent requests with them.
+    fn may_race(&self, world: &World) -> bool {
+        world.profile.idle_closes || world.profile.weather != Weather::Calm
+    }
+
+    fn take_reset(&mut self, world: &World) {
+        self.over = true;
+        let done = self.answered == self.requests.len() || self.told_to_go;
+        let fault = world.profile.fault();
+        let excusable = match world.profile.weather {
+            _ if done => true,
+            Weather::Calm => false,
+            Weather::OneBad => fault.is_some_and(Fault::is_in_answer),
+            Weather::Chaos => true,
+        };
+        assert!(excusable, "{}: a reset before the answer to request {}", self.name(), self.answered);
+    }
+
+    fn send(&mut self, world: &mut World) -> bool {
+        if self.ended {
+            return false;
+        }
+        while self.begun < self.requests.len() && self.begun - self.answered < self.depth && !self.told_to_go {
+            self.outgoing.extend_from_slice(&self.requests[self.begun].bytes);
+            self.begun += 1;
+        }
+        let most = 1 + world.rng.below(self.piece_max) as usize;
+        let count = match self.manner {
+            Manner::Drips => 1,
+            Manner::EndsAt(at) | Manner::Resets(at) => most.min(at - self.sent),
+            Manner::Stalls(at) if self.sent < at => most.min(at - self.sent),
+            _ => most,
+        };
+        let piece = &self.outgoing[..count.min(self.outgoing.len())];
+        let taken = match piece {
+            [] => 0,
+            piece => match world.wires[self.wire].send(piece, &mut world.rng) {
+                Some(taken) => taken,
+                None => {
+                    // What was received before the reset may still be read.
+                    self.ended = true;
+                    return true;
+                }
+            },
+        };
+        self.outgoing.drain(..taken);
+        self.sent += taken;
+        self.end_when_due(world) || taken > 0
+    }
+
+    fn end_when_due(&mut self, world: &mut World) -> bool {
+        let wire = &mut world.wires[self.wire];
+        let all = self.begun == self.requests.len() && self.outgoing.is_empty();
+        match self.manner {
+            Manner::Resets(at) if self.sent >= at => {
+                wire.reset(&mut world.rng);
+                (self.over, self.ended) = (true, true);
+            }
+            Manner::EndsEarly if all => {
+                wire.end();
+                self.ended = true;
+            }
+            Manner::EndsAt(at) if self.sent >= at => {
+                wire.end();
+                self.ended = true;
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// All is answered, and whether the client or plb goes first is a matter of chance.
+    fn leave(&mut self, world: &mut World) -> bool {
+        let done = self.answered == self.requests.len() && self.decoder.is_fresh();
+        if !done || self.ended || self.told_to_go && world.rng.chance(3, 4) || world.rng.chance(1, 2) {
+            return false;
+        }
+        self.ended = true;
+        world.wires[self.wire].end();
+        true
+    }
+
+    fn pause(&mut self, world: &mut World) {
+        let long = std::time::Duration::from_millis(1_000 + world.rng.below(3_000));
+        self.wake = match self.manner {
+            Manner::Drips => world.now + std::time::Duration::from_millis(50 + world.rng.below(200)),
+            Manner::Stalls(at) if self.sent >= at => {
+                self.manner = Manner::Stalls(usize::MAX);
+                world.now + long
+            }
+            Manner::TakesNothing if self.sent > 0 && world.rng.chance(1, 8) => world.now + long,
+            _ => world.soon(2_000),
+        };
+    }
+}
+
+impl Peer for HttpClient {
+    fn act(&mut self, world: &mut World) -> bool {
+        let mut acted = self.receive(world);
+        if self.over {
+            world.wires[self.wire].peer_close(&mut world.rng);
+            return true;
+        }
+        acted |= self.send(world);
+        if !self.over {
+            acted |= self.leave(world);
+        }
+        self.pause(world);
+        acted
+    }
+
+    fn wakes(&self) -> Time {
+        self.wake
+    }
+
+    fn is_over(&self) -> bool {
+        self.over
+    }
+
+    fn name(&self) -> String {
+        let (answered, all) = (self.answered, self.requests.len());
+        format!("HTTP client on wire {} ({:?}, {answered} of {all} answered)", self.wire, self.manner)
+    }
+}
+
+fn check_body(name: &str, message: &Message, request: &Request) {
+    let length: usize = message.field("x-length").and_then(|text| text.parse().ok()).expect("backends tell it");
+    let expected = if request.head || message.status() == 204 { 0 } else { length };
+    assert!(
+        message.body == answer_content(request.id, expected),
+        "{name}: {} bytes in the answer to {}, not the {expected} that were sent",
+        message.body.len(),
+        request.id,
+    );
+}
+
+fn request(world: &mut World, id: u32, last: bool, most: u64) -> Request {
+    let (method, id) = match world.rng.below(10) {
+        0..4 => ("GET", id),
+        4 => ("HEAD", id + 1),
+        5..7 => ("PUT", id + 2),
+        _ => ("POST", id + 3),
+    };
+    let has_body = matches!(method, "PUT" | "POST") && world.rng.chance(4, 5);
+    let body_bytes = if has_body { world.rng.below(most) as usize } else { 0 };
+    let old = last && world.rng.chance(1, 4);
+    let version = if old { "1.0" } else { "1.1" };
+    let mut text = format!("{method} /{id} HTTP/{version}\r\nHost: a.example\r\n");
+    if last && world.rng.chance(1, 3) {
+        text.push_str("Connection: close\r\n");
+    }
+    let body = content(id, body_bytes);
+    let in_chunks = has_body && !old && world.rng.chance(1, 2);
+    match (has_body, in_chunks) {
+        (true, true) => text.push_str("Transfer-Encoding: chunked\r\n\r\n"),
+        (true, false) => text.push_str(&format!("Content-Length: {body_bytes}\r\n\r\n")),
+        (false, _) => text.push_str("\r\n"),
+    }
+    let mut bytes = text.into_bytes();
+    match in_chunks {
+        true => bytes.extend(chunked(&body, 1 + world.rng.below(900) as usize)),
+        false => bytes.extend(body),
+    }
+    Request { id, head: method == "HEAD", old, body_bytes, bytes }
+}

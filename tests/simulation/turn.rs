@@ -1,0 +1,499 @@
+//! The simulated loop: plb's turn over simulated streams, with the rules that the server follows, and the deliberate
+//! bugs that break one of them each.
+//!
+//! It decides nothing about sessions or peers.
+
+mod driver;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use plb::balance::{BackendId, Pools, State};
+use plb::base::arena::{Arena, Id};
+use plb::base::buffers::Buffers;
+use plb::base::time::Time;
+use plb::base::timer::{Timer, TimerWheel};
+use plb::config::Config;
+use plb::protocol::Stage;
+use plb::session::record::{CloseReason, Counters};
+use plb::session::{Context, Io, Readiness, Session, Side};
+
+use super::bug::Bug;
+use super::kernel::Edge;
+use super::stream::Stream;
+use super::world::World;
+
+/// Whom a stream serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Session(Id<Pair>, Side),
+    Idle(BackendId),
+    Retired,
+}
+
+/// A session with its streams, its timer and its place in the queues.
+pub struct Pair {
+    pub session: Session,
+    client: Id<Stream>,
+    backend: Option<Id<Stream>>,
+    timer: Option<Timer>,
+    filed: Time,
+    queued: bool,
+    /// The calls of all sessions when it was queued.
+    queued_at: u64,
+    starved: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Alarm {
+    Session(Id<Pair>),
+    Idle(BackendId),
+    Revive(BackendId),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Waits,
+    GoesOn,
+    Starves,
+    Over,
+}
+
+struct Core {
+    now: Time,
+    config: Config,
+    pools: Pools,
+    scratch: Vec<u8>,
+    counters: Counters,
+    stage: Stage,
+}
+
+impl Core {
+    fn context(&mut self) -> Context<'_> {
+        Context {
+            now: self.now,
+            date: "Sun, 06 Nov 1994 08:49:37 GMT",
+            stage: self.stage,
+            pools: &mut self.pools,
+            config: &self.config,
+            scratch: &mut self.scratch,
+            counters: &mut self.counters,
+        }
+    }
+}
+
+/// plb over a simulated kernel.
+pub struct Plb {
+    core: Core,
+    streams: Arena<Stream>,
+    pairs: Arena<Pair>,
+    buffers: Buffers,
+    runnable: VecDeque<Id<Pair>>,
+    starving: VecDeque<Id<Pair>>,
+    finished: Vec<Id<Pair>>,
+    retired: Vec<Id<Stream>>,
+    newly_idle: Vec<BackendId>,
+    /// The parked streams of each backend, the one that was used last at the end.
+    idle: Vec<Vec<(Id<Stream>, Time)>>,
+    watched: Vec<bool>,
+    wheel: TimerWheel<Alarm>,
+    bug: Option<Bug>,
+    /// Calls of all sessions.
+    pub calls: u64,
+    calls_max: u32,
+    /// Ids of streams that are gone, to be named in events once more.
+    gone: Vec<Id<Stream>>,
+    /// Whether something moved or changed in this turn.
+    pub moved: bool,
+    /// Deadlines that were met by sessions, the quiet ones of idle clients left out.
+    pub timeouts: u64,
+}
+
+impl Plb {
+    pub fn new(config: Config, calls_max: u32, bug: Option<Bug>) -> Plb {
+        let backends = config.pools[0].backends.len();
+        Plb {
+            streams: Arena::with_capacity(0),
+            pairs: Arena::with_capacity(0),
+            buffers: Buffers::new(config.buffer_memory),
+            runnable: VecDeque::new(),
+            starving: VecDeque::new(),
+            finished: Vec::new(),
+            retired: Vec::new(),
+            newly_idle: Vec::new(),
+            idle: vec![Vec::new(); backends],
+            watched: vec![false; backends],
+            wheel: TimerWheel::new(Time::START),
+            bug,
+            calls: 0,
+            calls_max,
+            gone: Vec::new(),
+            moved: false,
+            timeouts: 0,
+            core: Core {
+                now: Time::START,
+                pools: Pools::new(&config.pools, Time::START),
+                config,
+                scratch: Vec::new(),
+                counters: Counters::default(),
+                stage: Stage::Serving,
+            },
+        }
+    }
+
+    /// One turn: mark, expire, accept, run, reap.
+    pub fn turn(&mut self, world: &mut World) {
+        self.core.now = world.now;
+        self.moved = false;
+        let mut events = world.poll();
+        if !self.gone.is_empty() && world.rng.chance(1, 16) {
+            let stale = self.gone[world.rng.below(self.gone.len() as u64) as usize];
+            events.push((stale, usize::MAX, Edge { readable: true, writable: true, closing: true }));
+        }
+        self.moved |= !events.is_empty();
+        for (id, wire, edge) in events {
+            self.mark(world, id, wire, edge);
+            if self.bug == Some(Bug::ReapsWithinTheTurn) {
+                self.run(world);
+                self.reap(world);
+            }
+        }
+        self.expire(world);
+        self.accept(world);
+        self.run(world);
+        self.reap(world);
+        self.report(world);
+        self.check();
+    }
+
+    /// When the loop has to turn again; `None` when it has no reason to.
+    pub fn next(&self) -> Option<Time> {
+        if self.runnable.is_empty() { self.wheel.next() } else { Some(self.core.now) }
+    }
+
+    pub fn sessions(&self) -> usize {
+        self.pairs.len()
+    }
+
+    pub fn is_at_rest(&self) -> bool {
+        self.pairs.is_empty() && self.wheel.is_empty()
+    }
+
+    /// The daemon is about to stop.
+    pub fn drain(&mut self) {
+        self.core.stage = Stage::Draining;
+        let ids: Vec<_> = self.pairs.iter().map(|(id, _)| id).collect();
+        ids.into_iter().for_each(|id| self.enqueue(id));
+    }
+
+    /// Ends a session from outside, as a bug in it or a second signal would.
+    pub fn kill_one(&mut self, world: &mut World) {
+        let ids: Vec<_> = self.pairs.iter().map(|(id, _)| id).collect();
+        if ids.is_empty() {
+            return;
+        }
+        let id = ids[world.rng.below(ids.len() as u64) as usize];
+        let pair = self.pairs.get_mut(id).expect("it was listed just now");
+        if let Some(stream) = self.streams.get(pair.client) {
+            world.trace(|| format!("kill session of wire {}", stream.wire));
+        }
+        if self.bug == Some(Bug::LeaseIsNotGivenBack) {
+            self.finished.push(id);
+            return;
+        }
+        pair.session.close(CloseReason::Killed, &mut self.core.context());
+        self.enqueue(id);
+    }
+
+    // Mark.
+
+    fn mark(&mut self, world: &mut World, id: Id<Stream>, wire: usize, edge: Edge) {
+        if self.bug == Some(Bug::AnEdgeIsForgotten) && world.rng.chance(1, 8) {
+            return;
+        }
+        let id = match self.bug {
+            Some(Bug::StaleEventIsApplied) => {
+                self.streams.iter().map(|(id, _)| id).find(|other| other.index() == id.index()).unwrap_or(id)
+            }
+            _ => id,
+        };
+        let Some(stream) = self.streams.get_mut(id) else {
+            assert!(wire == usize::MAX, "an event of this turn named a stream that was freed already");
+            return;
+        };
+        assert!(stream.wire == wire, "a stale event was acted upon");
+        world.trace(|| format!("edge {wire} {edge:?}"));
+        stream.mark(edge);
+        let readable = stream.readiness.readable;
+        match stream.owner {
+            Owner::Session(pair, _) => self.enqueue(pair),
+            Owner::Idle(backend) if readable && self.bug != Some(Bug::IdleEndIsIgnored) => {
+                self.idle[backend.backend()].retain(|&(parked, _)| parked != id);
+                self.retire(id);
+            }
+            Owner::Idle(_) | Owner::Retired => {}
+        }
+    }
+
+    fn enqueue(&mut self, id: Id<Pair>) {
+        if let Some(pair) = self.pairs.get_mut(id).filter(|pair| !pair.queued) {
+            pair.queued = true;
+            pair.queued_at = self.calls;
+            self.runnable.push_back(id);
+        }
+    }
+
+    // Expire.
+
+    fn expire(&mut self, world: &mut World) {
+        let mut due = Vec::new();
+        self.wheel.expire(self.core.now, &mut due);
+        for alarm in due {
+            match alarm {
+                Alarm::Session(id) => self.time_out(world, id),
+                Alarm::Idle(backend) => self.expire_idle(backend),
+                Alarm::Revive(backend) => self.revive(world, backend),
+            }
+        }
+    }
+
+    fn time_out(&mut self, world: &mut World, id: Id<Pair>) {
+        let Some(pair) = self.pairs.get_mut(id) else { return };
+        pair.timer = None;
+        let due = pair.session.deadline(&self.core.config, self.core.stage) <= self.core.now;
+        if due && !pair.session.has_buffers() {
+            if let Some(buffers) = self.buffers.lend_pair() {
+                pair.session.lend(buffers);
+            }
+        }
+        if due {
+            world.trace(|| format!("timeout of {id:?} in {:?}", pair.session.phase()));
+            self.timeouts += u64::from(!pair.session.is_idle());
+        }
+        let ready = readiness(&self.streams, pair);
+        pair.session.timed_out(ready, &mut self.core.context());
+        self.enqueue(id);
+    }
+
+    fn idle_timeout(&self) -> Duration {
+        self.core.config.pools[0].timeouts.idle
+    }
+
+    fn expire_idle(&mut self, backend: BackendId) {
+        let timeout = self.idle_timeout();
+        while let Some(&(id, since)) = self.idle[backend.backend()].first() {
+            if since + timeout > self.core.now {
+                self.wheel.insert(since + timeout, Alarm::Idle(backend));
+                return;
+            }
+            self.idle[backend.backend()].remove(0);
+            self.retire(id);
+        }
+        self.watched[backend.backend()] = false;
+    }
+
+    fn revive(&mut self, world: &mut World, backend: BackendId) {
+        if self.core.pools.begin_trial(backend, self.core.now) {
+            self.core.pools.end_trial(backend, world.probe(backend.backend()), self.core.now);
+        }
+    }
+
+    // Accept.
+
+    fn accept(&mut self, world: &mut World) {
+        while let Some(wire) = world.take_client(self.pairs.len()) {
+            let id = self.streams.insert(Stream::accepted(wire, world.profile.tls[0]));
+            world.register(wire, id);
+            let address = "192.0.2.1:5000".parse().expect("an address");
+            let pair = Pair {
+                session: Session::new(0, address, &mut self.core.context()),
+                client: id,
+                backend: None,
+                timer: None,
+                filed: Time::NEVER,
+                queued: false,
+                queued_at: 0,
+                starved: false,
+            };
+            let pair = self.pairs.insert(pair);
+            self.streams.get_mut(id).expect("just inserted").owner = Owner::Session(pair, Side::Client);
+            world.trace(|| format!("accept wire {wire} as {pair:?}"));
+            self.enqueue(pair);
+            self.moved = true;
+        }
+    }
+
+    // Run.
+
+    fn run(&mut self, world: &mut World) {
+        for _ in 0..self.runnable.len() {
+            let Some(id) = self.runnable.pop_front() else { break };
+            let fair = 2 * (u64::from(self.calls_max) + 1) * (self.pairs.len() as u64 + 1);
+            // A session and all the rest of plb are used at once: it is lent out with its arena.
+            let mut pairs = std::mem::replace(&mut self.pairs, Arena::with_capacity(0));
+            let verdict = pairs.get_mut(id).map(|pair| {
+                let waited = self.calls - pair.queued_at;
+                assert!(waited <= fair, "a session waited {waited} calls of others for its turn");
+                pair.queued = false;
+                self.run_one(world, id, pair)
+            });
+            self.pairs = pairs;
+            let Some(verdict) = verdict else { continue };
+            match verdict {
+                Verdict::Over => self.finished.push(id),
+                Verdict::Waits => self.file(id),
+                Verdict::GoesOn => {
+                    self.file(id);
+                    self.enqueue(id);
+                }
+                Verdict::Starves => {
+                    self.starve(id);
+                    self.file(id);
+                }
+            }
+        }
+        self.feed();
+    }
+
+    fn retire(&mut self, id: Id<Stream>) {
+        self.streams.get_mut(id).expect("retired once").owner = Owner::Retired;
+        self.retired.push(id);
+    }
+
+    fn file(&mut self, id: Id<Pair>) {
+        let Some(pair) = self.pairs.get_mut(id) else { return };
+        let deadline = pair.session.deadline(&self.core.config, self.core.stage);
+        match pair.timer {
+            Some(_) if deadline >= pair.filed || self.bug == Some(Bug::TimerIsNotRefiled) => return,
+            Some(timer) => drop(self.wheel.remove(timer)),
+            None => {}
+        }
+        pair.timer = Some(self.wheel.insert(deadline, Alarm::Session(id)));
+        pair.filed = deadline;
+    }
+
+    fn starve(&mut self, id: Id<Pair>) {
+        if let Some(pair) = self.pairs.get_mut(id).filter(|pair| !pair.starved) {
+            pair.starved = true;
+            self.starving.push_back(id);
+        }
+    }
+
+    fn feed(&mut self) {
+        if self.bug == Some(Bug::StarvingIsNeverWoken) {
+            return;
+        }
+        while !self.starving.is_empty() && self.buffers.has_pair() {
+            let Some(id) = self.starving.pop_front() else { break };
+            let Some(pair) = self.pairs.get_mut(id) else { continue };
+            pair.starved = false;
+            if !pair.session.has_buffers() {
+                if let Some(buffers) = self.buffers.lend_pair() {
+                    pair.session.lend(buffers);
+                }
+            }
+            self.enqueue(id);
+        }
+    }
+
+    // Reap.
+
+    fn reap(&mut self, world: &mut World) {
+        for id in std::mem::take(&mut self.finished) {
+            let Some(mut pair) = self.pairs.remove(id) else { continue };
+            world.trace(|| format!("reap {id:?}: {:?}", pair.session.close_reason()));
+            self.moved = true;
+            if let Some(timer) = pair.timer {
+                self.wheel.remove(timer);
+            }
+            let back = pair.session.take_buffers();
+            back.into_iter().flatten().for_each(|buffer| self.buffers.give_back(buffer));
+            let abrupt = match self.bug {
+                Some(Bug::AbruptEndLooksClean) => false,
+                Some(Bug::LeaseIsNotGivenBack) => true,
+                _ => pair.session.close_reason().is_abrupt(),
+            };
+            for stream in [Some(pair.client), pair.backend].into_iter().flatten() {
+                if abrupt {
+                    self.streams.get_mut(stream).expect("its stream is there").reset_on_drop = true;
+                }
+                self.retire(stream);
+            }
+        }
+        for id in std::mem::take(&mut self.retired) {
+            let stream = self.streams.remove(id).expect("retired once");
+            world.wires[stream.wire].close(stream.reset_on_drop, &mut world.rng);
+            self.gone.push(id);
+        }
+        for backend in std::mem::take(&mut self.newly_idle) {
+            let timeout = self.idle_timeout();
+            self.wheel.insert(self.core.now + timeout, Alarm::Idle(backend));
+        }
+        self.feed();
+    }
+
+    fn report(&mut self, world: &mut World) {
+        while let Some(transition) = self.core.pools.next_transition() {
+            world.trace(|| format!("{:?}: {transition}", transition.backend));
+            if transition.to == State::Down {
+                let backend = transition.backend;
+                assert!(!world.is_healthy(backend.backend()), "a healthy backend is {transition}");
+                for (id, _) in std::mem::take(&mut self.idle[backend.backend()]) {
+                    self.retire(id);
+                }
+                let pause = self.core.config.pools[backend.pool()].timeout_cleanup;
+                self.wheel.insert(self.core.now + pause, Alarm::Revive(backend));
+            }
+        }
+    }
+
+    // What must hold.
+
+    fn check(&self) {
+        for (id, pair) in self.pairs.iter() {
+            assert!(pair.timer.is_some(), "{id:?} has no timer");
+            let deadline = pair.session.deadline(&self.core.config, self.core.stage);
+            let phase = pair.session.phase();
+            // A timer fires up to a millisecond late.
+            let late = deadline + Duration::from_millis(1) <= self.core.now;
+            assert!(!late || pair.queued, "the deadline of {id:?} has passed in {phase:?}");
+            assert!(pair.filed <= deadline, "the timer of {id:?} is filed too late in {phase:?}");
+        }
+        let lent = 2 * self.pairs.iter().filter(|(_, pair)| pair.session.has_buffers()).count();
+        assert_eq!(lent, self.buffers.lent(), "a buffer was lost");
+    }
+
+    /// Nothing can happen any more but time: then whoever could go on was forgotten.
+    pub fn check_stall(&self, world: &World) {
+        for (id, pair) in self.pairs.iter() {
+            let truth = [Some(pair.client), pair.backend].map(|id| {
+                let stream = id.and_then(|id| self.streams.get(id));
+                stream.map(|stream| stream.truth(world)).unwrap_or_default()
+            });
+            let io = pair.session.next_io(truth);
+            let starves = (io == Io::Borrow || pair.starved) && !self.buffers.has_pair();
+            assert!(io == Io::Wait || starves, "{id:?} stalls in {:?}: {io:?} could be done", pair.session.phase());
+        }
+        for (id, _) in self.idle.iter().flatten() {
+            let stream = self.streams.get(*id).expect("what is parked is there");
+            assert!(!stream.truth(world).readable, "a connection is parked although it can be read");
+        }
+    }
+
+    /// All clients are gone and all timers have fired.
+    pub fn check_end(&self) {
+        for backend in self.core.pools.ids() {
+            assert_eq!(self.core.pools.load(backend), 0, "a lease on {backend:?} was not given back");
+        }
+        assert_eq!(self.buffers.lent(), 0, "buffers were not returned");
+        assert!(self.streams.is_empty(), "{} streams were not freed", self.streams.len());
+        assert!(self.starving.is_empty() && self.runnable.is_empty(), "somebody is still queued");
+    }
+}
+
+fn readiness(streams: &Arena<Stream>, pair: &Pair) -> [Readiness; 2] {
+    [Some(pair.client), pair.backend].map(|id| {
+        let stream = id.and_then(|id| streams.get(id));
+        stream.map(|stream| stream.readiness).unwrap_or_default()
+    })
+}

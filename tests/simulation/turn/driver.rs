@@ -1,0 +1,178 @@
+//! The calls that a session names, made over simulated streams within a budget.
+
+use plb::balance::{BackendId, Failure};
+use plb::base::arena::Id;
+use plb::protocol::Reuse;
+use plb::session::{Io, Outcome, Part, Side};
+
+use super::super::bug::Bug;
+use super::super::stream::Stream;
+use super::super::world::World;
+use super::{Owner, Pair, Plb, Verdict, readiness};
+
+/// The most bytes a session moves in one turn.
+const BYTES_MAX: usize = 8 * 1024;
+
+/// Calls that move nothing which a session may make in one turn.
+const BARREN_MAX: u32 = 14;
+
+impl Plb {
+    pub(super) fn run_one(&mut self, world: &mut World, id: Id<Pair>, pair: &mut Pair) -> Verdict {
+        let (mut calls, mut bytes, mut barren) = (0, 0, 0);
+        loop {
+            let io = pair.session.next_io(readiness(&self.streams, pair));
+            match io {
+                Io::Wait => {
+                    let back = match self.bug {
+                        Some(Bug::BuffersReturnedWithBytes) => pair.session.take_buffers(),
+                        _ => pair.session.take_idle_buffers(),
+                    };
+                    back.into_iter().flatten().for_each(|buffer| self.buffers.give_back(buffer));
+                    return Verdict::Waits;
+                }
+                Io::Close => return Verdict::Over,
+                _ if self.bug == Some(Bug::NoBudget) => {}
+                _ if calls >= self.calls_max || bytes >= BYTES_MAX => return Verdict::GoesOn,
+                _ => {}
+            }
+            calls += 1;
+            self.calls += 1;
+            world.interleave();
+            let outcome = self.perform(world, id, pair, io);
+            world.trace(|| format!("{id:?} {io:?} -> {outcome:?}"));
+            match (io, outcome) {
+                (Io::Borrow, Outcome::Blocked) => return Verdict::Starves,
+                (Io::Acquire { .. }, Outcome::Blocked) => return Verdict::GoesOn,
+                (_, Outcome::Bytes { count, .. }) if count > 0 => {
+                    bytes += count;
+                    barren = 0;
+                    self.moved = true;
+                }
+                _ => barren += 1,
+            }
+            assert!(barren <= BARREN_MAX, "a session spins: {io:?} -> {outcome:?} in {:?}", pair.session.phase());
+            pair.session.complete(io, outcome, &mut self.core.context());
+        }
+    }
+
+    fn perform(&mut self, world: &mut World, id: Id<Pair>, pair: &mut Pair, io: Io) -> Outcome {
+        let bug = self.bug;
+        match io {
+            Io::Borrow => self.lend(pair),
+            Io::Acquire { backend, reuse, address } => self.acquire(world, id, pair, backend, reuse, address),
+            Io::Part(part) => self.part(world, pair, part),
+            Io::Read(side) => match self.stream(pair, side) {
+                Some(stream) => stream.read(pair.session.room(side), world, bug),
+                None => panic!("a read from nobody"),
+            },
+            Io::Write(side) => match self.stream(pair, side) {
+                Some(stream) => stream.write(pair.session.cleared(side), world),
+                None => panic!("a write to nobody"),
+            },
+            Io::Flush(side) => match self.stream(pair, side) {
+                Some(stream) => stream.flush(world, bug),
+                None => panic!("a flush to nobody"),
+            },
+            Io::Shutdown(side) => {
+                self.stream(pair, side).expect("there is somebody to be told the end").shutdown(world);
+                Outcome::Done
+            }
+            Io::FinishConnect => {
+                let stream = self.stream(pair, Side::Backend).expect("a connection was asked for");
+                world.wires[stream.wire].connect_error().map_or(Outcome::Done, Outcome::Failed)
+            }
+            Io::Wait | Io::Close => unreachable!("they end the run"),
+        }
+    }
+
+    fn stream(&mut self, pair: &Pair, side: Side) -> Option<&mut Stream> {
+        let id = match side {
+            Side::Client => Some(pair.client),
+            Side::Backend => pair.backend,
+        };
+        self.streams.get_mut(id?)
+    }
+
+    fn lend(&mut self, pair: &mut Pair) -> Outcome {
+        if !self.starving.is_empty() {
+            return Outcome::Blocked;
+        }
+        let Some(buffers) = self.buffers.lend_pair() else { return Outcome::Blocked };
+        pair.session.lend(buffers);
+        Outcome::Done
+    }
+
+    fn acquire(
+        &mut self,
+        world: &mut World,
+        id: Id<Pair>,
+        pair: &mut Pair,
+        backend: BackendId,
+        reuse: Reuse,
+        address: u8,
+    ) -> Outcome {
+        assert!(pair.backend.is_none(), "a second connection for one session");
+        let idle = &mut self.idle[backend.backend()];
+        let found = match self.bug {
+            _ if reuse == Reuse::Fresh => None,
+            Some(Bug::IdleConnectionIsUsedTwice) => idle.last().copied(),
+            _ => idle.pop(),
+        };
+        if let Some((found, _)) = found {
+            let stream = self.streams.get_mut(found).expect("what is parked is there");
+            assert!(matches!(stream.owner, Owner::Idle(_)), "an idle connection was used by two sessions");
+            stream.owner = Owner::Session(id, Side::Backend);
+            pair.backend = Some(found);
+            return Outcome::Reused;
+        }
+        match world.connect(backend.backend(), address) {
+            Ok((wire, alternatives)) => {
+                let stream = Stream::connecting(wire, world.profile.tls[1], Owner::Session(id, Side::Backend));
+                let stream = self.streams.insert(stream);
+                world.register(wire, stream);
+                pair.backend = Some(stream);
+                Outcome::Started { alternatives }
+            }
+            Err(Failure::Local) => self.make_room(),
+            Err(failure) => Outcome::Failed(failure),
+        }
+    }
+
+    fn make_room(&mut self) -> Outcome {
+        match self.idle.iter_mut().find(|idle| !idle.is_empty()) {
+            Some(idle) => {
+                let (evicted, _) = idle.remove(0);
+                self.retire(evicted);
+                Outcome::Blocked
+            }
+            None if self.bug == Some(Bug::OwnLackIsBlamed) => Outcome::Failed(Failure::Refused),
+            None => Outcome::Failed(Failure::Local),
+        }
+    }
+
+    fn part(&mut self, world: &mut World, pair: &mut Pair, part: Part) -> Outcome {
+        match (pair.backend.take(), part) {
+            (Some(id), Part::Park(backend)) => self.park(world, id, backend),
+            (Some(id), Part::Discard) => self.retire(id),
+            (None, _) => {}
+        }
+        Outcome::Done
+    }
+
+    fn park(&mut self, world: &mut World, id: Id<Stream>, backend: BackendId) {
+        let bug = self.bug;
+        let stream = self.streams.get_mut(id).expect("a session's stream is there");
+        assert!(!stream.owes(), "parked while it owes bytes");
+        let quiet = bug == Some(Bug::ParkedWhileReadable)
+            || !stream.readiness.readable
+            || stream.read(&mut [0], world, bug) == Outcome::Blocked;
+        if !quiet {
+            return self.retire(id);
+        }
+        stream.owner = Owner::Idle(backend);
+        self.idle[backend.backend()].push((id, self.core.now));
+        if !std::mem::replace(&mut self.watched[backend.backend()], true) {
+            self.newly_idle.push(backend);
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! The world around plb: time, connections, peers, and what a seed makes of them.
+//!
+//! It never looks into a session.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use plb::balance::Failure;
+use plb::base::arena::Id;
+use plb::base::buffers::BUFFER_BYTES;
+use plb::base::rng::Rng;
+use plb::base::time::Time;
+use plb::config::{Config, ProtocolName};
+
+use super::http_client::HttpClient;
+use super::http_server::HttpServer;
+use super::kernel::{Connecting, Edge, Wire};
+use super::stream::Stream;
+use super::tcp_peer::{Role, TcpPeer};
+
+/// How a stream behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    Plain,
+    Tls,
+}
+
+/// How hard a seed is, and how much can be expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weather {
+    /// Everybody behaves: every exchange succeeds.
+    Calm,
+    /// One backend fails in one way, everybody else behaves: what may be sent again succeeds.
+    OneBad,
+    /// Anything may happen.
+    Chaos,
+}
+
+/// What a faulty backend does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Refuses,
+    NeverConnects,
+    ConnectsTooLate,
+    ResetsAtOnce,
+    EndsAtOnce,
+    ResetsBeforeAnswer,
+    EndsBeforeAnswer,
+    ResetsInAnswer,
+    EndsInAnswer,
+    StallsInAnswer,
+    IsSilent,
+    SaysNonsense,
+}
+
+impl Fault {
+    const ALL: [Fault; 12] = [
+        Fault::Refuses,
+        Fault::NeverConnects,
+        Fault::ConnectsTooLate,
+        Fault::ResetsAtOnce,
+        Fault::EndsAtOnce,
+        Fault::ResetsBeforeAnswer,
+        Fault::EndsBeforeAnswer,
+        Fault::ResetsInAnswer,
+        Fault::EndsInAnswer,
+        Fault::StallsInAnswer,
+        Fault::IsSilent,
+        Fault::SaysNonsense,
+    ];
+
+    /// Whether no byte can have been sent when it shows.
+    pub fn is_before_sending(self) -> bool {
+        matches!(self, Fault::Refuses | Fault::NeverConnects | Fault::ConnectsTooLate)
+    }
+
+    /// Whether a part of an answer was sent when it shows.
+    pub fn is_in_answer(self) -> bool {
+        matches!(self, Fault::ResetsInAnswer | Fault::EndsInAnswer | Fault::StallsInAnswer)
+    }
+}
+
+/// What a seed stands for.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    pub weather: Weather,
+    pub protocol: ProtocolName,
+    pub tls: [Look; 2],
+    pub clients: usize,
+    pub max_clients: usize,
+    /// Of every backend, what is wrong with it: nothing, one thing, or anything (`Err`).
+    pub backends: Vec<Result<Option<Fault>, ()>>,
+    /// Backends close connections that are idle, at the worst moment.
+    pub idle_closes: bool,
+    /// Descriptors run out now and then.
+    pub lacks: bool,
+    /// The first address of every backend refuses.
+    pub alternatives: bool,
+    pub buffer_pairs: usize,
+    pub idle_backend_max: usize,
+    pub server_retry: u64,
+    pub calls_max: u32,
+    pub capacity_max: usize,
+    /// The most bytes that a peer moves at once.
+    pub piece_max: u64,
+    /// The daemon is told to stop at that moment.
+    pub drains_at: Time,
+}
+
+impl Profile {
+    pub fn new(rng: &mut Rng) -> Profile {
+        let weather = [Weather::Calm, Weather::OneBad, Weather::Chaos][rng.below(3) as usize];
+        let protocol = if rng.chance(1, 3) { ProtocolName::Tcp } else { ProtocolName::Http };
+        let look = |rng: &mut Rng| if rng.chance(1, 3) { Look::Tls } else { Look::Plain };
+        let count = 1 + rng.below(3) as usize;
+        let backends = match weather {
+            Weather::Calm => vec![Ok(None); count],
+            Weather::OneBad => {
+                let mut backends = vec![Ok(None); count + 1];
+                let bad = rng.below(count as u64 + 1) as usize;
+                backends[bad] = Ok(Some(Fault::ALL[rng.below(12) as usize]));
+                backends
+            }
+            Weather::Chaos => (0..count).map(|_| if rng.chance(1, 3) { Ok(None) } else { Err(()) }).collect(),
+        };
+        let chaos = weather == Weather::Chaos;
+        let clients = 1 + rng.below(6) as usize;
+        Profile {
+            weather,
+            protocol,
+            tls: [look(rng), look(rng)],
+            clients,
+            max_clients: 1 + rng.below(8) as usize,
+            backends,
+            idle_closes: rng.chance(1, 3),
+            lacks: chaos && rng.chance(1, 3),
+            alternatives: rng.chance(1, 5),
+            buffer_pairs: match weather {
+                // Whoever waits for others keeps no buffers from them.
+                Weather::Calm | Weather::OneBad => clients,
+                Weather::Chaos => 1 + rng.below(4) as usize,
+            },
+            idle_backend_max: 1 + rng.below(4) as usize,
+            server_retry: 1 + rng.below(3),
+            calls_max: [6, 32][rng.below(2) as usize],
+            capacity_max: [20, 100, 2_000, 30_000][rng.below(4) as usize],
+            piece_max: [6, 50, 800, 20_000][rng.below(4) as usize],
+            drains_at: if rng.chance(1, 10) { Time::from_millis(rng.below(300)) } else { Time::NEVER },
+        }
+    }
+
+    /// The configuration of plb.
+    pub fn config(&self) -> Config {
+        let protocol = if self.protocol == ProtocolName::Tcp { "tcp" } else { "http" };
+        let backends: String = (0..self.backends.len()).map(|port| format!("10.0.0.1:{},", port + 1)).collect();
+        let text = format!(
+            "max_clients: {}\n\
+             timeout_header_client_read: 2s\ntimeout_header_client_write: 2s\n\
+             timeout_forward_client_read: 1500ms\ntimeout_forward_client_write: 1500ms\n\
+             timeout_keep_alive: 3s\ntimeout_tunnel: 5s\ntimeout_cleanup: 300ms\n\
+             timeout_header_server_read: 1s\ntimeout_header_server_write: 700ms\n\
+             timeout_forward_server_read: 1s\ntimeout_forward_server_write: 1s\ntimeout_idle: 400ms\n\
+             listeners: [{{name: l, listen: \"127.0.0.1:80\", protocol: {protocol}, pool: p}}]\n\
+             pools: {{p: {{server_retry: {}, idle_backend_max: {}, backends: [{backends}]}}}}\n",
+            self.max_clients, self.server_retry, self.idle_backend_max,
+        );
+        let config = plb::config::parse("simulation", &text).unwrap_or_else(|errors| panic!("{errors:?}"));
+        // Scarcer than a file may say.
+        Config { buffer_memory: 2 * (self.buffer_pairs * BUFFER_BYTES) as u64, ..config }
+    }
+
+    /// The one thing that is wrong.
+    pub fn fault(&self) -> Option<Fault> {
+        self.backends.iter().find_map(|backend| backend.unwrap_or_default())
+    }
+}
+
+/// Somebody at the other end of a wire.
+pub trait Peer {
+    /// Does something, if it can; whether it did.
+    fn act(&mut self, world: &mut World) -> bool;
+    /// When it wants to act again.
+    fn wakes(&self) -> Time;
+    /// Whether it is done.
+    fn is_over(&self) -> bool;
+    /// Who it is, for messages.
+    fn name(&self) -> String;
+}
+
+/// Everything but plb.
+pub struct World {
+    pub now: Time,
+    pub rng: Rng,
+    pub profile: Profile,
+    pub wires: Vec<Wire>,
+    /// How often a backend saw each request.
+    pub seen: BTreeMap<u32, u32>,
+    /// Whether plb was told to stop.
+    pub draining: bool,
+    /// Whether a backend answered a request before it was whole: then the client's connection ends with that answer.
+    pub answered_early: bool,
+    /// Whether poll holds edges back.
+    pub patient: bool,
+    peers: Vec<Option<Box<dyn Peer>>>,
+    tokens: Vec<Option<Id<Stream>>>,
+    /// Clients that have not been accepted, with the moments of their arrival.
+    backlog: Vec<(Time, usize)>,
+    acts_between: bool,
+    tracing: bool,
+}
+
+impl World {
+    pub fn new(seed: u64, tracing: bool) -> World {
+        let mut rng = Rng::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let profile = Profile::new(&mut rng);
+        let mut world = World {
+            now: Time::from_millis(1),
+            acts_between: rng.chance(1, 2),
+            rng,
+            wires: Vec::new(),
+            seen: BTreeMap::new(),
+            draining: false,
+            answered_early: false,
+            patient: true,
+            peers: Vec::new(),
+            tokens: Vec::new(),
+            backlog: Vec::new(),
+            profile,
+            tracing,
+        };
+        world.trace(|| format!("{:?}", world.profile));
+        for number in 0..world.profile.clients {
+            world.add_client(number);
+        }
+        world.backlog.sort();
+        world
+    }
+
+    fn add_client(&mut self, number: usize) {
+        let wire = self.add_wire(Connecting::Done);
+        let arrival = Time::from_micros(1_000 + self.rng.below(40_000));
+        let peer: Box<dyn Peer> = match self.profile.protocol {
+            ProtocolName::Http => Box::new(HttpClient::new(self, wire, number as u32, arrival)),
+            ProtocolName::Tcp => Box::new(TcpPeer::new(self, wire, number as u32, arrival, Role::Client)),
+        };
+        self.peers.push(Some(peer));
+        self.backlog.push((arrival, wire));
+    }
+
+    fn add_wire(&mut self, connecting: Connecting) -> usize {
+        let most = self.profile.capacity_max as u64;
+        let capacity = 1 + self.rng.below(most) as usize;
+        self.wires.push(Wire::new(capacity.max(self.profile.capacity_max / 8), connecting));
+        self.tokens.push(None);
+        self.wires.len() - 1
+    }
+
+    pub fn trace(&self, text: impl FnOnce() -> String) {
+        if self.tracing {
+            println!("{:>9} {}", self.now.as_micros(), text());
+        }
+    }
+
+    // What plb calls.
+
+    pub fn register(&mut self, wire: usize, id: Id<Stream>) {
+        self.tokens[wire] = Some(id);
+    }
+
+    /// The edges that were not delivered yet, in any order; some may take longer.
+    pub fn poll(&mut self) -> Vec<(Id<Stream>, usize, Edge)> {
+        let mut events = Vec::new();
+        for (index, wire) in self.wires.iter_mut().enumerate() {
+            let Some(id) = self.tokens[index].filter(|_| wire.has_edge()) else { continue };
+            if self.patient && self.rng.chance(1, 5) {
+                continue;
+            }
+            let at = self.rng.below(events.len() as u64 + 1) as usize;
+            events.insert(at, (id, index, wire.take_edge()));
+        }
+        self.patient = true;
+        events
+    }
+
+    pub fn take_client(&mut self, clients: usize) -> Option<usize> {
+        let due = self.backlog.first().is_some_and(|&(arrival, _)| arrival <= self.now);
+        (due && clients < self.profile.max_clients).then(|| self.backlog.remove(0).1)
+    }
+
+    /// Connects to a backend: the wire and how many further addresses there are.
+    pub fn connect(&mut self, backend: usize, address: u8) -> Result<(usize, u8), Failure> {
+        if self.profile.lacks && self.rng.chance(1, 3) {
+            return Err(Failure::Local);
+        }
+        let fault = self.draw_fault(backend);
+        let alternatives = u8::from(self.profile.alternatives && address == 0);
+        let refuses = fault == Some(Fault::Refuses) || alternatives > 0;
+        if refuses && self.rng.chance(1, 4) && alternatives == 0 {
+            return Err(Failure::Refused);
+        }
+        let soon = self.now + Duration::from_micros(self.rng.below(2_000));
+        let connecting = match fault {
+            _ if refuses => Connecting::Until(soon, Some(Failure::Refused)),
+            Some(Fault::NeverConnects) => Connecting::Until(Time::NEVER, None),
+            Some(Fault::ConnectsTooLate) => {
+                Connecting::Until(self.now + Duration::from_millis(500), Some(Failure::TimedOut))
+            }
+            _ if self.rng.chance(1, 3) => Connecting::Done,
+            _ => Connecting::Until(soon, None),
+        };
+        let wire = self.add_wire(connecting);
+        self.trace(|| format!("connect wire {wire} to backend {backend}/{address}: {connecting:?} {fault:?}"));
+        let peer: Box<dyn Peer> = match self.profile.protocol {
+            ProtocolName::Http => Box::new(HttpServer::new(self, wire, backend, fault)),
+            ProtocolName::Tcp => Box::new(TcpPeer::new(self, wire, wire as u32, self.now, Role::Server(fault))),
+        };
+        if connecting == Connecting::Done {
+            // Whoever has just connected is told so.
+            self.wires[wire].settle(self.now);
+        }
+        self.peers.push(Some(peer));
+        Ok((wire, alternatives))
+    }
+
+    /// What goes wrong this time with a backend.
+    pub fn draw_fault(&mut self, backend: usize) -> Option<Fault> {
+        match self.profile.backends[backend] {
+            Ok(fault) => fault,
+            Err(()) if self.rng.chance(1, 2) => None,
+            Err(()) => Some(Fault::ALL[self.rng.below(12) as usize]),
+        }
+    }
+
+    pub fn is_healthy(&self, backend: usize) -> bool {
+        self.profile.backends[backend] == Ok(None)
+    }
+
+    /// A probe of a backend that is down: in the end all succeed.
+    pub fn probe(&mut self, backend: usize) -> Result<(), Failure> {
+        match self.draw_fault(backend) {
+            Some(Fault::Refuses) if self.has_clients() => Err(Failure::Refused),
+            _ => Ok(()),
+        }
+    }
+
+    /// Somebody may act between two calls of plb.
+    pub fn interleave(&mut self) {
+        if self.acts_between && self.rng.chance(1, 2) {
+            for index in 0..self.peers.len() {
+                self.act(index);
+            }
+        }
+    }
+
+    // What the loop around all of it calls.
+
+    /// Everybody who wants to act does, some of them; whether somebody did.
+    pub fn act_all(&mut self, all: bool) -> bool {
+        let mut acted = false;
+        for index in 0..self.peers.len() {
+            if all || self.rng.chance(2, 3) {
+                acted |= self.act(index);
+            }
+        }
+        acted
+    }
+
+    fn act(&mut self, index: usize) -> bool {
+        let Some(mut peer) = self.peers[index].take() else { return false };
+        let acted = peer.wakes() <= self.now && peer.act(self);
+        if !peer.is_over() {
+            self.peers[index] = Some(peer);
+        }
+        acted
+    }
+
+    /// Time passes.
+    pub fn advance_to(&mut self, now: Time) {
+        self.now = self.now.max(now);
+        self.wires.iter_mut().for_each(|wire| wire.settle(now));
+    }
+
+    /// The next moment at which something happens by itself.
+    pub fn next(&self) -> Time {
+        let wakes = self.peers.iter().flatten().map(|peer| peer.wakes()).filter(|&wake| wake > self.now);
+        let settles = self.wires.iter().filter_map(Wire::settles);
+        let arrivals = self.backlog.iter().map(|&(arrival, _)| arrival).filter(|&arrival| arrival > self.now);
+        wakes.chain(settles).chain(arrivals).min().unwrap_or(Time::NEVER)
+    }
+
+    pub fn has_edges(&self) -> bool {
+        self.wires.iter().zip(&self.tokens).any(|(wire, token)| token.is_some() && wire.has_edge())
+    }
+
+    pub fn has_clients(&self) -> bool {
+        self.peers[..self.profile.clients].iter().any(Option::is_some)
+    }
+
+    /// Nobody may be left who still waits for something.
+    pub fn check_end(&self) {
+        let left: Vec<_> = self.peers.iter().flatten().map(|peer| peer.name()).collect();
+        assert!(left.is_empty(), "left alone: {left:?}");
+        for (id, &count) in &self.seen {
+            let safe = super::http_client::is_idempotent(*id);
+            assert!(count <= if safe { 2 } else { 1 }, "request {id} was sent {count} times");
+        }
+    }
+
+    /// The most bytes that a peer moves at once, and the most that it has to say.
+    pub fn draw_sizes(&mut self) -> (u64, u64) {
+        let most = self.profile.piece_max;
+        let length = (most * 20).min(self.profile.capacity_max as u64 * 20).min(40_000);
+        (if self.rng.chance(1, 3) { most.div_ceil(3) } else { most }, length)
+    }
+
+    /// A moment that lies up to so many microseconds from now, and is now more often than not.
+    pub fn soon(&mut self, micros_max: u64) -> Time {
+        match self.rng.chance(2, 3) {
+            true => self.now,
+            false => self.now + Duration::from_micros(self.rng.below(micros_max)),
+        }
+    }
+}
