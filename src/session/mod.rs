@@ -286,6 +286,12 @@ impl Session {
             Stall::NextRequest if ready[0].readable => self.since = context.now,
             Stall::NextRequest | Stall::Linger => self.close(CloseReason::Idle, context),
             Stall::ClientSink | Stall::Tunnel => self.close(CloseReason::TimedOut, context),
+            // It has spoken: just in time, or while we had no buffer to listen with.
+            Stall::Backend if self.is_spoken_to(ready[1]) => {
+                if !self.has_buffers() {
+                    self.backend_lost(Failure::Local, context);
+                }
+            }
             Stall::Backend => self.backend_lost(Failure::TimedOut, context),
         }
     }
@@ -431,6 +437,10 @@ impl Session {
 
     fn read(&self, side: Side) -> Io {
         if self.has_buffers() { Io::Read(side) } else { Io::Borrow }
+    }
+
+    fn is_spoken_to(&self, backend: Readiness) -> bool {
+        self.phase == Phase::Relay && backend.readable && self.response.wants_bytes()
     }
 
     // What became of it.

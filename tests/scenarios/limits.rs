@@ -1,7 +1,8 @@
 //! Proves that the limits hold: clients beyond `max_clients` wait, descriptors run out without a spin.
 
 use crate::harness::client::{Client, get};
-use crate::harness::{Origin, Plb, configuration};
+use crate::harness::{Gate, Origin, Plb, configuration, ok, poll_until};
+use nix::sys::signal::Signal;
 use std::process::Command;
 use std::time::Duration;
 
@@ -98,4 +99,47 @@ fn a_shortage_of_buffers_makes_clients_wait_and_not_fail() {
         assert_eq!(client.response().text(), "only");
     }
     assert_eq!(get(plb.web(), "/").text(), "only");
+}
+
+/// A new summary.
+fn summary(plb: &Plb) -> String {
+    let length = plb.log_length();
+    plb.signal(Signal::SIGUSR1);
+    plb.wait_for_line("a summary", |lines| {
+        lines[length..].iter().any(|line| line.contains("picked")).then(|| lines[length..].join(" "))
+    })
+}
+
+#[test]
+fn a_backend_that_answered_while_there_was_no_buffer_is_not_blamed() {
+    let gate = Gate::default();
+    let origin = Origin::http({
+        let gate = gate.clone();
+        move |request| {
+            if request.method() == "GET" {
+                return ok(&"x".repeat(20 << 20));
+            }
+            gate.pass();
+            ok("late")
+        }
+    });
+    let settings = "buffer_memory: 64KiB\ntimeout_header_server_read: 2s\nserver_retry: 1";
+    let plb = Plb::http(settings, &[origin.address()]);
+    let mut client = Client::connect(plb.web());
+    client.send(format!("POST / HTTP/1.1\r\nHost: plb.test\r\nContent-Length: 40000\r\n\r\n{}", "x".repeat(40_000)));
+    origin.wait_for("the request", |seen| seen.requests.len() == 1);
+    let mut stalled: Vec<Client> = (0..2).map(|_| Client::connect(plb.web())).collect();
+    stalled.iter_mut().for_each(|client| client.ask("/"));
+    let bytes_down = |text: &str| text.split(", ").find_map(|part| Some(part.split_once(" bytes down")?.0.to_string()));
+    let (mut before, mut times) = (None, 0);
+    poll_until("both stall, with all buffers", || {
+        let text = summary(&plb);
+        let now = text.contains("4 of 4 buffers").then(|| bytes_down(&text)).flatten();
+        times = if now.is_some() && now == before { times + 1 } else { 0 };
+        before = now;
+        times == 40
+    });
+    gate.open();
+    drop(client.response_to("POST"));
+    assert!(!summary(&plb).contains(": Down"), "it answered in time");
 }
