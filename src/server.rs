@@ -280,8 +280,11 @@ impl Server {
             }
         }
         let ready = [self.driver.readiness(Some(pair.client)), self.driver.readiness(pair.backend)];
-        pair.session.timed_out(ready, &mut self.core.context());
-        enqueue(&mut self.pairs, &mut self.runnable, id);
+        let core = &mut self.core;
+        match catch_unwind(AssertUnwindSafe(|| pair.session.timed_out(ready, &mut core.context()))) {
+            Ok(()) => enqueue(&mut self.pairs, &mut self.runnable, id),
+            Err(_) => self.bury(id),
+        }
     }
 
     fn expire_idle(&mut self, backend: BackendId) {

@@ -71,9 +71,6 @@ const EMPTY_NAMES: &[&str] = &["Manager", "Handler", "Helper", "Util", "Utils"];
 /// The most lines of a file before its tests.
 const FILE_LINES_MAX: usize = 500;
 
-/// Files that may be longer, each with a limit of its own: the machine of a session and the turn are read in one go.
-const LONG_FILES: &[(&str, usize)] = &[("src/session/mod.rs", 700), ("src/server.rs", 560)];
-
 /// The most lines of a function, from its signature to its brace.
 const FUNCTION_LINES_MAX: usize = 70;
 
@@ -229,12 +226,11 @@ fn opening(source: &Source) -> Vec<String> {
 }
 
 fn file_size(source: &Source) -> Vec<String> {
-    let own = LONG_FILES.iter().find(|(path, _)| *path == source.path).map(|(_, most)| *most);
-    let (lines, most) = (source.lines_before_tests(), own.unwrap_or(FILE_LINES_MAX));
-    if lines <= most {
+    let lines = source.lines_before_tests();
+    if lines <= FILE_LINES_MAX {
         return Vec::new();
     }
-    vec![source.finding(most, &format!("{lines} lines before tests: at most {most}"))]
+    vec![source.finding(FILE_LINES_MAX, &format!("{lines} lines before tests: at most {FILE_LINES_MAX}"))]
 }
 
 fn function_size(source: &Source) -> Vec<String> {
@@ -487,7 +483,6 @@ fn a_file_without_an_opening_is_found() {
 fn a_long_file_and_a_long_function_are_found() {
     let long = "x\n".repeat(FILE_LINES_MAX + 1);
     assert_eq!(findings(file_size, "src/net/a.rs", &long), ["src/net/a.rs:501: 501 lines before tests: at most 500"]);
-    assert!(findings(file_size, LONG_FILES[0].0, &long).is_empty());
     assert!(findings(file_size, "src/a.rs", &format!("#[cfg(test)]\nmod tests {{\n{long}}}")).is_empty());
 
     let function = |lines: usize| format!("x\nfn f(a: [u8; 2]) {{\n{}}}\n", "if '{' {}\n".repeat(lines - 2));

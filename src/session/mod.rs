@@ -6,129 +6,26 @@
 //! It moves bytes between two [`Pipe`]s as its protocol judges them, chooses backends, tries another one where the
 //! first one failed and nothing is risked by it, and has a deadline in every phase.
 
+mod attempt;
+mod context;
+mod io;
 pub mod phase;
 pub mod record;
 
 use std::net::SocketAddr;
 
-use crate::balance::{BackendId, Failure, Key, Lease, Outcome as Report, Pools};
+use crate::balance::{BackendId, Failure, Lease, Outcome as Report};
 use crate::base::buffers::Buffer;
 use crate::base::pipe::Pipe;
 use crate::base::time::Time;
 use crate::config;
-use crate::protocol::{
-    AnyProtocol, Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait,
-};
+use crate::protocol::{AnyProtocol, Farewell, Parting, Protocol, Received, Stage, Step, Trouble, Wait};
+use attempt::{Attempt, Origin};
+pub use context::Context;
+use context::view;
+pub use io::{Io, Outcome, Part, Readiness, Side};
 use phase::{Facts, Phase, Stall};
-use record::{CloseReason, Counters};
-
-/// An end of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Whoever connected to us.
-    Client = 0,
-    /// Whom we connected to.
-    Backend = 1,
-}
-
-/// What is known of a stream: set by events, cleared by the calls that blocked. It lives on the stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Readiness {
-    /// A read may give something.
-    pub readable: bool,
-    /// A write may take something.
-    pub writable: bool,
-    /// An event came since the connection was asked for, so that its outcome is known.
-    pub settled: bool,
-}
-
-/// The next system call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Io {
-    /// Lend the session its two buffers.
-    Borrow,
-    /// Get a connection to this backend.
-    Acquire {
-        /// Which one.
-        backend: BackendId,
-        /// Whether an idle connection will do.
-        reuse: Reuse,
-        /// Which of the backend's addresses, counted from the one that worked last.
-        address: u8,
-    },
-    /// Ask how connecting ended.
-    FinishConnect,
-    /// Read from this side into the room of its pipe.
-    Read(Side),
-    /// Write what is cleared for this side.
-    Write(Side),
-    /// Send what the stream to this side still owes.
-    Flush(Side),
-    /// Shut down our sending to this side.
-    Shutdown(Side),
-    /// Part from the backend's connection.
-    Part(Part),
-    /// Nothing can be done until something happens.
-    Wait,
-    /// Close both sides.
-    Close,
-}
-
-/// Where the backend's connection goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// It has served; the next exchange with this backend may use it.
-    Park(BackendId),
-    /// It is of no use any more.
-    Discard,
-}
-
-/// What became of a system call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is done.
-    Done,
-    /// An idle connection was found.
-    Reused,
-    /// A connection was asked for; this many further addresses could be tried.
-    Started {
-        /// Addresses of the same backend behind this one.
-        alternatives: u8,
-    },
-    /// No connection could even be asked for at this address; the backend has another one.
-    NextAddress,
-    /// Bytes were moved.
-    Bytes {
-        /// How many.
-        count: usize,
-        /// Whether the stream took bytes that it has yet to send.
-        owes: bool,
-    },
-    /// The source ended.
-    Ended,
-    /// It would block, or there was no buffer to lend.
-    Blocked,
-    /// It failed.
-    Failed(Failure),
-}
-
-/// What a session acts upon besides itself.
-pub struct Context<'a> {
-    /// The moment of this turn.
-    pub now: Time,
-    /// The text of a `Date` field.
-    pub date: &'a str,
-    /// What the daemon is doing.
-    pub stage: Stage,
-    /// Who can serve.
-    pub pools: &'a mut Pools,
-    /// The settings of listeners and pools.
-    pub config: &'a config::Config,
-    /// A buffer for composing heads.
-    pub scratch: &'a mut Vec<u8>,
-    /// What is counted.
-    pub counters: &'a mut Counters,
-}
+use record::CloseReason;
 
 /// One client connection and the backend connection that serves it.
 pub struct Session {
@@ -146,28 +43,6 @@ pub struct Session {
     parting: Option<Part>,
     /// The direction that moved last; the other one comes first.
     moved_last: Side,
-}
-
-/// The attempt at one backend.
-struct Attempt {
-    lease: Option<Lease>,
-    selection: Selection,
-    origin: Origin,
-    address: u8,
-    alternatives: u8,
-    /// Whether a byte of the response came.
-    heard: bool,
-    /// Whether the backend earned its success.
-    answered: bool,
-    /// Whether the request was sent once before.
-    resent: bool,
-}
-
-/// Where the backend's connection came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    Fresh,
-    Idle,
 }
 
 impl Session {
@@ -278,12 +153,12 @@ impl Session {
             return;
         }
         match stall {
+            // Its request has come just in time; it may have to wait for buffers.
+            Stall::NextRequest | Stall::Request if self.is_just_in_time(ready[0]) => self.since = context.now,
             Stall::Request => {
                 let step = self.apologize(Trouble::SlowClient, context);
                 self.follow(step, context);
             }
-            // Its next request has come just in time; it may have to wait for buffers.
-            Stall::NextRequest if ready[0].readable => self.since = context.now,
             Stall::NextRequest | Stall::Linger => self.close(CloseReason::Idle, context),
             Stall::ClientSink | Stall::Tunnel => self.close(CloseReason::TimedOut, context),
             // It has spoken: just in time, or while we had no buffer to listen with.
@@ -439,6 +314,10 @@ impl Session {
         if self.has_buffers() { Io::Read(side) } else { Io::Borrow }
     }
 
+    fn is_just_in_time(&self, client: Readiness) -> bool {
+        self.phase == Phase::Waiting && client.readable && self.request.is_empty()
+    }
+
     fn is_spoken_to(&self, backend: Readiness) -> bool {
         self.phase == Phase::Relay && backend.readable && self.response.wants_bytes()
     }
@@ -546,10 +425,7 @@ impl Session {
             match step {
                 Step::Continue => return,
                 Step::Connect(selection) => {
-                    self.tried.clear();
-                    self.last_resort = None;
-                    self.attempt = Attempt { selection, ..Attempt::none() };
-                    step = self.pick(Trouble::NoBackend, context);
+                    step = self.connect(selection, context);
                     continue;
                 }
                 Step::Answered => {
@@ -605,100 +481,6 @@ impl Session {
         self.since = context.now;
     }
 
-    // Failure.
-
-    /// The connection to the backend failed, or the backend let a deadline pass.
-    fn backend_lost(&mut self, failure: Failure, context: &mut Context) {
-        let attempt = &mut self.attempt;
-        if self.phase == Phase::Connecting && attempt.alternatives > 0 {
-            attempt.address += 1;
-            self.parting = Some(Part::Discard);
-            self.phase = Phase::Acquire;
-            self.since = context.now;
-            return;
-        }
-        let step = self.retry_or_apologize(failure, context);
-        self.follow(step, context);
-    }
-
-    /// Gives the backend up. Where nothing is risked by it, another attempt is made.
-    fn retry_or_apologize(&mut self, failure: Failure, context: &mut Context) -> Step {
-        let Some(backend) = self.attempt.lease.as_ref().map(Lease::backend) else { return Step::Abort };
-        let died_idle = self.attempt.origin == Origin::Idle && !self.attempt.heard && failure != Failure::TimedOut;
-        let unblamed = died_idle || self.attempt.answered || failure == Failure::Local;
-        self.release(if unblamed { Report::Neutral } else { Report::Failure(failure) }, context);
-        if self.phase != Phase::Acquire {
-            self.parting = Some(Part::Discard);
-        }
-        let untouched = self.request.sent() == 0;
-        let repeatable = self.protocol.resend() == Resend::Safe && self.request.can_rewind() && !self.attempt.resent;
-        if failure == Failure::Local || self.attempt.heard || !(untouched || repeatable) {
-            if died_idle {
-                // Its own keep-alive race would have ended the client's connection just so.
-                // What it was answered before, and what it sends meanwhile, must not be lost to a reset.
-                return Step::Finish(Farewell::Linger);
-            }
-            return self.apologize(Trouble::Backend(failure), context);
-        }
-        if !untouched {
-            self.request.rewind();
-            self.attempt.resent = true;
-        }
-        self.tried.push(backend);
-        if died_idle {
-            self.last_resort = Some(backend);
-        }
-        self.attempt.selection.reuse = Reuse::Fresh;
-        context.counters.retries += 1;
-        self.restart(context);
-        self.pick(Trouble::Backend(failure), context)
-    }
-
-    fn restart(&mut self, context: &mut Context) {
-        self.response.discard(self.response.pending().len());
-        self.response.renew_source();
-        self.response.touch(context.now);
-        self.request.renew_sink();
-        self.protocol.restart();
-    }
-
-    /// Asks the pool for a backend that was not tried yet.
-    fn pick(&mut self, otherwise: Trouble, context: &mut Context) -> Step {
-        let Some(lease) = self.choose(context) else { return self.apologize(otherwise, context) };
-        self.attempt = Attempt {
-            lease: Some(lease),
-            selection: self.attempt.selection,
-            resent: self.attempt.resent,
-            ..Attempt::none()
-        };
-        self.phase = Phase::Acquire;
-        self.since = context.now;
-        Step::Continue
-    }
-
-    /// A backend that dropped an idle connection may be about to stop, and then drops fresh ones too: it comes last.
-    fn choose(&mut self, context: &mut Context) -> Option<Lease> {
-        let pool = context.config.listeners[usize::from(self.listener)].pool;
-        let key = self.attempt.selection.key;
-        context.pools.pick(pool, key, &self.tried, context.now).or_else(|| {
-            let last = self.last_resort.take()?;
-            self.tried.retain(|tried| *tried != last);
-            context.pools.pick(pool, key, &self.tried, context.now)
-        })
-    }
-
-    fn apologize(&mut self, trouble: Trouble, context: &mut Context) -> Step {
-        context.counters.apologies += u64::from(trouble != Trouble::SlowClient);
-        let mut view = view(&mut self.request, &mut self.response, self.listener, context);
-        self.protocol.apologize(&mut view, trouble)
-    }
-
-    fn release(&mut self, report: Report, context: &mut Context) {
-        if let Some(lease) = self.attempt.lease.take() {
-            context.pools.release(lease, report, context.now);
-        }
-    }
-
     fn stall(&self, config: &config::Config, stage: Stage) -> phase::Deadline {
         let listener = &config.listeners[usize::from(self.listener)];
         Facts {
@@ -712,84 +494,5 @@ impl Session {
             server: &config.pools[listener.pool].timeouts,
         }
         .deadline()
-    }
-}
-
-impl Attempt {
-    fn none() -> Attempt {
-        Attempt {
-            lease: None,
-            selection: Selection { key: Key::None, reuse: Reuse::Fresh },
-            origin: Origin::Fresh,
-            address: 0,
-            alternatives: 0,
-            heard: false,
-            answered: false,
-            resent: false,
-        }
-    }
-}
-
-/// The protocol's view of a session's parts.
-fn view<'a>(request: &'a mut Pipe, response: &'a mut Pipe, listener: u16, context: &'a mut Context) -> View<'a> {
-    View {
-        now: context.now,
-        request,
-        response,
-        scratch: &mut *context.scratch,
-        listener: &context.config.listeners[usize::from(listener)],
-        date: context.date,
-        stage: context.stage,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::buffers::Buffers;
-    use crate::config::{ProtocolName, quick_start};
-
-    /// The backends to which a GET is sent whose first connection is an idle one, and is dropped without an answer.
-    fn backends_asked(backends: &[&str]) -> [BackendId; 2] {
-        let backends: Vec<String> = backends.iter().map(|text| text.to_string()).collect();
-        let config = quick_start(ProtocolName::Http, "127.0.0.1:1", &backends).expect("it is right");
-        let context = &mut Context {
-            now: Time::START,
-            date: "",
-            stage: Stage::Serving,
-            pools: &mut Pools::new(&config.pools, Time::START),
-            config: &config,
-            scratch: &mut Vec::new(),
-            counters: &mut Counters::default(),
-        };
-        let mut session = Session::new(0, "192.0.2.1:1".parse().expect("it is an address"), context);
-        session.lend(Buffers::new(1 << 20).lend_pair().expect("there are buffers"));
-        let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-        session.room(Side::Client)[..get.len()].copy_from_slice(get);
-        session.complete(Io::Read(Side::Client), Outcome::Bytes { count: get.len(), owes: false }, context);
-        let first = session.next_io([Readiness::default(); 2]);
-        session.complete(first, Outcome::Reused, context);
-        let count = session.cleared(Side::Backend).len();
-        session.complete(Io::Write(Side::Backend), Outcome::Bytes { count, owes: false }, context);
-        session.complete(Io::Read(Side::Backend), Outcome::Failed(Failure::Reset), context);
-        session.complete(Io::Part(Part::Discard), Outcome::Done, context);
-        let second = session.next_io([Readiness::default(); 2]);
-        let asked = [first, second].map(|io| match io {
-            Io::Acquire { backend, reuse, .. } => (backend, reuse),
-            other => panic!("{other:?}"),
-        });
-        session.close(CloseReason::Killed, context);
-        assert_eq!(asked.map(|(_, reuse)| reuse), [Reuse::Idle, Reuse::Fresh]);
-        asked.map(|(backend, _)| backend)
-    }
-
-    #[test]
-    fn a_backend_that_dropped_an_idle_connection_is_asked_again_only_when_there_is_no_other() {
-        for backends in [&["a:1", "b:1"][..], &["a:1,weight=9", "b:1"]] {
-            let [first, second] = backends_asked(backends);
-            assert_ne!(first, second, "{backends:?}");
-        }
-        let [first, second] = backends_asked(&["a:1"]);
-        assert_eq!(first, second);
     }
 }

@@ -22,8 +22,8 @@ pub const LINGER: Duration = Duration::from_secs(5);
 /// The same for a client whose request was answered whole: as long as another request may be under way.
 pub const LINGER_BRIEFLY: Duration = Duration::from_secs(1);
 
-/// How long a daemon that stops waits for the next request of a client that it promised to keep: under load it comes
-/// at once, and its answer tells the client to go.
+/// How long a daemon that stops waits for the request of a client that has just connected or was promised to be kept:
+/// under load it comes at once, and its answer tells the client to go.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// What a session is doing.
@@ -98,15 +98,20 @@ impl Facts<'_> {
         if self.response.has_unsent() {
             return self.client_sink();
         }
+        let silent = self.request.is_empty();
         match self.wait {
-            Wait::NextRequest => {
-                let patience = match self.stage {
-                    Stage::Serving => self.client.keep_alive,
-                    Stage::Draining => self.client.keep_alive.min(DRAIN_GRACE),
-                };
-                (self.since + patience, Stall::NextRequest)
-            }
+            Wait::NextRequest => (self.since + self.patience(self.client.keep_alive), Stall::NextRequest),
+            // It has said nothing yet, and so loses nothing.
+            _ if silent => (self.since + self.patience(self.client.header_client_read), Stall::Request),
             _ => (self.since + self.client.header_client_read, Stall::Request),
+        }
+    }
+
+    /// How long a client that has nothing under way is waited for.
+    fn patience(&self, timeout: Duration) -> Duration {
+        match self.stage {
+            Stage::Serving => timeout,
+            Stage::Draining => timeout.min(DRAIN_GRACE),
         }
     }
 

@@ -107,6 +107,19 @@ fn clients_that_are_served_during_a_stop_are_told_that_it_was_the_last_time() {
 }
 
 #[test]
+fn a_client_that_says_nothing_does_not_hold_a_stop() {
+    let origin = Origin::named("only");
+    let settings = "timeout_shutdown: 1h\ntimeout_header_client_read: 1h\ntimeout_keep_alive: 1h";
+    let mut plb = Plb::http(settings, &[origin.address()]);
+    let mut silent = Client::connect(plb.web());
+    // Clients are accepted in order: this one's answer says that the silent one is in.
+    assert_eq!(Client::connect(plb.web()).get("/").text(), "only");
+    plb.signal(Signal::SIGTERM);
+    silent.closed();
+    assert_eq!(plb.wait_exit().code(), Some(0));
+}
+
+#[test]
 fn sigterm_closes_idle_clients_at_once() {
     let origin = Origin::named("only");
     let mut plb = Plb::http("timeout_shutdown: 1h\ntimeout_keep_alive: 1h", &[origin.address()]);

@@ -1,0 +1,203 @@
+//! Attempts: which backend is asked, what its failure means, and when another one is asked instead.
+//!
+//! A request is sent again only where nothing is risked by it; whoever is not to blame is not blamed.
+
+use super::phase::Phase;
+use super::{Context, Part, Session, view};
+use crate::balance::{Failure, Key, Lease, Outcome as Report};
+use crate::protocol::{Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble};
+
+/// The attempt at one backend.
+pub(super) struct Attempt {
+    pub(super) lease: Option<Lease>,
+    pub(super) selection: Selection,
+    pub(super) origin: Origin,
+    pub(super) address: u8,
+    pub(super) alternatives: u8,
+    /// Whether a byte of the response came.
+    pub(super) heard: bool,
+    /// Whether the backend earned its success.
+    pub(super) answered: bool,
+    /// Whether the request was sent once before.
+    pub(super) resent: bool,
+}
+
+/// Where the backend's connection came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Fresh,
+    Idle,
+}
+
+impl Session {
+    /// The connection to the backend failed, or the backend let a deadline pass.
+    pub(super) fn backend_lost(&mut self, failure: Failure, context: &mut Context) {
+        let attempt = &mut self.attempt;
+        if self.phase == Phase::Connecting && attempt.alternatives > 0 {
+            attempt.address += 1;
+            self.parting = Some(Part::Discard);
+            self.phase = Phase::Acquire;
+            self.since = context.now;
+            return;
+        }
+        let step = self.retry_or_apologize(failure, context);
+        self.follow(step, context);
+    }
+
+    /// A request was judged: the first attempt at a backend.
+    pub(super) fn connect(&mut self, selection: Selection, context: &mut Context) -> Step {
+        self.tried.clear();
+        self.last_resort = None;
+        self.attempt = Attempt { selection, ..Attempt::none() };
+        self.pick(Trouble::NoBackend, context)
+    }
+
+    /// Gives the backend up. Where nothing is risked by it, another attempt is made.
+    pub(super) fn retry_or_apologize(&mut self, failure: Failure, context: &mut Context) -> Step {
+        let Some(backend) = self.attempt.lease.as_ref().map(Lease::backend) else { return Step::Abort };
+        let died_idle = self.attempt.origin == Origin::Idle && !self.attempt.heard && failure != Failure::TimedOut;
+        let unblamed = died_idle || self.attempt.answered || failure == Failure::Local;
+        self.release(if unblamed { Report::Neutral } else { Report::Failure(failure) }, context);
+        if self.phase != Phase::Acquire {
+            self.parting = Some(Part::Discard);
+        }
+        let untouched = self.request.sent() == 0;
+        let repeatable = self.protocol.resend() == Resend::Safe && self.request.can_rewind() && !self.attempt.resent;
+        if failure == Failure::Local || self.attempt.heard || !(untouched || repeatable) {
+            if died_idle {
+                // Its own keep-alive race would have ended the client's connection just so.
+                // What it was answered before, and what it sends meanwhile, must not be lost to a reset.
+                return Step::Finish(Farewell::Linger);
+            }
+            return self.apologize(Trouble::Backend(failure), context);
+        }
+        if !untouched {
+            self.request.rewind();
+            self.attempt.resent = true;
+        }
+        self.tried.push(backend);
+        if died_idle {
+            self.last_resort = Some(backend);
+        }
+        self.attempt.selection.reuse = Reuse::Fresh;
+        context.counters.retries += 1;
+        self.restart(context);
+        self.pick(Trouble::Backend(failure), context)
+    }
+
+    fn restart(&mut self, context: &mut Context) {
+        self.response.discard(self.response.pending().len());
+        self.response.renew_source();
+        self.response.touch(context.now);
+        self.request.renew_sink();
+        self.protocol.restart();
+    }
+
+    /// Asks the pool for a backend that was not tried yet.
+    fn pick(&mut self, otherwise: Trouble, context: &mut Context) -> Step {
+        let Some(lease) = self.choose(context) else { return self.apologize(otherwise, context) };
+        self.attempt = Attempt {
+            lease: Some(lease),
+            selection: self.attempt.selection,
+            resent: self.attempt.resent,
+            ..Attempt::none()
+        };
+        self.phase = Phase::Acquire;
+        self.since = context.now;
+        Step::Continue
+    }
+
+    /// A backend that dropped an idle connection may be about to stop, and then drops fresh ones too: it comes last.
+    fn choose(&mut self, context: &mut Context) -> Option<Lease> {
+        let pool = context.config.listeners[usize::from(self.listener)].pool;
+        let key = self.attempt.selection.key;
+        context.pools.pick(pool, key, &self.tried, context.now).or_else(|| {
+            let last = self.last_resort.take()?;
+            self.tried.retain(|tried| *tried != last);
+            context.pools.pick(pool, key, &self.tried, context.now)
+        })
+    }
+
+    pub(super) fn apologize(&mut self, trouble: Trouble, context: &mut Context) -> Step {
+        context.counters.apologies += u64::from(trouble != Trouble::SlowClient);
+        let mut view = view(&mut self.request, &mut self.response, self.listener, context);
+        self.protocol.apologize(&mut view, trouble)
+    }
+
+    pub(super) fn release(&mut self, report: Report, context: &mut Context) {
+        if let Some(lease) = self.attempt.lease.take() {
+            context.pools.release(lease, report, context.now);
+        }
+    }
+}
+
+impl Attempt {
+    pub(super) fn none() -> Attempt {
+        Attempt {
+            lease: None,
+            selection: Selection { key: Key::None, reuse: Reuse::Fresh },
+            origin: Origin::Fresh,
+            address: 0,
+            alternatives: 0,
+            heard: false,
+            answered: false,
+            resent: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::{BackendId, Pools};
+    use crate::base::buffers::Buffers;
+    use crate::base::time::Time;
+    use crate::config::{ProtocolName, quick_start};
+    use crate::protocol::Stage;
+    use crate::session::record::{CloseReason, Counters};
+    use crate::session::{Io, Outcome, Readiness, Side};
+
+    /// The backends to which a GET is sent whose first connection is an idle one, and is dropped without an answer.
+    fn backends_asked(backends: &[&str]) -> [BackendId; 2] {
+        let backends: Vec<String> = backends.iter().map(|text| text.to_string()).collect();
+        let config = quick_start(ProtocolName::Http, "127.0.0.1:1", &backends).expect("it is right");
+        let context = &mut Context {
+            now: Time::START,
+            date: "",
+            stage: Stage::Serving,
+            pools: &mut Pools::new(&config.pools, Time::START),
+            config: &config,
+            scratch: &mut Vec::new(),
+            counters: &mut Counters::default(),
+        };
+        let mut session = Session::new(0, "192.0.2.1:1".parse().expect("it is an address"), context);
+        session.lend(Buffers::new(1 << 20).lend_pair().expect("there are buffers"));
+        let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        session.room(Side::Client)[..get.len()].copy_from_slice(get);
+        session.complete(Io::Read(Side::Client), Outcome::Bytes { count: get.len(), owes: false }, context);
+        let first = session.next_io([Readiness::default(); 2]);
+        session.complete(first, Outcome::Reused, context);
+        let count = session.cleared(Side::Backend).len();
+        session.complete(Io::Write(Side::Backend), Outcome::Bytes { count, owes: false }, context);
+        session.complete(Io::Read(Side::Backend), Outcome::Failed(Failure::Reset), context);
+        session.complete(Io::Part(Part::Discard), Outcome::Done, context);
+        let second = session.next_io([Readiness::default(); 2]);
+        let asked = [first, second].map(|io| match io {
+            Io::Acquire { backend, reuse, .. } => (backend, reuse),
+            other => panic!("{other:?}"),
+        });
+        session.close(CloseReason::Killed, context);
+        assert_eq!(asked.map(|(_, reuse)| reuse), [Reuse::Idle, Reuse::Fresh]);
+        asked.map(|(backend, _)| backend)
+    }
+
+    #[test]
+    fn a_backend_that_dropped_an_idle_connection_is_asked_again_only_when_there_is_no_other() {
+        for backends in [&["a:1", "b:1"][..], &["a:1,weight=9", "b:1"]] {
+            let [first, second] = backends_asked(backends);
+            assert_ne!(first, second, "{backends:?}");
+        }
+        let [first, second] = backends_asked(&["a:1"]);
+        assert_eq!(first, second);
+    }
+}
