@@ -1,6 +1,7 @@
 //! The configuration files: each balancer set up for the same work, one HTTP and one TCP listener.
 //!
-//! No access log, one thread or worker, backend connections kept for reuse, limits that no unit reaches.
+//! No access log, one thread or worker, no field added to requests, backend connections kept for reuse, limits that no
+//! unit reaches.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -118,6 +119,9 @@ buffer_memory: 64MiB
 backlog: 4096
 timeout_keep_alive: 1h
 timeout_tunnel: 1h
+x_forwarded_for: false
+x_forwarded_proto: false
+x_forwarded_host: false
 listeners:
   - {{ name: web, listen: \"{}\", protocol: http, pool: web }}
   - {{ name: echo, listen: \"{}\", protocol: tcp, pool: echo }}

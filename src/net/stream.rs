@@ -117,6 +117,7 @@ impl Stream {
 
     /// Reads into `room`, which is not empty.
     pub fn read(&mut self, room: &mut [u8]) -> Outcome {
+        debug_assert!(!room.is_empty(), "a read into no room looks like an end");
         loop {
             return match self.socket.read(room) {
                 Ok(0) => Outcome::Ended,

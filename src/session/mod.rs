@@ -84,10 +84,9 @@ impl Session {
             },
             Phase::Linger(farewell) => self.next_farewell(farewell, ready[0]),
             Phase::Waiting | Phase::Connecting | Phase::Relay => {
-                let [up, down] = [self.next_up(ready), self.next_down(ready)];
                 let next = match self.moved_last {
-                    Side::Client => down.or(up),
-                    Side::Backend => up.or(down),
+                    Side::Client => self.next_down(ready).or_else(|| self.next_up(ready)),
+                    Side::Backend => self.next_up(ready).or_else(|| self.next_down(ready)),
                 };
                 next.unwrap_or(Io::Wait)
             }
