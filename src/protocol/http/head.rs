@@ -206,7 +206,7 @@ pub(super) enum Extent {
 
 /// What a scan came upon.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+enum Found {
     /// Nothing new.
     Nothing,
     /// The end of the first line, there.
@@ -224,7 +224,7 @@ pub(super) enum EmptyLines {
 
 impl Scan {
     /// Looks at the lines that are new, for the end of the head and for what can be refused before it.
-    pub(super) fn advance(&mut self, input: &[u8], bytes_max: usize, empty: EmptyLines) -> Result<Found, Refusal> {
+    fn advance(&mut self, input: &[u8], bytes_max: usize, empty: EmptyLines) -> Result<Found, Refusal> {
         let window = &input[..input.len().min(bytes_max).min(u32::MAX as usize)];
         let (mut first, mut line) = (self.first as usize, self.line as usize);
         let had_first_line = line > first;
@@ -259,6 +259,37 @@ impl Scan {
         }
         Ok(Found::Nothing)
     }
+}
+
+/// Finds the head at the start of `input` and has it judged and written anew by `rewrite`. Tells how many bytes of empty
+/// lines were skipped before it; `None` when it is not whole yet.
+pub(super) fn parse<T>(
+    input: &[u8],
+    scan: &mut Scan,
+    (bytes_max, empty): (usize, EmptyLines),
+    check_first_line: fn(&[u8]) -> Result<(), Refusal>,
+    mut rewrite: impl FnMut(&[u8], Extent) -> Result<Option<T>, Refusal>,
+) -> Result<Option<(usize, T)>, Refusal> {
+    if *scan == Scan::default() && input.len() <= bytes_max {
+        if let Some(head) = rewrite(input, Extent::Open)? {
+            return Ok(Some((0, head)));
+        }
+    }
+    let outcome = match scan.advance(input, bytes_max, empty) {
+        Ok(Found::Nothing) => return Ok(None),
+        Ok(Found::FirstLine(line)) => match check_first_line(&input[line]) {
+            Ok(()) => return Ok(None),
+            Err(refusal) => Err(refusal),
+        },
+        Ok(Found::Head(range)) => match rewrite(&input[range.clone()], Extent::Known) {
+            Ok(Some(head)) => Ok(Some((range.start, head))),
+            Ok(None) => Err(Refusal::bad("a malformed head")),
+            Err(refusal) => Err(refusal),
+        },
+        Err(refusal) => Err(refusal),
+    };
+    *scan = Scan::default();
+    outcome
 }
 
 /// Anything but HTTP, such as a TLS handshake, need not end a line before it is refused.

@@ -11,7 +11,7 @@ use httparse::Header;
 use memchr::memchr;
 
 use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
-use super::head::{self, Body, ClientText, EmptyLines, Extent, Found, Method, Parsed, Refusal, Scan, Scheme, Version};
+use super::head::{self, Body, ClientText, EmptyLines, Extent, Method, Parsed, Refusal, Scan, Scheme, Version};
 use super::reply::Status;
 use crate::config::HttpSettings;
 
@@ -48,27 +48,11 @@ pub struct RequestHead {
 
 /// Parses the request head at the start of `input`; when it is whole and good, its rewritten form is appended to `out`.
 pub fn parse_request(input: &[u8], scan: &mut Scan, rules: &RequestRules, out: &mut Vec<u8>) -> Parsed<RequestHead> {
-    if *scan == Scan::default() && input.len() <= rules.settings.head_bytes_max {
-        match rewrite(input, Extent::Open, rules, out) {
-            Ok(Some(head)) => return Parsed::Head(head),
-            Ok(None) => {}
-            Err(refusal) => return Parsed::Refused(refusal),
-        }
-    }
-    let outcome = match scan.advance(input, rules.settings.head_bytes_max, EmptyLines::Skipped) {
-        Ok(Found::Nothing) => return Parsed::Partial,
-        Ok(Found::FirstLine(line)) => match check_first_line(&input[line]) {
-            Ok(()) => return Parsed::Partial,
-            Err(refusal) => Err(refusal),
-        },
-        Ok(Found::Head(head)) => rewrite(&input[head.clone()], Extent::Known, rules, out)
-            .map(|judged| judged.map(|judged| RequestHead { bytes: head.end, ..judged })),
-        Err(refusal) => Err(refusal),
-    };
-    *scan = Scan::default();
-    match outcome {
-        Ok(Some(head)) => Parsed::Head(head),
-        Ok(None) => Parsed::Refused(Refusal::bad("a malformed head")),
+    let limits = (rules.settings.head_bytes_max, EmptyLines::Skipped);
+    let rewrite = |head: &[u8], extent| rewrite(head, extent, rules, out);
+    match head::parse(input, scan, limits, check_first_line, rewrite) {
+        Ok(Some((skipped, head))) => Parsed::Head(RequestHead { bytes: skipped + head.bytes, ..head }),
+        Ok(None) => Parsed::Partial,
         Err(refusal) => Parsed::Refused(refusal),
     }
 }

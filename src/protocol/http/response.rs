@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use httparse::Header;
 
 use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
-use super::head::{self, Body, EmptyLines, Extent, Found, KeepClient, Method, Parsed, Refusal, Scan, Version};
+use super::head::{self, Body, EmptyLines, Extent, KeepClient, Method, Parsed, Refusal, Scan, Version};
 use crate::config::HttpSettings;
 
 /// What a response is judged by and rewritten with.
@@ -46,26 +46,11 @@ pub struct ResponseHead {
 /// Parses the response head at the start of `input`; when it is whole and good, its rewritten form is appended to
 /// `out`. Every refusal has the status 502.
 pub fn parse_response(input: &[u8], scan: &mut Scan, rules: &ResponseRules, out: &mut Vec<u8>) -> Parsed<ResponseHead> {
-    if *scan == Scan::default() && input.len() <= rules.settings.head_bytes_max {
-        match rewrite(input, Extent::Open, rules, out) {
-            Ok(Some(head)) => return Parsed::Head(head),
-            Ok(None) => {}
-            Err(refusal) => return Parsed::Refused(refusal.of_backend()),
-        }
-    }
-    let outcome = match scan.advance(input, rules.settings.head_bytes_max, EmptyLines::Refused) {
-        Ok(Found::Nothing) => return Parsed::Partial,
-        Ok(Found::FirstLine(line)) => match check_first_line(&input[line]) {
-            Ok(()) => return Parsed::Partial,
-            Err(refusal) => Err(refusal),
-        },
-        Ok(Found::Head(head)) => rewrite(&input[head], Extent::Known, rules, out),
-        Err(refusal) => Err(refusal),
-    };
-    *scan = Scan::default();
-    match outcome {
-        Ok(Some(head)) => Parsed::Head(head),
-        Ok(None) => Parsed::Refused(Refusal::bad("a malformed head").of_backend()),
+    let limits = (rules.settings.head_bytes_max, EmptyLines::Refused);
+    let rewrite = |head: &[u8], extent| rewrite(head, extent, rules, out);
+    match head::parse(input, scan, limits, check_first_line, rewrite) {
+        Ok(Some((_, head))) => Parsed::Head(head),
+        Ok(None) => Parsed::Partial,
         Err(refusal) => Parsed::Refused(refusal.of_backend()),
     }
 }
