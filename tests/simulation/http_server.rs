@@ -180,7 +180,8 @@ impl HttpServer {
             // What follows the last answer is nobody's.
             self.outgoing.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nX-Id: 0\r\nX-Length: 1\r\n\r\nx");
         }
-        self.closes = says_close || until_close || old;
+        // An answer without a body does not last until the close.
+        self.closes = says_close || until_close && !head_only || old;
         if until_close && self.fault == Some(Fault::EndsInAnswer) {
             // Nobody could tell that end from the end of the body.
             self.fault = Some(Fault::ResetsInAnswer);
