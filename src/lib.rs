@@ -54,7 +54,7 @@
 //!   failure of the backend.
 //! - A lease is given back exactly once; a pending connect is load. A connect alone is no success.
 //! - A request is sent a second time only when no byte of it left, or when it is idempotent, wholly kept, and unanswered;
-//!   that once, on a fresh connection.
+//!   the latter once, on a fresh connection.
 //! - What ends a session early ends it with a reset, so that no cut answer looks whole; what plb answers itself is followed
 //!   by a lingering close, so that no reset destroys it.
 //! - Whatever can grow has a limit beside its type: clients, buffers, descriptors, idle connections, probes, heads.
@@ -65,8 +65,12 @@
 //! - A probe that succeeds is a connect alone: the backend is up again with `server_retry - 1` failures on its count, so
 //!   that the next failure takes it out at once and a real success clears it.
 //! - A backend that drops an idle connection may be about to stop: the request goes to another one first.
-//! - A daemon that stops waits up to [`session::phase::DRAIN_GRACE`] for the next request of a kept client, so that under
-//!   load nobody is cut off between two requests.
+//! - A daemon that stops waits up to [`session::phase::DRAIN_GRACE`] for the request of a client that has just come or was
+//!   promised to be kept, so that under load nobody is cut off between two requests.
+//! - A client whose last answer was whole is lingered for briefly ([`session::phase::LINGER_BRIEFLY`]): its place is wanted.
+//! - What a sink owes is the pipe's knowledge, so that nothing ends or is parked before it is flushed.
+//! - Free buffers are trimmed once a second to what was needed in that second, and all that grows is allocated at the
+//!   start, so that they go back to the system.
 //! - When descriptors run out, accepting pauses and idle connections stay: those who are being served need them. A
 //!   connection to a backend that finds no descriptor evicts the oldest idle one.
 //! - `TCP_NODELAY` is set on a backend's connection before the second segment: the first one never waits, and many
