@@ -172,7 +172,7 @@ impl Given {
             (self.check.is_some() && has_words, "--check takes a file: --config FILE"),
             (self.config.is_some() && has_words, "--config goes without further arguments"),
             (is_demo && self.words.len() > 1, "demo takes no arguments"),
-            (!is_demo && self.words.len() == 1, "LISTEN needs at least one BACKEND after it"),
+            (!is_demo && self.words.len() == 1, "LISTEN needs at least one BACKEND after it (a file needs --config)"),
         ];
         rules.into_iter().find_map(|(is_broken, message)| is_broken.then_some(message))
     }
@@ -269,7 +269,7 @@ mod tests {
                 "the log level must be error, warn, info, debug, trace or 0 (debug) to 3 (error), not \"loud\"",
             ),
             ("--check=yes", "unexpected argument for option '--check': \"yes\""),
-            ("80", "LISTEN needs at least one BACKEND after it"),
+            ("80", "LISTEN needs at least one BACKEND after it (a file needs --config)"),
             ("--tcp", "--tcp needs LISTEN and a BACKEND"),
             ("--tcp demo", "--tcp needs LISTEN and a BACKEND"),
             ("-t 80 a:1", "--check takes a file: --config FILE"),

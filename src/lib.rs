@@ -62,8 +62,9 @@
 //! # Decisions that building made
 //! - Readiness is the stream's alone, so an outcome does not repeat whether the stream is still ready.
 //! - HTTP is not boxed in [`protocol::AnyProtocol`]: the allocation cost more than the room.
-//! - A probe that succeeds is a connect alone: the backend is up again with `server_retry - 1` failures on its count, so
-//!   that the next failure takes it out at once and a real success clears it.
+//! - A probe that succeeds is a connect alone: the backend is up again on trial. Until its first success it gets one
+//!   client at a time, where there is another backend for the others, and its first failure takes it out. What failed
+//!   that had begun before the outage says nothing about it.
 //! - A backend that drops an idle connection may be about to stop: the request goes to another one first.
 //! - A daemon that stops waits up to [`session::phase::DRAIN_GRACE`] for the request of a client that has just come or was
 //!   promised to be kept, so that under load nobody is cut off between two requests.

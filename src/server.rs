@@ -79,6 +79,7 @@ struct Stats {
     stale: u64,
     panics: u64,
     pauses: u64,
+    fullnesses: u64,
 }
 
 /// The balancer.
@@ -104,6 +105,8 @@ pub struct Server {
     settled: Vec<(Id<Probe>, Result<(), Failure>)>,
     signals: Signals,
     asked: Vec<u32>,
+    /// Whether clients wait for others to leave.
+    is_full: bool,
     /// Whether a trim of the buffers is filed.
     trimming: bool,
     stats: Stats,
@@ -164,6 +167,7 @@ impl Server {
             settled: Vec::new(),
             signals,
             asked: Vec::new(),
+            is_full: false,
             trimming: false,
             stats: Stats::default(),
         })

@@ -99,6 +99,10 @@ pub struct Health {
     failures: u32,
     /// So many take it out.
     failures_max: u32,
+    /// Whether it has served since it last came up. A probe is a connect alone, and proves little.
+    proven: bool,
+    /// How often it went down; wraps.
+    outages: u16,
     /// When it came up or went down.
     since: Time,
 }
@@ -106,12 +110,30 @@ pub struct Health {
 impl Health {
     /// A backend that is up; `failures_max` failures in a row take it out, at least one.
     pub fn new(backend: BackendId, failures_max: u32, now: Time) -> Health {
-        Health { backend, state: State::Up, failures: 0, failures_max: failures_max.max(1), since: now }
+        Health {
+            backend,
+            state: State::Up,
+            failures: 0,
+            failures_max: failures_max.max(1),
+            proven: true,
+            outages: 0,
+            since: now,
+        }
     }
 
     /// Where it stands.
     pub fn state(&self) -> State {
         self.state
+    }
+
+    /// Whether it has served since it last came up.
+    pub fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    /// Tells apart the times between two outages.
+    pub fn outages(&self) -> u16 {
+        self.outages
     }
 
     /// Notes that a probe has been sent; false when none was wanted, because it is up or another is in flight.
@@ -127,16 +149,16 @@ impl Health {
     pub fn observe(&mut self, source: Source, outcome: Outcome, now: Time) -> Option<Transition> {
         match (self.state, source, outcome) {
             (State::Up, Source::Session, Outcome::Success) => {
-                self.failures = 0;
+                (self.failures, self.proven) = (0, true);
                 None
             }
             (State::Up, Source::Session, Outcome::Failure(failure)) if failure != Failure::Local => {
                 self.failures += 1;
-                let too_many = self.failures >= self.failures_max;
+                let too_many = self.failures >= self.failures_max || !self.proven;
                 too_many.then(|| self.enter(State::Down, Reason::Failure(failure), now))
             }
             (State::Trial, Source::Probe, Outcome::Success) => {
-                self.failures = self.failures_max - 1;
+                (self.failures, self.proven) = (0, false);
                 Some(self.enter(State::Up, Reason::ProbeSucceeded, now))
             }
             (State::Trial, Source::Probe, Outcome::Failure(failure)) if failure != Failure::Local => {
@@ -156,6 +178,9 @@ impl Health {
         let lasted = now.since(self.since);
         if from == State::Up || to == State::Up {
             self.since = now;
+        }
+        if from == State::Up {
+            self.outages = self.outages.wrapping_add(1);
         }
         Transition { backend: self.backend, from, to, reason, lasted, failures: self.failures }
     }
@@ -217,7 +242,7 @@ mod tests {
             (Trial, Session, REFUSED, Trial, 3, false),
             (Trial, Session, LOCAL, Trial, 3, false),
             (Trial, Session, Neutral, Trial, 3, false),
-            (Trial, Probe, Success, Up, 2, true),
+            (Trial, Probe, Success, Up, 0, true),
             (Trial, Probe, REFUSED, Down, 3, true),
             (Trial, Probe, LOCAL, Down, 3, false),
             (Trial, Probe, Neutral, Down, 3, false),

@@ -17,6 +17,8 @@ const TRANSITIONS_MAX: usize = 1_024;
 /// What a backend may go through in a turn, after which the shell takes all transitions: a probe brings it back, and a
 /// client's failure takes it out again.
 const TRANSITIONS_PER_BACKEND_MAX: usize = 2;
+/// Failures that wait for the shell; beyond these the oldest are forgotten.
+const FAILURES_MAX: usize = 256;
 /// The most pools, and the most backends of a pool: what a [`BackendId`] can name.
 const POSITIONS_MAX: usize = 1 << 16;
 
@@ -25,6 +27,8 @@ const POSITIONS_MAX: usize = 1 << 16;
 #[derive(Debug)]
 pub struct Lease {
     backend: BackendId,
+    /// The outage after which it was taken: a failure that began before one says nothing about the time after it.
+    outages: u16,
 }
 
 impl Lease {
@@ -57,6 +61,7 @@ pub struct Pools {
     pools: Vec<Pool>,
     transitions: VecDeque<Transition>,
     transitions_max: usize,
+    failures: VecDeque<(BackendId, Failure)>,
 }
 
 #[derive(Debug)]
@@ -80,7 +85,7 @@ impl Pools {
         let pools: Vec<_> = (0..=u16::MAX).zip(pools).map(|(position, pool)| Pool::new(position, pool, now)).collect();
         let backends: usize = pools.iter().map(|pool| pool.backends.len()).sum();
         let transitions_max = TRANSITIONS_MAX + TRANSITIONS_PER_BACKEND_MAX * backends;
-        Pools { pools, transitions: VecDeque::new(), transitions_max }
+        Pools { pools, transitions: VecDeque::new(), transitions_max, failures: VecDeque::new() }
     }
 
     /// Chooses a backend of a pool that is up and not among the `tried`, and lends it; it is load from now on.
@@ -89,12 +94,21 @@ impl Pools {
     pub fn pick(&mut self, pool: usize, key: Key, tried: &[BackendId], _now: Time) -> Option<Lease> {
         let position = u16::try_from(pool).ok()?;
         let pool = self.pools.get_mut(pool)?;
-        let chosen = pool.policy.pick(key, |backend| tried.contains(&BackendId::new(position, backend)))?;
-        let backend = &mut pool.backends[usize::from(chosen)];
+        let Pool { policy, backends } = pool;
+        let was_tried = |backend| tried.contains(&BackendId::new(position, backend));
+        // One client at a time finds out whether a backend that came back serves; the others have better ones.
+        let is_on_trial = |backend: u16| {
+            let Backend { health, load, .. } = &backends[usize::from(backend)];
+            !health.is_proven() && *load > 0
+        };
+        let chosen = policy
+            .pick(key, |backend| was_tried(backend) || is_on_trial(backend))
+            .or_else(|| policy.pick(key, was_tried))?;
+        let backend = &mut backends[usize::from(chosen)];
         debug_assert_eq!(backend.health.state(), State::Up);
         backend.load += 1;
         backend.counters.picked += 1;
-        Some(Lease { backend: BackendId::new(position, chosen) })
+        Some(Lease { backend: BackendId::new(position, chosen), outages: backend.health.outages() })
     }
 
     /// Takes a session's experience while it goes on, as a success with the response head.
@@ -105,19 +119,26 @@ impl Pools {
         match outcome {
             Outcome::Success => counters.successes += 1,
             Outcome::Failure(Failure::Local) | Outcome::Neutral => {}
-            Outcome::Failure(_) => counters.failures += 1,
+            Outcome::Failure(failure) => {
+                counters.failures += 1;
+                if self.failures.len() >= FAILURES_MAX {
+                    self.failures.pop_front();
+                }
+                self.failures.push_back((id, failure));
+            }
         }
         self.judge(id, Source::Session, outcome, now);
     }
 
     /// Takes a lease back, and what is to be said about the backend at the end.
     pub fn release(&mut self, lease: Lease, outcome: Outcome, now: Time) {
-        let id = lease.backend;
+        let (id, outages) = (lease.backend, lease.outages);
         std::mem::forget(lease);
         let backend = self.backend_mut(id);
+        let is_current = backend.health.outages() == outages;
         debug_assert!(backend.load > 0, "a lease of other pools");
         backend.load = backend.load.saturating_sub(1);
-        self.observe(id, outcome, now);
+        self.observe(id, if is_current { outcome } else { Outcome::Neutral }, now);
     }
 
     /// Notes that a probe of a backend that is down is in flight; false when none is wanted.
@@ -134,6 +155,16 @@ impl Pools {
     /// The oldest transition that the shell has not taken yet.
     pub fn next_transition(&mut self) -> Option<Transition> {
         self.transitions.pop_front()
+    }
+
+    /// The oldest failure that the shell has not taken yet.
+    pub fn next_failure(&mut self) -> Option<(BackendId, Failure)> {
+        self.failures.pop_front()
+    }
+
+    /// Whether no backend of a pool is up.
+    pub fn is_down(&self, pool: usize) -> bool {
+        self.pools[pool].backends.iter().all(|backend| backend.health.state() != State::Up)
     }
 
     /// The leases held on a backend.
@@ -438,6 +469,39 @@ mod tests {
     }
 
     #[test]
+    fn one_client_at_a_time_finds_out_whether_a_backend_that_came_back_serves() {
+        let mut pools = pools(1, &[1, 1]);
+        let [first, second] = [0, 1].map(|backend| BackendId::new(0, backend));
+        take_down(&mut pools, first);
+        assert!(pools.begin_trial(first, Time::START));
+        pools.end_trial(first, Ok(()), Time::START);
+        let mut leases: Vec<_> = (0..8).filter_map(|_| pools.pick(0, Key::None, &[], Time::START)).collect();
+        assert_eq!((pools.load(first), pools.load(second)), (1, 7));
+        let alone = pools.pick(0, Key::None, &[second], Time::START).expect("there is no better one");
+        assert_eq!(alone.backend(), first);
+        pools.release(alone, Outcome::Neutral, Time::START);
+        pools.observe(first, Outcome::Success, Time::START);
+        leases.extend((0..8).filter_map(|_| pools.pick(0, Key::None, &[], Time::START)));
+        assert!(pools.load(first) >= 4, "it has proved itself");
+        leases.into_iter().for_each(|lease| pools.release(lease, Outcome::Neutral, Time::START));
+    }
+
+    #[test]
+    fn a_failure_that_began_before_an_outage_says_nothing_about_the_time_after_it() {
+        let mut pools = pools(1, &[1]);
+        let id = BackendId::new(0, 0);
+        let old = pools.pick(0, Key::None, &[], Time::START).expect("it is up");
+        take_down(&mut pools, id);
+        assert!(pools.begin_trial(id, Time::START));
+        pools.end_trial(id, Ok(()), Time::START);
+        pools.release(old, Outcome::Failure(Failure::TimedOut), Time::START);
+        assert_eq!(pools.health(id), State::Up);
+        let new = pools.pick(0, Key::None, &[], Time::START).expect("it is up");
+        pools.release(new, Outcome::Failure(Failure::TimedOut), Time::START);
+        assert_eq!(pools.health(id), State::Down);
+    }
+
+    #[test]
     fn each_of_very_many_backends_that_go_down_at_once_is_told_of() {
         let mut pools = pools(1, &[1; 3_000]);
         pools.ids().collect::<Vec<_>>().into_iter().for_each(|id| take_down(&mut pools, id));
@@ -453,8 +517,8 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_as_small_as_the_id_of_its_backend() {
-        assert_eq!(size_of::<Lease>(), 4);
+    fn a_lease_is_small() {
+        assert!(size_of::<Option<Lease>>() <= 8);
     }
 
     #[test]

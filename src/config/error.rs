@@ -96,12 +96,16 @@ impl<'a> Errors<'a> {
             return;
         }
         let source_line = self.text.lines().nth(at.line - 1).unwrap_or_default();
+        let mut message = message.into();
+        if has_bare_ipv6(source_line) {
+            message.push_str("; an IPv6 address needs quotes: \"[::1]:8080\"");
+        }
         self.found.push(ConfigError {
             file: self.file.to_string(),
             line: at.line,
             column: at.column,
             path: path.to_string(),
-            message: message.into(),
+            message,
             source_line: printable(source_line),
         });
     }
@@ -164,9 +168,27 @@ fn printable(line: &str) -> String {
     line.chars().take(EXCERPT_CHARACTERS_MAX).map(|c| if invisible(c) { ' ' } else { c }).collect()
 }
 
+/// Whether a line has an IPv6 address in brackets without quotes, which YAML takes for a list.
+fn has_bare_ipv6(line: &str) -> bool {
+    line.match_indices('[').any(|(at, _)| {
+        let (before, inside) = (&line[..at], line[at + 1..].split(']').next().unwrap_or_default());
+        !before.ends_with(['"', '\'']) && inside.parse::<std::net::Ipv6Addr>().is_ok()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_in_brackets_without_quotes_is_noticed() {
+        for bare in ["- [::1]:80", "listen: [127.0.0.1:80, [fe80::1]:80]"] {
+            assert!(has_bare_ipv6(bare), "{bare}");
+        }
+        for good in ["- \"[::1]:80\"", "- '[::1]:80'", "listen: [127.0.0.1:80]", "backends: []", "- [", "[[[["] {
+            assert!(!has_bare_ipv6(good), "{good}");
+        }
+    }
 
     #[test]
     fn a_near_word_is_suggested_and_a_far_one_is_not() {

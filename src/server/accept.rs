@@ -23,6 +23,7 @@ impl Server {
 
     /// Takes clients from the backlogs, a few from each, as long as there is room.
     pub(super) fn accept(&mut self) {
+        self.note_fullness();
         for place in 0..self.listeners.len() {
             for _ in 0..ACCEPTS_MAX {
                 let room = self.has_room();
@@ -45,6 +46,19 @@ impl Server {
         }
     }
 
+    /// Says that clients have to wait: for the first time, and then ever more rarely.
+    fn note_fullness(&mut self) {
+        let is_full = !self.has_room() && self.listeners.iter().flatten().any(|listener| listener.is_ready());
+        if is_full && !self.is_full {
+            self.stats.fullnesses += 1;
+            if self.stats.fullnesses.is_power_of_two() {
+                let (clients, times) = (self.core.config.max_clients, self.stats.fullnesses);
+                log::warn!("max_clients ({clients}) are being served, others wait (so far {times} times)");
+            }
+        }
+        self.is_full = is_full;
+    }
+
     /// Descriptors ran out: accepting goes on when one was freed, or soon. Idle connections are not given up for new
     /// clients: those who are being served may need them.
     fn pause(&mut self, error: &io::Error) {
@@ -52,7 +66,7 @@ impl Server {
         self.wheel.insert(self.core.now + PAUSE, Alarm::Resume);
         // Once for the first time, and then ever more rarely.
         if self.stats.pauses.is_power_of_two() {
-            log::warn!("cannot accept clients for the moment: {error} (pause {})", self.stats.pauses);
+            log::warn!("cannot accept clients for the moment: {error} (so far {} times)", self.stats.pauses);
         }
     }
 

@@ -90,12 +90,20 @@ impl Server {
 
     /// Logs what changed in this turn, and arranges for the probes that follow.
     pub(super) fn report(&mut self) {
+        while let Some((backend, failure)) = self.core.pools.next_failure() {
+            log::debug!("backend {}: {failure}", self.backend_name(backend));
+        }
         while let Some(transition) = self.core.pools.next_transition() {
             let Transition { backend, from, to, .. } = transition;
             let name = self.backend_name(backend);
             match (from, to) {
                 (_, State::Up) => log::info!("backend {name}: {transition}"),
-                (State::Up, _) => log::warn!("backend {name}: {transition}"),
+                (State::Up, _) => {
+                    log::warn!("backend {name}: {transition}");
+                    if self.core.pools.is_down(backend.pool()) {
+                        log::error!("pool {}: no backend is up", self.core.config.pools[backend.pool()].name);
+                    }
+                }
                 _ => log::debug!("backend {name}: {transition}"),
             }
             if to == State::Down {
