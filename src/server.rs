@@ -22,6 +22,7 @@ use crate::base::buffers::{BUFFER_BYTES, Buffers};
 use crate::base::time::Time;
 use crate::base::timer::TimerWheel;
 use crate::config::Config;
+use crate::daemon::limits::Descriptors;
 use crate::daemon::signals::Signals;
 use crate::net::driver::{Driver, Pair, Verdict};
 use crate::net::idle::Idle;
@@ -134,7 +135,8 @@ impl Server {
         for (position, listener) in (0..).zip(&mut listeners) {
             listener.register(&registry, Source::Listener(position).into()).map_err(setup)?;
         }
-        announce(&config, &listeners, descriptors.limit, descriptors.needed);
+        let buffers = Buffers::new(config.buffer_memory);
+        announce(&config, &listeners, &descriptors, &buffers);
         let counts = config.pools.iter().map(|pool| pool.backends.len());
         let idle = Idle::new(counts, descriptors.idle_max as usize);
         // Capacity costs no memory until it is used; and when nothing else is allocated while clients are served, the
@@ -148,7 +150,7 @@ impl Server {
                 registry,
                 streams: Arena::with_capacity(2 * clients),
                 idle,
-                buffers: Buffers::new(config.buffer_memory),
+                buffers,
                 hungry: 0,
                 addresses,
                 retired: Vec::with_capacity(2 * clients),
@@ -283,7 +285,7 @@ impl Server {
                 pair.session.lend(buffers);
             }
         }
-        let ready = [self.driver.readiness(Some(pair.client)), self.driver.readiness(pair.backend)];
+        let ready = self.driver.readiness(pair);
         let core = &mut self.core;
         match catch_unwind(AssertUnwindSafe(|| pair.session.timed_out(ready, &mut core.context()))) {
             Ok(()) => enqueue(&mut self.pairs, &mut self.runnable, id),
@@ -425,13 +427,13 @@ fn enqueue(pairs: &mut Arena<Pair>, runnable: &mut VecDeque<Id<Pair>>, id: Id<Pa
     }
 }
 
-fn announce(config: &Config, listeners: &[Listener], limit: u64, needed: u64) {
+fn announce(config: &Config, listeners: &[Listener], descriptors: &Descriptors, buffers: &Buffers) {
     for listener in listeners {
         let name = &config.listeners[usize::from(listener.position())].name;
         log::info!("listener {name}: listening on {}", listener.address());
     }
-    let buffers = Buffers::new(config.buffer_memory).lent_max();
-    let memory = buffers * BUFFER_BYTES / 1024;
+    let Descriptors { limit, needed, .. } = descriptors;
+    let memory = buffers.lent_max() * BUFFER_BYTES / 1024;
     log::info!("at most {} clients, {needed} of {limit} descriptors, {memory} KiB of buffers", config.max_clients);
 }
 

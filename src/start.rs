@@ -57,14 +57,6 @@ impl Bound {
         }
         Ok(Bound { config, listeners, addresses: Addresses::new(pools), descriptors })
     }
-
-    /// Where it listens, with the ports that the kernel chose.
-    pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
-        self.listeners.iter().map(|listener| {
-            let name = &self.config.listeners[usize::from(listener.position())].name;
-            (name.as_str(), listener.address())
-        })
-    }
 }
 
 fn resolve_pool(pool: &config::Pool) -> Result<Vec<Alternatives>, StartError> {

@@ -245,9 +245,6 @@ impl Pipe {
         debug_assert!(self.keeping, "nothing was kept");
         self.start = self.base();
         self.sent = 0;
-        if self.sink == Sink::Broken {
-            self.sink = Sink::Open;
-        }
     }
 
     /// Drops all bytes, judged or not.

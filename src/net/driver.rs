@@ -12,7 +12,7 @@ use super::stream::{Owner, Stream};
 use super::token::Source;
 use crate::balance::{BackendId, Failure};
 use crate::base::arena::{Arena, Id};
-use crate::base::buffers::Buffers;
+use crate::base::buffers::{Buffer, Buffers};
 use crate::base::time::Time;
 use crate::base::timer::Timer;
 use crate::protocol::Reuse;
@@ -80,7 +80,7 @@ impl Driver {
     pub fn run(&mut self, id: Id<Pair>, pair: &mut Pair, context: &mut Context) -> Verdict {
         let (mut calls, mut bytes) = (0, 0);
         loop {
-            let ready = [self.readiness(Some(pair.client)), self.readiness(pair.backend)];
+            let ready = self.readiness(pair);
             let io = pair.session.next_io(ready);
             match io {
                 Io::Wait => {
@@ -109,7 +109,7 @@ impl Driver {
     }
 
     /// Takes a session's buffers back.
-    pub fn take_back(&mut self, buffers: Option<[crate::base::buffers::Buffer; 2]>) {
+    pub fn take_back(&mut self, buffers: Option<[Buffer; 2]>) {
         for buffer in buffers.into_iter().flatten() {
             self.buffers.give_back(buffer);
         }
@@ -123,9 +123,10 @@ impl Driver {
         }
     }
 
-    /// What is known of a stream; nothing of one that is not there.
-    pub fn readiness(&self, id: Option<Id<Stream>>) -> Readiness {
-        id.and_then(|id| self.streams.get(id)).map(Stream::readiness).unwrap_or_default()
+    /// What is known of the streams of both sides; nothing of one that is not there.
+    pub fn readiness(&self, pair: &Pair) -> [Readiness; 2] {
+        [Some(pair.client), pair.backend]
+            .map(|id| id.and_then(|id| self.streams.get(id)).map(Stream::readiness).unwrap_or_default())
     }
 
     fn perform(&mut self, id: Id<Pair>, pair: &mut Pair, io: Io, context: &mut Context) -> Outcome {
@@ -171,13 +172,7 @@ impl Driver {
     }
 
     fn read(&mut self, pair: &mut Pair, side: Side) -> Outcome {
-        let id = match side {
-            Side::Client => Some(pair.client),
-            Side::Backend => pair.backend,
-        };
-        let Some(stream) = id.and_then(|id| self.streams.get_mut(id)) else {
-            return Outcome::Failed(Failure::Reset);
-        };
+        let Some(stream) = self.stream(pair, side) else { return Outcome::Failed(Failure::Reset) };
         let outcome = stream.read(pair.session.room(side));
         if let (Outcome::Bytes { .. }, Some((backend, position))) = (outcome, stream.take_alternative()) {
             self.addresses.prefer(backend, position);

@@ -12,7 +12,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::failure::failure_of;
 use crate::balance::Failure;
-use crate::base::time::Time;
 use crate::config::ListenAddress;
 
 /// How long accepting rests after descriptors ran out.
@@ -24,7 +23,8 @@ pub struct Listener {
     position: u16,
     address: SocketAddr,
     readable: bool,
-    paused_until: Option<Time>,
+    /// Whether accepting rests.
+    paused: bool,
 }
 
 /// What the backlog gave.
@@ -59,7 +59,7 @@ impl Listener {
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         let socket = TcpListener::from_std(socket.into());
         let address = socket.local_addr()?;
-        Ok(Listener { socket, position, address, readable: false, paused_until: None })
+        Ok(Listener { socket, position, address, readable: false, paused: false })
     }
 
     /// Adds it to the poll.
@@ -93,7 +93,7 @@ impl Listener {
 
     /// Whether clients are to be taken now.
     pub fn is_ready(&self) -> bool {
-        self.readable && self.paused_until.is_none()
+        self.readable && !self.paused
     }
 
     /// Whether the backlog was empty when it was last looked into.
@@ -101,19 +101,14 @@ impl Listener {
         !self.readable
     }
 
-    /// Rests accepting until then.
-    pub fn pause(&mut self, until: Time) {
-        self.paused_until = Some(until);
-    }
-
-    /// Whether it rests.
-    pub fn is_paused(&self) -> bool {
-        self.paused_until.is_some()
+    /// Accepting rests until it is resumed.
+    pub fn pause(&mut self) {
+        self.paused = true;
     }
 
     /// Accepting goes on.
     pub fn resume(&mut self) {
-        self.paused_until = None;
+        self.paused = false;
     }
 
     /// Takes the first client of the backlog.

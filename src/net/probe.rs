@@ -10,6 +10,7 @@ use super::failure::failure_of;
 use super::stream::Stream;
 use crate::balance::{BackendId, Failure};
 use crate::base::timer::Timer;
+use crate::session::Outcome;
 
 /// The most probes in flight: what they may take of the descriptors.
 pub const PROBES_MAX: usize = 64;
@@ -50,9 +51,9 @@ impl Probe {
     /// What an event says: that the backend lives, or how connecting failed. `None` says that it goes on.
     pub fn settle(&mut self, event: &Event) -> Option<Result<(), Failure>> {
         self.stream.mark(event);
-        match self.stream.connect_error() {
-            Some(failure) => Some(Err(failure)),
-            None => self.stream.readiness().writable.then_some(Ok(())),
+        match self.stream.finish_connect() {
+            Outcome::Failed(failure) => Some(Err(failure)),
+            _ => self.stream.readiness().writable.then_some(Ok(())),
         }
     }
 

@@ -15,7 +15,7 @@ use mio::{Interest, Registry, Token};
 
 use super::failure::failure_of;
 use super::idle::Slot;
-use crate::balance::{BackendId, Failure};
+use crate::balance::BackendId;
 use crate::base::arena::Id;
 use crate::net::driver::Pair;
 use crate::session::{Outcome, Readiness, Side};
@@ -199,13 +199,5 @@ impl Stream {
     /// The alternative address that has proved good, told once.
     pub fn take_alternative(&mut self) -> Option<(BackendId, u8)> {
         self.alternative.take()
-    }
-
-    /// How connecting failed, if it did, for a connection that nobody writes to.
-    pub fn connect_error(&mut self) -> Option<Failure> {
-        match self.finish_connect() {
-            Outcome::Failed(failure) => Some(failure),
-            _ => None,
-        }
     }
 }

@@ -37,7 +37,7 @@ impl Server {
                     Accepted::Nobody => break,
                     Accepted::Gone => {}
                     Accepted::Exhausted(error) => {
-                        listener.pause(self.core.now + PAUSE);
+                        listener.pause();
                         self.pause(&error);
                         break;
                     }

@@ -331,13 +331,13 @@ impl Session {
                 return;
             }
             (Side::Client, _) => {
-                if self.phase == Phase::Waiting && self.protocol.waits_for() == Wait::NextRequest {
+                let wait = self.protocol.waits_for();
+                if self.phase == Phase::Waiting && wait == Wait::NextRequest {
                     self.since = context.now;
                 }
                 let moved = self.request.moved();
-                let whole = self.protocol.waits_for().received() == Received::Whole;
                 self.request.filled(count, context.now);
-                if whole {
+                if wait.received() == Received::Whole {
                     // What is sent ahead is no progress of this request, and gives nobody more time to answer it.
                     self.request.touch(moved);
                 }
@@ -447,16 +447,7 @@ impl Session {
     }
 
     fn recycle(&mut self, parting: Parting, context: &mut Context) {
-        if self.attempt.answered {
-            context.counters.exchanges += 1;
-        }
-        if let Some(backend) = self.attempt.lease.as_ref().map(Lease::backend) {
-            self.release(Report::Neutral, context);
-            self.parting = Some(match parting {
-                Parting::Keep => Part::Park(backend),
-                Parting::Drop => Part::Discard,
-            });
-        }
+        self.leave_backend(parting, context);
         self.request.drop_cleared();
         self.request.renew_sink();
         // What the backend said beyond its answer must not become the answer to the next request.
@@ -467,17 +458,22 @@ impl Session {
     }
 
     fn finish(&mut self, farewell: Farewell, context: &mut Context) {
-        if self.attempt.lease.is_some() {
-            if self.attempt.answered {
-                context.counters.exchanges += 1;
-            }
-            self.release(Report::Neutral, context);
-            self.parting = Some(Part::Discard);
-        }
+        self.leave_backend(Parting::Drop, context);
         self.request.clear();
         self.request.renew_sink();
         self.phase = Phase::Linger(farewell);
         self.since = context.now;
+    }
+
+    /// The exchange with the backend is over, if there is one.
+    fn leave_backend(&mut self, parting: Parting, context: &mut Context) {
+        let Some(backend) = self.attempt.lease.as_ref().map(Lease::backend) else { return };
+        context.counters.exchanges += u64::from(self.attempt.answered);
+        self.release(Report::Neutral, context);
+        self.parting = Some(match parting {
+            Parting::Keep => Part::Park(backend),
+            Parting::Drop => Part::Discard,
+        });
     }
 
     fn stall(&self, config: &config::Config, stage: Stage) -> phase::Deadline {

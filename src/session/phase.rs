@@ -83,7 +83,7 @@ impl Facts<'_> {
             Phase::Acquire | Phase::Connecting => (self.since + self.server.header_server_write, Stall::Backend),
             Phase::Relay => match self.wait {
                 Wait::Response { head_bytes, request } => self.response(head_bytes, request),
-                Wait::Body { head_bytes, request } => self.body(head_bytes, request),
+                Wait::Body { head_bytes, .. } => self.body(head_bytes),
                 Wait::Tunnel | Wait::RequestHead | Wait::NextRequest => self.tunnel(),
             },
             // An answer that was cut must not look whole, and a slow client is not cut off sooner than during the answer.
@@ -127,7 +127,7 @@ impl Facts<'_> {
         if self.response.has_unsent() { earlier(request_side, self.client_sink()) } else { request_side }
     }
 
-    fn body(&self, head_bytes: u32, request: Received) -> Deadline {
+    fn body(&self, head_bytes: u32) -> Deadline {
         let response_side = if !self.response.has_unsent() {
             // One that answers early is not silent while it takes the rest of the request.
             let silent = self.response.moved().max(self.request.moved());
@@ -137,12 +137,8 @@ impl Facts<'_> {
         } else {
             self.client_sink()
         };
-        match (self.request.has_unsent(), request) {
-            (true, _) => earlier(response_side, self.backend_sink()),
-            // A backend that answers early is not kept waiting by a client that stopped sending, and the other way
-            // round: whoever is silent longest ends it.
-            (false, _) => response_side,
-        }
+        // A client that stops sending after an early answer has begun is not waited for: the answer ends the exchange.
+        if self.request.has_unsent() { earlier(response_side, self.backend_sink()) } else { response_side }
     }
 
     fn tunnel(&self) -> Deadline {

@@ -139,7 +139,6 @@ impl Http {
             State::First if !head.method.is_idempotent() => Reuse::Fresh,
             _ => Reuse::Idle,
         };
-        self.scan = Scan::default();
         self.state = State::Exchange;
         let asked = if head.persistent { KeepClient::Keep } else { KeepClient::Close };
         self.exchange = Exchange {
@@ -227,7 +226,6 @@ impl Http {
 
     /// Relays an interim response to a client that knows them (RFC 9110 section 15.2).
     fn interim(&mut self, view: &mut View, head: ResponseHead) -> Option<Step> {
-        self.scan = Scan::default();
         if self.exchange.expecting && head.status == 100 {
             self.meet_expectation(view);
         }
@@ -248,7 +246,6 @@ impl Http {
         if view.response.replace(head.bytes, view.scratch).is_err() {
             return if view.response.has_cleared() { Step::Continue } else { Step::Fail(Failure::Malformed) };
         }
-        self.scan = Scan::default();
         let exchange = &mut self.exchange;
         exchange.response_head_bytes = view.response.cleared().len() as u32;
         exchange.keep_client = head.keep_client;
