@@ -150,6 +150,9 @@ impl Http {
             expecting: head.expects_continue,
             ..Exchange::none()
         };
+        if let Some(transcript) = &mut view.transcript {
+            transcript.ask(&view.request.pending()[..head.bytes]);
+        }
         view.request.keep();
         view.response.begin();
         if view.request.replace(head.bytes, view.scratch).is_err() {
@@ -234,7 +237,10 @@ impl Http {
             return None;
         }
         match view.response.replace(head.bytes, view.scratch) {
-            Ok(()) => None,
+            Ok(()) => {
+                view.transcript.iter_mut().for_each(|transcript| transcript.interim(view.scratch));
+                None
+            }
             // The client does not take what it got so far: the rest waits, and this one is judged again.
             Err(_) if view.response.has_cleared() => Some(Step::Continue),
             Err(_) => Some(Step::Fail(Failure::Malformed)),
@@ -245,6 +251,9 @@ impl Http {
     fn answer(&mut self, view: &mut View, head: ResponseHead) -> Step {
         if view.response.replace(head.bytes, view.scratch).is_err() {
             return if view.response.has_cleared() { Step::Continue } else { Step::Fail(Failure::Malformed) };
+        }
+        if let Some(transcript) = &mut view.transcript {
+            transcript.answer(head.status, view.scratch);
         }
         let exchange = &mut self.exchange;
         exchange.response_head_bytes = view.response.cleared().len() as u32;
@@ -293,6 +302,9 @@ impl Http {
         let content = if to_head { Content::HeadOnly } else { Content::Full };
         view.scratch.clear();
         write_reply(view.scratch, status, connection, view.date, content);
+        if let Some(transcript) = &mut view.transcript {
+            transcript.reply(status.code(), view.scratch);
+        }
         view.request.drop_cleared();
         view.response.discard(view.response.pending().len());
         if view.response.emit(view.scratch).is_err() {
