@@ -56,6 +56,8 @@ fn a_wrong_setting_is_reported_with_what_is_allowed() {
         ("head_max: 15KiB", "f:1:11: head_max: must be a size from 256 to 14KiB in bytes, KiB, MiB or GiB, such as 8KiB, not \"15KiB\"".to_string()),
         ("body_max: lots", "f:1:11: body_max: must be none or a size in bytes, KiB, MiB or GiB, such as 1MiB, not \"lots\"".to_string()),
         ("via: yes", "f:1:6: via: must be true or false, not \"yes\"".to_string()),
+        ("upgrade: websockets", "f:1:10: upgrade: must be websocket or any or none, not \"websockets\"; did you mean 'websocket'?".to_string()),
+        ("upgrade: false", "f:1:10: upgrade: must be websocket or any or none, not false".to_string()),
         ("log_level: wran", "f:1:12: log_level: must be error, warn, info, debug, trace or 0 (debug) to 3 (error), not \"wran\"; did you mean 'warn'?".to_string()),
         ("log_level: 4", "f:1:12: log_level: must be error, warn, info, debug, trace or 0 (debug) to 3 (error), not 4".to_string()),
         ("log_file: 5", "f:1:11: log_file: must be text, not 5".to_string()),

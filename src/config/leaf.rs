@@ -10,10 +10,13 @@ use serde_yaml::Value;
 
 use super::error::{quoted, suggestion};
 use super::units::{self, HOST_ALLOWED, LOG_LEVEL_ALLOWED, LOG_LEVELS, NAME_ALLOWED};
-use super::{Policy, ProtocolName};
+use super::{Policy, ProtocolName, Upgrade};
 
 /// The protocols by name.
 const PROTOCOLS: [(&str, ProtocolName); 2] = [("http", ProtocolName::Http), ("tcp", ProtocolName::Tcp)];
+/// What a client may change to, by name.
+const UPGRADES: [(&str, Upgrade); 3] =
+    [("websocket", Upgrade::Websocket), ("any", Upgrade::Any), ("none", Upgrade::None)];
 /// The policies by name.
 const POLICIES: [(&str, Policy); 1] = [("round_robin", Policy::RoundRobin)];
 /// How an absent limit is written.
@@ -68,6 +71,10 @@ leaf! {
 leaf! {
     /// The protocol of a listener.
     Protocol(ProtocolName)
+}
+leaf! {
+    /// What a client may change to from HTTP.
+    UpgradeTo(Upgrade)
 }
 leaf! {
     /// The policy of a pool.
@@ -163,6 +170,13 @@ impl TryFrom<Value> for Protocol {
     }
 }
 
+impl TryFrom<Value> for UpgradeTo {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        chosen(&value, &UPGRADES).map(UpgradeTo)
+    }
+}
+
 impl TryFrom<Value> for Balance {
     type Error = String;
     fn try_from(value: Value) -> Result<Self, String> {
@@ -227,6 +241,12 @@ impl From<Level> for Value {
 impl From<Protocol> for Value {
     fn from(leaf: Protocol) -> Value {
         name_of(&leaf.0, &PROTOCOLS)
+    }
+}
+
+impl From<UpgradeTo> for Value {
+    fn from(leaf: UpgradeTo) -> Value {
+        name_of(&leaf.0, &UPGRADES)
     }
 }
 

@@ -144,6 +144,19 @@ pub struct HttpSettings {
     pub x_forwarded_host: bool,
     /// Add `Via` in both directions (RFC 9110 section 7.6.3).
     pub via: bool,
+    /// What a client may change to.
+    pub upgrade: Upgrade,
+}
+
+/// The protocols that a client may change to from HTTP/1.1 (RFC 9110 section 7.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    /// Only `websocket` (RFC 6455).
+    Websocket,
+    /// Any but those in which further HTTP requests would follow.
+    Any,
+    /// None.
+    None,
 }
 
 /// How long the clients of a listener are waited for.

@@ -10,8 +10,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
-pub use super::leaf::{Balance, HostPort, Level, Name, Period, Protocol, Size, SizeOrNone, Switch, Text, Whole};
-use super::{Policy, ProtocolName};
+pub use super::leaf::{
+    Balance, HostPort, Level, Name, Period, Protocol, Size, SizeOrNone, Switch, Text, UpgradeTo, Whole,
+};
+use super::{Policy, ProtocolName, Upgrade};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -88,6 +90,8 @@ pub struct ListenerSettings {
     pub x_forwarded_host: Switch,
     /// Add `Via`.
     pub via: Switch,
+    /// What a client may change to.
+    pub upgrade: UpgradeTo,
     /// The whole request head.
     pub timeout_header_client_read: Period,
     /// The whole response head.
@@ -180,6 +184,7 @@ impl Default for ListenerSettings {
             x_forwarded_proto: Switch(true),
             x_forwarded_host: Switch(true),
             via: Switch(false),
+            upgrade: UpgradeTo(Upgrade::Websocket),
             timeout_header_client_read: seconds(30),
             timeout_header_client_write: seconds(30),
             timeout_forward_client_read: seconds(30),

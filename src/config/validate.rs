@@ -70,6 +70,7 @@ pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings,
             x_forwarded_proto: settings.x_forwarded_proto.0,
             x_forwarded_host: settings.x_forwarded_host.0,
             via: settings.via.0,
+            upgrade: settings.upgrade.0,
         },
         timeouts: ClientTimeouts {
             header_client_read: settings.timeout_header_client_read.0,
