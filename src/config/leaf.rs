@@ -32,6 +32,26 @@ macro_rules! leaf {
     };
 }
 
+/// Declares such a type whose values have names.
+macro_rules! choice {
+    ($(#[$about:meta])* $name:ident($inner:ty) of $choices:ident) => {
+        leaf! { $(#[$about])* $name($inner) }
+
+        impl TryFrom<Value> for $name {
+            type Error = String;
+            fn try_from(value: Value) -> Result<Self, String> {
+                chosen(&value, &$choices).map($name)
+            }
+        }
+
+        impl From<$name> for Value {
+            fn from(leaf: $name) -> Value {
+                name_of(&leaf.0, &$choices)
+            }
+        }
+    };
+}
+
 leaf! {
     /// A whole number from `MIN` to `MAX`.
     Whole<MIN: u32, MAX: u32>(u32)
@@ -68,17 +88,17 @@ leaf! {
     /// A log level.
     Level(LevelFilter)
 }
-leaf! {
+choice! {
     /// The protocol of a listener.
-    Protocol(ProtocolName)
+    Protocol(ProtocolName) of PROTOCOLS
 }
-leaf! {
+choice! {
     /// What a client may change to from HTTP.
-    UpgradeTo(Upgrade)
+    UpgradeTo(Upgrade) of UPGRADES
 }
-leaf! {
+choice! {
     /// The policy of a pool.
-    Balance(Policy)
+    Balance(Policy) of POLICIES
 }
 
 impl<const MIN: u32, const MAX: u32> TryFrom<Value> for Whole<MIN, MAX> {
@@ -163,27 +183,6 @@ impl TryFrom<Value> for Level {
     }
 }
 
-impl TryFrom<Value> for Protocol {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        chosen(&value, &PROTOCOLS).map(Protocol)
-    }
-}
-
-impl TryFrom<Value> for UpgradeTo {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        chosen(&value, &UPGRADES).map(UpgradeTo)
-    }
-}
-
-impl TryFrom<Value> for Balance {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        chosen(&value, &POLICIES).map(Balance)
-    }
-}
-
 impl<const MIN: u32, const MAX: u32> From<Whole<MIN, MAX>> for Value {
     fn from(leaf: Whole<MIN, MAX>) -> Value {
         leaf.0.into()
@@ -235,24 +234,6 @@ impl From<HostPort> for Value {
 impl From<Level> for Value {
     fn from(leaf: Level) -> Value {
         name_of(&leaf.0, &LOG_LEVELS)
-    }
-}
-
-impl From<Protocol> for Value {
-    fn from(leaf: Protocol) -> Value {
-        name_of(&leaf.0, &PROTOCOLS)
-    }
-}
-
-impl From<UpgradeTo> for Value {
-    fn from(leaf: UpgradeTo) -> Value {
-        name_of(&leaf.0, &UPGRADES)
-    }
-}
-
-impl From<Balance> for Value {
-    fn from(leaf: Balance) -> Value {
-        name_of(&leaf.0, &POLICIES)
     }
 }
 
