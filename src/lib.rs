@@ -19,8 +19,8 @@
 //! | [`session`] | the pair: phases, deadlines, attempts at backends | all above |
 //! | [`net`] | system calls: streams, listeners, the idle set, probes, the driver | all above |
 //! | [`server`] | owns everything; the turn | all above |
-//! | [`daemon`] | limits and signals of the process | `config` |
-//! | [`start`] | a configuration becomes what is bound | `config`, `daemon`, `net` |
+//! | [`daemon`] | the process: descriptors, limits, privileges, sandbox, signals | `config` |
+//! | [`start`] | a configuration becomes what is bound, and then confined | `config`, `daemon`, `net` |
 //! | [`cli`], [`log`], [`demo`] | the command line; the daemon's log; origins and a client to look at | `config` |
 //!
 //! Dependencies point upwards in this table only. `base`, `config`, `balance`, `protocol` and `session` are pure: no
@@ -81,6 +81,12 @@
 //!   a tunnel for what was not judged. Protocols that carry further requests (`h2c`, TLS) are never tunnelled.
 //! - While it stops, a daemon forwards a request for an upgrade without it: the tunnel could only be cut off.
 //! - The log's default level is `info`; PLB 0.3's was 2, which is `warn`.
+//!
+//! - Who serves is nobody, wherever root started it: there is no setting that lets root serve. Users and root directory are
+//!   judged before anything is given up, and what was given up is tried afterwards.
+//! - A system call that the filter does not know fails with EPERM and kills nobody: it is refused either way, and a call
+//!   that a newer C library makes is an error in the log and not an outage.
+//! - Landlock and seccomp are the thread's, privileges the process's: the demo's origins run beside the sandbox.
 //!
 //! Absent on purpose: an async runtime, `unsafe`, threads (but for the demo's origins), a resolver at run time.
 

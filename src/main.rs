@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use plb::cli::{self, Command};
 use plb::config::{self, Config, Overrides};
+use plb::daemon::descriptors::close_inherited;
 use plb::start::StartError;
 use plb::{demo, log as logging, server};
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
             }
         }
         Command::Demo { listen, .. } => {
+            close_inherited();
             match demo::run(listen, |config| server::run(config).map_err(|e| e.to_string())) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(FAILURE, &error),
@@ -69,6 +71,7 @@ fn read_text(path: &Path) -> io::Result<String> {
 
 fn serve(mut config: Config, overrides: &Overrides) -> ExitCode {
     config.apply(overrides);
+    close_inherited();
     match start(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(FAILURE, &error.to_string()),
