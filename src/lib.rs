@@ -44,7 +44,8 @@
 //! is the response's. The answer comes the other way through the response pipe; its head resets the backend's failures
 //! and the kept bytes are let go; its body needs no judging, for the protocol granted *credit* for exactly its length.
 //! With its last byte the exchange is over: the lease goes back, the connection is parked, the buffers are returned once
-//! nothing is in them, and the client's next request is waited for.
+//! nothing is in them, and the client's next request is waited for. Had the answer been the 101 that the request asked
+//! for, both pipes would have credit without end, and the session would be a tunnel for the rest of its life.
 //!
 //! # Invariants
 //! - A token names a socket; ids carry a generation, so that what is stale is known to be.
@@ -76,6 +77,9 @@
 //!   connection to a backend that finds no descriptor evicts the oldest idle one.
 //! - `TCP_NODELAY` is set on a backend's connection before the second segment: the first one never waits, and many
 //!   connections send one only.
+//! - An upgrade needs one `Upgrade` with one protocol, and a 101 that names the same one: who chooses among several opens
+//!   a tunnel for what was not judged. Protocols that carry further requests (`h2c`, TLS) are never tunnelled.
+//! - While it stops, a daemon forwards a request for an upgrade without it: the tunnel could only be cut off.
 //! - The log's default level is `info`; PLB 0.3's was 2, which is `warn`.
 //!
 //! Absent on purpose: an async runtime, `unsafe`, threads (but for the demo's origins), a resolver at run time.
