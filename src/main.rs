@@ -76,10 +76,8 @@ fn serve(mut config: Config, overrides: &Overrides) -> ExitCode {
 }
 
 fn start(config: Config) -> Result<(), StartError> {
-    let log = logging::build(config.log_level, config.log_file.as_deref()).map_err(|error| {
-        let name = config.log_file.as_deref().unwrap_or(Path::new("-")).display();
-        StartError::new(format!("cannot open the log {name}"), error)
-    })?;
+    let log = logging::build(config.log_level, &config.log_file)
+        .map_err(|error| StartError::new(format!("cannot open the log {}", config.log_file), error))?;
     logging::install(log, config.log_level);
     server::run(config)
 }

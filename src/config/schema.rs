@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
 pub use super::leaf::{
-    Balance, HostPort, Level, Name, Period, Protocol, Size, SizeOrNone, Switch, Text, UpgradeTo, Whole,
+    Balance, Format, HostPort, Level, Name, Period, Protocol, Size, SizeOrNone, Switch, Target, TargetOrNone,
+    UpgradeTo, Whole,
 };
-use super::{Policy, ProtocolName, Upgrade};
+use super::{AccessFormat, LogTarget, Policy, ProtocolName, Upgrade};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -38,8 +39,12 @@ impl<T: Default + DeserializeOwned + Serialize> Schema for T {}
 pub struct Process {
     /// How much is logged.
     pub log_level: Level,
-    /// Where the log goes: a file, or `-` for standard error.
-    pub log_file: Text,
+    /// Where the log goes.
+    pub log_file: Target,
+    /// Where the line of each exchange goes.
+    pub access_log: TargetOrNone,
+    /// What such a line looks like.
+    pub access_log_format: Format,
     /// Clients served at once.
     pub max_clients: Whole<1, 1_000_000>,
     /// The sum of all buffers.
@@ -154,7 +159,9 @@ impl Default for Process {
     fn default() -> Process {
         Process {
             log_level: Level(LevelFilter::Info),
-            log_file: Text("-".to_string()),
+            log_file: Target(LogTarget::Standard),
+            access_log: TargetOrNone(None),
+            access_log_format: Format(AccessFormat::Plb),
             max_clients: Whole(1_000),
             buffer_memory: Size(64 * MIB),
             idle_max: Whole(1_000),
