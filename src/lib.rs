@@ -74,7 +74,8 @@
 //! - Free buffers are trimmed once a second to what was needed in that second, and all that grows is allocated at the
 //!   start, so that they go back to the system.
 //! - When descriptors run out, accepting pauses and idle connections stay: those who are being served need them. A
-//!   connection to a backend that finds no descriptor evicts the oldest idle one.
+//!   connection to a backend that finds no descriptor evicts the oldest idle one; where there is none, the session waits
+//!   in line for what is freed or parked, and nobody is accepted before it.
 //! - `TCP_NODELAY` is set on a backend's connection before the second segment: the first one never waits, and many
 //!   connections send one only.
 //! - An upgrade needs one `Upgrade` with one protocol, and a 101 that names the same one: who chooses among several opens

@@ -54,6 +54,8 @@ enum Alarm {
     Probe(Id<Probe>),
     /// Accepting goes on.
     Resume,
+    /// Descriptors may have been freed elsewhere.
+    Relieve,
     /// Buffers that nobody needed are given up.
     Trim,
     /// The time for a graceful stop is over.
@@ -81,6 +83,7 @@ struct Stats {
     panics: u64,
     pauses: u64,
     fullnesses: u64,
+    lacks: u64,
 }
 
 /// The balancer.
@@ -95,6 +98,8 @@ pub struct Server {
     runnable: VecDeque<Id<Pair>>,
     /// Sessions that wait for buffers, first come, first served.
     starving: VecDeque<Id<Pair>>,
+    /// Sessions that wait for a descriptor, first come, first served.
+    lacking: VecDeque<Id<Pair>>,
     /// Sessions that ended in this turn.
     finished: Vec<Id<Pair>>,
     /// Idle connections that an event came for.
@@ -108,6 +113,8 @@ pub struct Server {
     asked: Vec<u32>,
     /// Whether clients wait for others to leave.
     is_full: bool,
+    /// Whether a further try of those who lack a descriptor is filed.
+    relieving: bool,
     /// Whether a trim of the buffers is filed.
     trimming: bool,
     stats: Stats,
@@ -162,12 +169,14 @@ impl Server {
                 hungry: 0,
                 addresses,
                 retired: Vec::with_capacity(2 * clients),
+                parked: 0,
                 newly_idle: Vec::with_capacity(EVENTS_MAX),
             },
             core: Core::new(config),
             pairs: Arena::with_capacity(clients),
             runnable: VecDeque::with_capacity(clients),
             starving: VecDeque::new(),
+            lacking: VecDeque::new(),
             finished: Vec::with_capacity(clients),
             disturbed: Vec::with_capacity(EVENTS_MAX),
             wheel: TimerWheel::with_capacity(clients, Time::START),
@@ -178,6 +187,7 @@ impl Server {
             signals,
             asked: Vec::new(),
             is_full: false,
+            relieving: false,
             trimming: false,
             stats: Stats::default(),
         })
@@ -276,6 +286,10 @@ impl Server {
                 Alarm::Revive(backend) => self.revive(backend),
                 Alarm::Probe(id) => self.time_out_probe(id),
                 Alarm::Resume => self.listeners.iter_mut().flatten().for_each(Listener::resume),
+                Alarm::Relieve => {
+                    self.relieving = false;
+                    self.relieve(usize::MAX);
+                }
                 Alarm::Trim => self.trim(),
                 Alarm::Shutdown => self.cut_off(),
             }
@@ -330,9 +344,10 @@ impl Server {
             let (driver, core) = (&mut self.driver, &mut self.core);
             // A bug in one session is that session's end, and nobody else's.
             let verdict = catch_unwind(AssertUnwindSafe(|| driver.run(id, pair, &mut core.context())));
+            self.note_lack(id, verdict.as_ref().ok().copied());
             match verdict {
                 Ok(Verdict::Over) => self.finished.push(id),
-                Ok(Verdict::Waits) => self.file(id),
+                Ok(Verdict::Waits | Verdict::Lacks) => self.file(id),
                 Ok(Verdict::GoesOn) => {
                     self.file(id);
                     enqueue(&mut self.pairs, &mut self.runnable, id);
@@ -397,6 +412,9 @@ impl Server {
     fn reap(&mut self) {
         for id in self.finished.drain(..) {
             let Some(mut pair) = self.pairs.remove(id) else { continue };
+            if pair.lacks {
+                self.lacking.retain(|other| *other != id);
+            }
             if let Some(timer) = pair.timer {
                 self.wheel.remove(timer);
             }
@@ -408,11 +426,13 @@ impl Server {
                 self.driver.retire(stream);
             }
         }
-        let freed = !self.driver.retired.is_empty();
+        let freed = self.driver.retired.len();
         for id in self.driver.retired.drain(..) {
             self.driver.streams.remove(id);
         }
-        if freed {
+        let parked = std::mem::take(&mut self.driver.parked);
+        self.relieve(freed + parked);
+        if freed > 0 {
             self.listeners.iter_mut().flatten().for_each(Listener::resume);
         }
         for backend in self.driver.newly_idle.drain(..) {
