@@ -136,9 +136,11 @@ fn a_client_that_finds_no_descriptor_for_a_backend_waits_quietly_for_one_and_not
 #[test]
 fn running_out_of_descriptors_pauses_accepting_without_a_spin_and_it_resumes() {
     let origin = Origin::named("only");
-    let plb = Plb::http("timeout_idle: 1h
-backlog: 400
-core_dumps: true", &[origin.address()]);
+    let plb = Plb::http(
+        "timeout_idle: 1h
+backlog: 400\ncore_dumps: true",
+        &[origin.address()],
+    );
     let mut first = Client::connect(plb.web());
     assert_eq!(first.get("/").text(), "only");
     leave_descriptors(&plb, 0);
