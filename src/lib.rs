@@ -20,8 +20,8 @@
 //! | [`net`] | system calls: streams, listeners, the idle set, probes, the driver | all above |
 //! | [`log`] | lines leave the process and wait for nobody: the daemon's log, the access log | all above but `net` |
 //! | [`server`] | owns everything; the turn | all above |
-//! | [`daemon`] | limits and signals of the process | `config` |
-//! | [`start`] | a configuration becomes what is bound | `config`, `daemon`, `net` |
+//! | [`daemon`] | the process: descriptors, limits, privileges, sandbox, signals | `config` |
+//! | [`start`] | a configuration becomes what is bound, and then confined | `config`, `daemon`, `net` |
 //! | [`cli`], [`demo`] | the command line; origins and a client to look at | `config` |
 //!
 //! Dependencies point upwards in this table only. `base`, `config`, `balance`, `protocol` and `session` are pure: no
@@ -45,7 +45,8 @@
 //! is the response's. The answer comes the other way through the response pipe; its head resets the backend's failures
 //! and the kept bytes are let go; its body needs no judging, for the protocol granted *credit* for exactly its length.
 //! With its last byte the exchange is over: the lease goes back, the connection is parked, the buffers are returned once
-//! nothing is in them, and the client's next request is waited for.
+//! nothing is in them, and the client's next request is waited for. Had the answer been the 101 that the request asked
+//! for, both pipes would have credit without end, and the session would be a tunnel for the rest of its life.
 //!
 //! # Invariants
 //! - A token names a socket; ids carry a generation, so that what is stale is known to be.
@@ -74,15 +75,25 @@
 //! - Free buffers are trimmed once a second to what was needed in that second, and all that grows is allocated at the
 //!   start, so that they go back to the system.
 //! - When descriptors run out, accepting pauses and idle connections stay: those who are being served need them. A
-//!   connection to a backend that finds no descriptor evicts the oldest idle one.
+//!   connection to a backend that finds no descriptor evicts the oldest idle one; where there is none, the session waits
+//!   in line for what is freed or parked, and nobody is accepted before it.
 //! - `TCP_NODELAY` is set on a backend's connection before the second segment: the first one never waits, and many
 //!   connections send one only.
+//! - An upgrade needs one `Upgrade` with one protocol, and a 101 that names the same one: who chooses among several opens
+//!   a tunnel for what was not judged. Protocols that carry further requests (`h2c`, TLS) are never tunnelled.
+//! - While it stops, a daemon forwards a request for an upgrade without it: the tunnel could only be cut off.
 //! - No log ever holds up the service: lines are gathered in a buffer with a limit and written once a turn, past
 //!   descriptors that do not block; what does not fit is lost, and counted. A standard stream's own flags stay as they
 //!   are, for others share them.
 //! - An exchange has one [`session::record::Record`], filled only where there is an access log. It is handed in when the
 //!   last byte has left for the client, or when nothing more can.
 //! - The log's default level is `info`; PLB 0.3's was 2, which is `warn`.
+//!
+//! - Who serves is nobody, wherever root started it: there is no setting that lets root serve. Users and root directory are
+//!   judged before anything is given up, and what was given up is tried afterwards.
+//! - A system call that the filter does not know fails with EPERM and kills nobody: it is refused either way, and a call
+//!   that a newer C library makes is an error in the log and not an outage.
+//! - Landlock and seccomp are the thread's, privileges the process's: the demo's origins run beside the sandbox.
 //!
 //! Absent on purpose: an async runtime, `unsafe`, threads (but for the demo's origins), a resolver at run time.
 

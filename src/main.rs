@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use plb::cli::{self, Command};
 use plb::config::{self, Config, Overrides};
+use plb::daemon::descriptors::close_inherited;
 use plb::{demo, server};
 
 /// Something failed at run time or at the start.
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
             }
         }
         Command::Demo { listen, .. } => {
+            close_inherited();
             match demo::run(listen, |config| server::run(config).map_err(|e| e.to_string())) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(FAILURE, &error),
@@ -68,6 +70,7 @@ fn read_text(path: &Path) -> io::Result<String> {
 
 fn serve(mut config: Config, overrides: &Overrides) -> ExitCode {
     config.apply(overrides);
+    close_inherited();
     match server::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(FAILURE, &error.to_string()),

@@ -34,7 +34,7 @@ use crate::net::probe::Probe;
 use crate::net::stream::{Owner, Stream};
 use crate::net::token::Source;
 use crate::session::record::CloseReason;
-use crate::start::{Bound, StartError};
+use crate::start::{Bound, Confined, StartError};
 use core::Core;
 
 /// The most events that one poll gives.
@@ -56,6 +56,8 @@ enum Alarm {
     Probe(Id<Probe>),
     /// Accepting goes on.
     Resume,
+    /// Descriptors may have been freed elsewhere.
+    Relieve,
     /// Buffers that nobody needed are given up.
     Trim,
     /// Log lines that could not be written are tried again.
@@ -73,6 +75,7 @@ struct Stats {
     panics: u64,
     pauses: u64,
     fullnesses: u64,
+    lacks: u64,
 }
 
 /// The balancer.
@@ -87,6 +90,8 @@ pub struct Server {
     runnable: VecDeque<Id<Pair>>,
     /// Sessions that wait for buffers, first come, first served.
     starving: VecDeque<Id<Pair>>,
+    /// Sessions that wait for a descriptor, first come, first served.
+    lacking: VecDeque<Id<Pair>>,
     /// Sessions that ended in this turn.
     finished: Vec<Id<Pair>>,
     /// Idle connections that an event came for.
@@ -100,6 +105,8 @@ pub struct Server {
     asked: Vec<u32>,
     /// Whether clients wait for others to leave.
     is_full: bool,
+    /// Whether a further try of those who lack a descriptor is filed.
+    relieving: bool,
     /// Whether a trim of the buffers is filed.
     trimming: bool,
     logs: Logs,
@@ -108,14 +115,17 @@ pub struct Server {
     stats: Stats,
 }
 
-/// Binds, and serves until it is told to stop.
+/// Binds, gives up every privilege, and serves until it is told to stop.
 ///
 /// # Errors
 /// What the system refuses at the start. Once it serves, nothing ends it but a signal.
 pub fn run(config: Config) -> Result<(), StartError> {
     let logs = Logs::open(&config).map_err(|(step, error)| StartError::new(step, error))?;
     let is_elsewhere = config.log_file != LogTarget::Standard;
-    let outcome = Bound::new(config).and_then(|bound| Server::new(bound, logs)).and_then(Server::serve);
+    let outcome = Bound::new(config)
+        .and_then(Bound::confine)
+        .and_then(|confined| Server::new(confined, logs))
+        .and_then(Server::serve);
     if let (Err(error), true) = (&outcome, is_elsewhere) {
         log::error!("plb: {error}");
     }
@@ -123,12 +133,18 @@ pub fn run(config: Config) -> Result<(), StartError> {
 }
 
 impl Server {
-    /// A server for what is bound.
+    /// A server for what is bound and confined. Serving with privileges does not compile:
+    ///
+    /// ```compile_fail
+    /// fn serve(bound: plb::start::Bound) -> Result<(), plb::start::StartError> {
+    ///     plb::server::Server::new(bound)?.serve()
+    /// }
+    /// ```
     ///
     /// # Errors
     /// Descriptors or memory ran out.
-    pub fn new(bound: Bound, logs: Logs) -> Result<Server, StartError> {
-        let Bound { config, mut listeners, addresses, descriptors } = bound;
+    pub fn new(confined: Confined, logs: Logs) -> Result<Server, StartError> {
+        let Bound { config, mut listeners, addresses, descriptors } = confined.into_parts();
         let setup = |error: io::Error| StartError::new("cannot set up the event loop", error);
         let poll = Poll::new().map_err(setup)?;
         let registry = poll.registry().try_clone().map_err(setup)?;
@@ -155,12 +171,14 @@ impl Server {
                 hungry: 0,
                 addresses,
                 retired: Vec::with_capacity(2 * clients),
+                parked: 0,
                 newly_idle: Vec::with_capacity(EVENTS_MAX),
             },
             core: Core::new(config),
             pairs: Arena::with_capacity(clients),
             runnable: VecDeque::with_capacity(clients),
             starving: VecDeque::new(),
+            lacking: VecDeque::new(),
             finished: Vec::with_capacity(clients),
             disturbed: Vec::with_capacity(EVENTS_MAX),
             wheel: TimerWheel::with_capacity(clients, Time::START),
@@ -171,6 +189,7 @@ impl Server {
             signals,
             asked: Vec::new(),
             is_full: false,
+            relieving: false,
             trimming: false,
             logs,
             retrying: false,
@@ -273,6 +292,10 @@ impl Server {
                 Alarm::Revive(backend) => self.revive(backend),
                 Alarm::Probe(id) => self.time_out_probe(id),
                 Alarm::Resume => self.listeners.iter_mut().flatten().for_each(Listener::resume),
+                Alarm::Relieve => {
+                    self.relieving = false;
+                    self.relieve(usize::MAX);
+                }
                 Alarm::Trim => self.trim(),
                 Alarm::Log => {
                     self.retrying = false;
@@ -331,9 +354,10 @@ impl Server {
             let (driver, core) = (&mut self.driver, &mut self.core);
             // A bug in one session is that session's end, and nobody else's.
             let verdict = catch_unwind(AssertUnwindSafe(|| driver.run(id, pair, &mut core.context())));
+            self.note_lack(id, verdict.as_ref().ok().copied());
             match verdict {
                 Ok(Verdict::Over) => self.finished.push(id),
-                Ok(Verdict::Waits) => self.file(id),
+                Ok(Verdict::Waits | Verdict::Lacks) => self.file(id),
                 Ok(Verdict::GoesOn) => {
                     self.file(id);
                     enqueue(&mut self.pairs, &mut self.runnable, id);
@@ -398,6 +422,9 @@ impl Server {
     fn reap(&mut self) {
         for id in self.finished.drain(..) {
             let Some(mut pair) = self.pairs.remove(id) else { continue };
+            if pair.lacks {
+                self.lacking.retain(|other| *other != id);
+            }
             if let Some(timer) = pair.timer {
                 self.wheel.remove(timer);
             }
@@ -409,11 +436,13 @@ impl Server {
                 self.driver.retire(stream);
             }
         }
-        let freed = !self.driver.retired.is_empty();
+        let freed = self.driver.retired.len();
         for id in self.driver.retired.drain(..) {
             self.driver.streams.remove(id);
         }
-        if freed {
+        let parked = std::mem::take(&mut self.driver.parked);
+        self.relieve(freed + parked);
+        if freed > 0 {
             self.listeners.iter_mut().flatten().for_each(Listener::resume);
         }
         for backend in self.driver.newly_idle.drain(..) {

@@ -2,6 +2,7 @@
 //!
 //! Reading one needs no more than the value; the error says what is allowed and what was found.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -9,11 +10,17 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
 use super::error::{quoted, suggestion};
-use super::units::{self, HOST_ALLOWED, LOG_LEVEL_ALLOWED, LOG_LEVELS, LOG_TARGET_ALLOWED, NAME_ALLOWED};
-use super::{AccessFormat, LogTarget, Policy, ProtocolName};
+use super::units::{
+    self, ACCOUNT_ALLOWED, DIRECTORY_ALLOWED, HOST_ALLOWED, LOG_LEVEL_ALLOWED, LOG_LEVELS, LOG_TARGET_ALLOWED,
+    NAME_ALLOWED,
+};
+use super::{AccessFormat, Account, LogTarget, Policy, ProtocolName, Upgrade};
 
 /// The protocols by name.
 const PROTOCOLS: [(&str, ProtocolName); 2] = [("http", ProtocolName::Http), ("tcp", ProtocolName::Tcp)];
+/// What a client may change to, by name.
+const UPGRADES: [(&str, Upgrade); 3] =
+    [("websocket", Upgrade::Websocket), ("any", Upgrade::Any), ("none", Upgrade::None)];
 /// The policies by name.
 const POLICIES: [(&str, Policy); 1] = [("round_robin", Policy::RoundRobin)];
 /// The formats of the access log by name.
@@ -29,6 +36,26 @@ macro_rules! leaf {
         #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
         #[serde(try_from = "Value", into = "Value")]
         pub struct $name $(<$(const $limit: $kind),*>)? (pub $inner);
+    };
+}
+
+/// Declares such a type whose values have names.
+macro_rules! choice {
+    ($(#[$about:meta])* $name:ident($inner:ty) of $choices:ident) => {
+        leaf! { $(#[$about])* $name($inner) }
+
+        impl TryFrom<Value> for $name {
+            type Error = String;
+            fn try_from(value: Value) -> Result<Self, String> {
+                chosen(&value, &$choices).map($name)
+            }
+        }
+
+        impl From<$name> for Value {
+            fn from(leaf: $name) -> Value {
+                name_of(&leaf.0, &$choices)
+            }
+        }
     };
 }
 
@@ -60,9 +87,9 @@ leaf! {
     /// Where a log goes, or `none`.
     TargetOrNone(Option<LogTarget>)
 }
-leaf! {
+choice! {
     /// What a line of the access log looks like.
-    Format(AccessFormat)
+    Format(AccessFormat) of FORMATS
 }
 leaf! {
     /// The name of a listener, a pool or a backend; empty while it is not set.
@@ -73,16 +100,28 @@ leaf! {
     HostPort(Option<(String, u16)>)
 }
 leaf! {
+    /// A user or a group; `None` while it is not set.
+    AccountName(Option<Account>)
+}
+leaf! {
+    /// A directory; `None` while it is not set.
+    Directory(Option<PathBuf>)
+}
+leaf! {
     /// A log level.
     Level(LevelFilter)
 }
-leaf! {
+choice! {
     /// The protocol of a listener.
-    Protocol(ProtocolName)
+    Protocol(ProtocolName) of PROTOCOLS
 }
-leaf! {
+choice! {
+    /// What a client may change to from HTTP.
+    UpgradeTo(Upgrade) of UPGRADES
+}
+choice! {
     /// The policy of a pool.
-    Balance(Policy)
+    Balance(Policy) of POLICIES
 }
 
 impl<const MIN: u32, const MAX: u32> TryFrom<Value> for Whole<MIN, MAX> {
@@ -149,13 +188,6 @@ impl TryFrom<Value> for TargetOrNone {
     }
 }
 
-impl TryFrom<Value> for Format {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        chosen(&value, &FORMATS).map(Format)
-    }
-}
-
 impl TryFrom<Value> for Name {
     type Error = String;
     fn try_from(value: Value) -> Result<Self, String> {
@@ -172,6 +204,23 @@ impl TryFrom<Value> for HostPort {
     }
 }
 
+impl TryFrom<Value> for AccountName {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let number = value.as_u64().map(|number| number.to_string());
+        let account = number.as_deref().or(value.as_str()).and_then(units::account);
+        account.map(|account| AccountName(Some(account))).ok_or_else(|| wrong(ACCOUNT_ALLOWED, &value))
+    }
+}
+
+impl TryFrom<Value> for Directory {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let path = value.as_str().and_then(units::directory);
+        path.map(|path| Directory(Some(path))).ok_or_else(|| wrong(DIRECTORY_ALLOWED, &value))
+    }
+}
+
 impl TryFrom<Value> for Level {
     type Error = String;
     fn try_from(value: Value) -> Result<Self, String> {
@@ -181,20 +230,6 @@ impl TryFrom<Value> for Level {
             let names = LOG_LEVELS.iter().map(|&(name, _)| name);
             wrong(LOG_LEVEL_ALLOWED, &value) + &suggestion(value.as_str().unwrap_or_default(), names)
         })
-    }
-}
-
-impl TryFrom<Value> for Protocol {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        chosen(&value, &PROTOCOLS).map(Protocol)
-    }
-}
-
-impl TryFrom<Value> for Balance {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        chosen(&value, &POLICIES).map(Balance)
     }
 }
 
@@ -240,12 +275,6 @@ impl From<TargetOrNone> for Value {
     }
 }
 
-impl From<Format> for Value {
-    fn from(leaf: Format) -> Value {
-        name_of(&leaf.0, &FORMATS)
-    }
-}
-
 impl From<Name> for Value {
     fn from(leaf: Name) -> Value {
         leaf.0.into()
@@ -258,21 +287,21 @@ impl From<HostPort> for Value {
     }
 }
 
+impl From<AccountName> for Value {
+    fn from(leaf: AccountName) -> Value {
+        leaf.0.map_or_else(|| "".into(), |account| account.to_string().into())
+    }
+}
+
+impl From<Directory> for Value {
+    fn from(leaf: Directory) -> Value {
+        leaf.0.map_or_else(|| "".into(), |path| path.to_string_lossy().into())
+    }
+}
+
 impl From<Level> for Value {
     fn from(leaf: Level) -> Value {
         name_of(&leaf.0, &LOG_LEVELS)
-    }
-}
-
-impl From<Protocol> for Value {
-    fn from(leaf: Protocol) -> Value {
-        name_of(&leaf.0, &PROTOCOLS)
-    }
-}
-
-impl From<Balance> for Value {
-    fn from(leaf: Balance) -> Value {
-        name_of(&leaf.0, &POLICIES)
     }
 }
 

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
 pub use super::leaf::{
-    Balance, Format, HostPort, Level, Name, Period, Protocol, Size, SizeOrNone, Switch, Target, TargetOrNone, Whole,
+    AccountName, Balance, Directory, Format, HostPort, Level, Name, Period, Protocol, Size, SizeOrNone, Switch, Target,
+    TargetOrNone, UpgradeTo, Whole,
 };
-use super::{AccessFormat, LogTarget, Policy, ProtocolName};
+use super::{AccessFormat, LogTarget, Policy, ProtocolName, Upgrade};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -52,6 +53,16 @@ pub struct Process {
     pub idle_max: Whole<0, 1_000_000>,
     /// How long a graceful stop may take.
     pub timeout_shutdown: Period,
+    /// Who plb becomes when root starts it.
+    pub user: AccountName,
+    /// With which group; the user's own unless it is set.
+    pub group: AccountName,
+    /// Its root directory when root starts it.
+    pub chroot_dir: Directory,
+    /// A filter of system calls.
+    pub seccomp: Switch,
+    /// A crash may leave an image of the memory.
+    pub core_dumps: Switch,
     /// A list of maps, each read as [`Listener`] and [`ListenerSettings`].
     pub listeners: Value,
     /// A map from names to maps, each read as [`Pool`] and [`PoolSettings`].
@@ -94,6 +105,8 @@ pub struct ListenerSettings {
     pub x_forwarded_host: Switch,
     /// Add `Via`.
     pub via: Switch,
+    /// What a client may change to.
+    pub upgrade: UpgradeTo,
     /// The whole request head.
     pub timeout_header_client_read: Period,
     /// The whole response head.
@@ -163,6 +176,11 @@ impl Default for Process {
             buffer_memory: Size(64 * MIB),
             idle_max: Whole(1_000),
             timeout_shutdown: seconds(30),
+            user: AccountName(None),
+            group: AccountName(None),
+            chroot_dir: Directory(None),
+            seccomp: Switch(true),
+            core_dumps: Switch(false),
             listeners: Value::Null,
             pools: Value::Null,
         }
@@ -188,6 +206,7 @@ impl Default for ListenerSettings {
             x_forwarded_proto: Switch(true),
             x_forwarded_host: Switch(true),
             via: Switch(false),
+            upgrade: UpgradeTo(Upgrade::Websocket),
             timeout_header_client_read: seconds(30),
             timeout_header_client_write: seconds(30),
             timeout_forward_client_read: seconds(30),

@@ -6,6 +6,7 @@
 pub mod http;
 pub mod tcp;
 pub mod transcript;
+mod tunnel;
 
 use std::net::IpAddr;
 

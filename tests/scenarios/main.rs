@@ -21,3 +21,4 @@ mod signals;
 mod stale_connection;
 mod tcp;
 mod timeouts;
+mod upgrade;
