@@ -2,13 +2,18 @@
 //!
 //! The guard ends it on every way out of a round; the parent-death signal of setpriv(1) covers the bench being killed.
 
-use std::fs;
+use std::collections::HashSet;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -110,13 +115,18 @@ pub fn cpu_nanoseconds(id: u32) -> io::Result<u64> {
     Ok(sum)
 }
 
-/// The proportional set size of process `id` in KiB once it is at rest: when it has been the same for some readings.
-/// A balancer may give memory back a while after it was needed.
-pub fn settled_pss_kib(id: u32) -> io::Result<u64> {
-    let (mut last, mut same) = (pss_kib(id)?, 0);
+/// The number of descriptors that process `id` has open.
+pub fn descriptors(id: u32) -> io::Result<u64> {
+    Ok(fs::read_dir(format!("/proc/{id}/fd"))?.count() as u64)
+}
+
+/// The proportional set size of process `id` in KiB, and what its kernel pipes hold at most, once it is at rest: when
+/// the sum has been the same for some readings. A balancer may give memory back a while after it was needed.
+pub fn settled_memory_kib(id: u32) -> io::Result<u64> {
+    let (mut last, mut same) = (memory_kib(id)?, 0);
     for _ in 0..SETTLE_READINGS_MAX {
         thread::sleep(SETTLE_PAUSE);
-        let now = pss_kib(id)?;
+        let now = memory_kib(id)?;
         same = if now == last { same + 1 } else { 0 };
         last = now;
         if same == SETTLE_READINGS {
@@ -124,6 +134,29 @@ pub fn settled_pss_kib(id: u32) -> io::Result<u64> {
         }
     }
     Ok(last)
+}
+
+fn memory_kib(id: u32) -> io::Result<u64> {
+    Ok(pss_kib(id)? + pipes_kib(id)?)
+}
+
+/// The capacity of the pipes of process `id` that are not empty, in KiB. It is more than what they hold; that cannot be
+/// seen from outside.
+fn pipes_kib(id: u32) -> io::Result<u64> {
+    let (mut seen, mut bytes) = (HashSet::new(), 0);
+    for entry in fs::read_dir(format!("/proc/{id}/fd"))? {
+        let path = entry?.path();
+        // A descriptor may have been closed meanwhile.
+        let Ok(target) = fs::read_link(&path) else { continue };
+        // Both ends have the same name.
+        if !target.to_string_lossy().starts_with("pipe:") || !seen.insert(target) {
+            continue;
+        }
+        let Ok(pipe) = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&path) else { continue };
+        let is_empty = poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO)? == 0;
+        bytes += if is_empty { 0 } else { fcntl(&pipe, FcntlArg::F_GETPIPE_SZ)? as u64 };
+    }
+    Ok(bytes / 1024)
 }
 
 fn pss_kib(id: u32) -> io::Result<u64> {

@@ -26,9 +26,10 @@ pub fn is_available() -> bool {
 
 /// Counts the calls of `contender` for one `unit`, after a warm-up.
 pub fn count(contender: &Contender, unit: Unit, scale: f64) -> Result<Calls, String> {
-    let balancer = contender.start()?;
     let plan = unit.scaled(scale / 10.0);
-    let mut load = plan.load(balancer.listen)?;
+    let balancer = contender.start(plan.scene)?;
+    let (mut load, mut crowd) = (plan.load(balancer.listen)?, plan.crowd(balancer.listen)?);
+    crowd.run(plan.idle_clients)?;
     load.run(plan.warm_up())?;
     let directory = tempfile::tempdir().map_err(|error| format!("temporary directory: {error}"))?;
     let summary = directory.path().join("summary");
