@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::configuration::{self, Listen, Scene};
 use crate::load::{Life, Load, Speech};
 use crate::origin::Origin;
-use crate::process::{self, BALANCER_CPU, LOOK_EVERY, Process};
+use crate::process::{self, BALANCER_CPU, LOOK_EVERY, Orphan, Process};
 use crate::{relay, shuttle};
 
 /// Where the listeners of every balancer are, each with a port of its own for all of them.
@@ -98,7 +98,7 @@ impl Contender {
 
     /// Starts it for `scene` with new origins on new ports and makes one exchange of each kind with it: a cold start ends there.
     pub fn start(&self, scene: Scene) -> Result<Balancer, String> {
-        let origin = Origin::start(scene.backends)?;
+        let mut origin = Origin::start(scene.backends)?;
         let listen = free_addresses(self.kind)?;
         let directory = tempfile::tempdir().map_err(|error| format!("temporary directory: {error}"))?;
         let configuration = directory.path().join("configuration");
@@ -106,6 +106,7 @@ impl Contender {
         fs::write(&configuration, text).map_err(|error| format!("{}: {error}", configuration.display()))?;
         let log = directory.path().join("log");
         let mut process = self.spawn(&configuration, listen, &origin, &log)?;
+        origin.outlive(process.id()).map_err(|error| format!("the origin is gone: {error}"))?;
         if let Err(error) = await_serving(&mut process, self.kind, listen) {
             return Err(format!("{error}; it said: {}", fs::read_to_string(&log).unwrap_or_default().trim()));
         }
@@ -113,6 +114,9 @@ impl Contender {
             Kind::Haproxy | Kind::HaproxySplice | Kind::Plb | Kind::Relay => process.id(),
             Kind::Nginx => *process::children(process.id()).first().ok_or("nginx has no worker")?,
         };
+        if self.kind == Kind::Plb {
+            process::verify_confined(serving)?;
+        }
         Ok(Balancer { listen, serving, _process: process, _origin: origin, directory })
     }
 
@@ -129,7 +133,8 @@ impl Contender {
                 .args(origin.web.iter().map(ToString::to_string)),
         };
         let errors = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
-        let started = Process::start(&command, BALANCER_CPU, Stdio::null(), Stdio::null(), errors.into());
+        let started =
+            Process::start(&command, BALANCER_CPU, Orphan::Ends, [Stdio::null(), Stdio::null(), errors.into()]);
         started.map_err(|error| format!("setpriv: {error} (package util-linux)"))
     }
 }

@@ -130,7 +130,8 @@ fn count_calls(options: &Options, contenders: &[Contender], verdict: &mut Verdic
     let units: Vec<Unit> = options.units.iter().copied().filter(|unit| unit.measure() == Measure::Time).collect();
     for contender in contenders {
         let mut columns = Vec::new();
-        for unit in units.iter().take_while(|_| !interrupt::requested()) {
+        let takes_part = |unit: &&Unit| unit.scaled(options.scale).kinds.contains(&contender.kind);
+        for unit in units.iter().filter(takes_part).take_while(|_| !interrupt::requested()) {
             let about = format!("{}, {}", unit.title(), contender.kind.name());
             let calls = complain(syscalls::count(contender, *unit, options.scale), &about, verdict);
             columns.extend(calls.map(|calls| (*unit, calls)));

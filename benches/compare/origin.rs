@@ -1,6 +1,7 @@
 //! The origins: a child process that answers every request with one fixed response and echoes on other ports.
 //!
-//! It listens on loopback ports that the kernel chooses, prints them as one line, and ends with its standard input.
+//! It listens on loopback ports that the kernel chooses, prints them as one line, and ends with its standard input, of
+//! which each line is the id of a process that ends with it.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -14,7 +15,7 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use crate::messages::{self, Received};
-use crate::process::{LOAD_CPU, Process};
+use crate::process::{self, LOAD_CPU, Orphan, Process};
 use crate::receive::{BUFFER_BYTES, Source, receive};
 
 /// The number of echo addresses: that many times the local ports of one before a balancer runs out of them.
@@ -33,7 +34,7 @@ pub struct Origin {
     pub web: Vec<SocketAddr>,
     /// Where bytes are echoed.
     pub echoes: Vec<SocketAddr>,
-    _process: Process,
+    process: Process,
 }
 
 impl Origin {
@@ -42,16 +43,22 @@ impl Origin {
         Origin::try_start(count).map_err(|error| format!("the origin does not start: {error}"))
     }
 
+    /// Ends process `id`, should this one be killed: also one that has given up root, which the system would not end.
+    pub fn outlive(&mut self, id: u32) -> io::Result<()> {
+        writeln!(self.process.child().stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?, "{id}")
+    }
+
     fn try_start(count: u16) -> io::Result<Origin> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(ARGUMENT).arg(count.to_string());
-        let mut process = Process::start(&command, LOAD_CPU, Stdio::piped(), Stdio::piped(), Stdio::inherit())?;
+        let mut process =
+            Process::start(&command, LOAD_CPU, Orphan::Knows, [Stdio::piped(), Stdio::piped(), Stdio::inherit()])?;
         let mut line = String::new();
         BufReader::new(process.child().stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).read_line(&mut line)?;
         let addresses = line.split_whitespace().map(str::parse).collect::<Result<Vec<SocketAddr>, _>>();
         match addresses.map_err(io::Error::other)?.split_at_checked(usize::from(count)) {
             Some((web, echoes)) if echoes.len() == ECHO_COUNT => {
-                Ok(Origin { web: web.to_vec(), echoes: echoes.to_vec(), _process: process })
+                Ok(Origin { web: web.to_vec(), echoes: echoes.to_vec(), process })
             }
             _ => Err(io::Error::other(format!("it said {line:?}"))),
         }
@@ -95,8 +102,10 @@ pub fn serve(arguments: &[OsString]) -> io::Result<()> {
     let mut server = Server::bind(count.to_string_lossy().parse().map_err(io::Error::other)?)?;
     println!("{}", server.addresses()?.join(" "));
     thread::spawn(|| {
-        // The parent never writes: the end of its pipe, however it came about, is the signal to leave.
-        let _ = io::stdin().read_to_end(&mut Vec::new());
+        // The parent writes whom it wants to be ended; the end of its pipe, however it came about, is the signal to leave.
+        let mut text = String::new();
+        let _ = io::stdin().read_to_string(&mut text);
+        text.lines().filter_map(|id| id.parse().ok()).for_each(process::ask_to_end);
         std::process::exit(0);
     });
     let mut events = Events::with_capacity(1024);
