@@ -6,6 +6,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::geteuid;
+
 use crate::balancer::Kind;
 use crate::origin::Origin;
 
@@ -177,7 +179,8 @@ fn plb(scene: Scene, listen: Listen, origin: &Origin, directory: &Path) -> Strin
         AccessLog::File => format!("access_log: {:?}\naccess_log_format: plb\n", access_log(directory)),
     };
     format!(
-        "{access_log}log_level: warn
+        "{access_log}core_dumps: {}
+log_level: warn
 max_clients: 8000
 idle_max: 3000
 buffer_memory: 64MiB
@@ -200,6 +203,8 @@ pools:
   echo:
     backends: {:?}
 ",
+        // One that ordinary users cannot look at can only be measured by root.
+        !geteuid().is_root(),
         listen.http,
         listen.tunnel,
         listen.echo,
