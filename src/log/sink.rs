@@ -196,7 +196,7 @@ mod tests {
         assert!(Sink::file(&path).is_err(), "nobody reads it");
         let nonblocking = OFlag::O_NONBLOCK.bits();
         let mut reader = OpenOptions::new().read(true).custom_flags(nonblocking).open(&path).expect("it is there");
-        let lines = "a line\n".repeat(1_000);
+        let lines = "a line\n".repeat(3_000);
         let shared = OpenOptions::new().write(true).open(&path).expect("somebody reads it");
         let standard = Sink::standard(shared.as_fd()).expect("descriptors are left");
         for sink in [standard, Sink::new(shared, Way::Shared), Sink::file(&path).expect("somebody reads it")] {
