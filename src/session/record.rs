@@ -44,4 +44,6 @@ pub struct Counters {
     pub request_bytes: u64,
     /// Bytes to clients.
     pub response_bytes: u64,
+    /// How many of both went from socket to socket within the kernel.
+    pub spliced_bytes: u64,
 }

@@ -123,7 +123,7 @@ fn a_backend_that_answered_while_there_was_no_buffer_is_not_blamed() {
             ok("late")
         }
     });
-    let settings = "buffer_memory: 64KiB\ntimeout_header_server_read: 2s\nserver_retry: 1";
+    let settings = "kernel_pipes: 0\nbuffer_memory: 64KiB\ntimeout_header_server_read: 2s\nserver_retry: 1";
     let plb = Plb::http(settings, &[origin.address()]);
     let mut client = Client::connect(plb.web());
     client.send(format!("POST / HTTP/1.1\r\nHost: plb.test\r\nContent-Length: 40000\r\n\r\n{}", "x".repeat(40_000)));

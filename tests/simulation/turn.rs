@@ -36,6 +36,7 @@ pub struct Pair {
     pub session: Session,
     client: Id<Stream>,
     backend: Option<Id<Stream>>,
+    flights: [Option<VecDeque<u8>>; 2],
     timer: Option<Timer>,
     filed: Time,
     queued: bool,
@@ -44,11 +45,27 @@ pub struct Pair {
     starved: bool,
 }
 
+/// Pipes of the kernel; the bytes in one that is free are a bug.
+struct KernelPipes {
+    free: Vec<VecDeque<u8>>,
+    in_use: usize,
+    in_use_max: usize,
+}
+
 #[derive(Clone, Copy)]
 enum Alarm {
     Session(Id<Pair>),
     Idle(BackendId),
     Revive(BackendId),
+}
+
+impl Pair {
+    fn stream(&self, side: Side) -> Option<Id<Stream>> {
+        match side {
+            Side::Client => Some(self.client),
+            Side::Backend => self.backend,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,6 +107,7 @@ pub struct Plb {
     streams: Arena<Stream>,
     pairs: Arena<Pair>,
     buffers: Buffers,
+    kernel_pipes: KernelPipes,
     runnable: VecDeque<Id<Pair>>,
     starving: VecDeque<Id<Pair>>,
     finished: Vec<Id<Pair>>,
@@ -107,6 +125,8 @@ pub struct Plb {
     gone: Vec<Id<Stream>>,
     /// Whether something moved or changed in this turn.
     pub moved: bool,
+    /// Bytes that went past the buffers.
+    pub spliced: u64,
     /// Deadlines that were met by sessions, the quiet ones of idle clients left out.
     pub timeouts: u64,
 }
@@ -118,6 +138,7 @@ impl Plb {
             streams: Arena::with_capacity(0),
             pairs: Arena::with_capacity(0),
             buffers: Buffers::new(config.buffer_memory),
+            kernel_pipes: KernelPipes { free: Vec::new(), in_use: 0, in_use_max: config.kernel_pipes as usize },
             runnable: VecDeque::new(),
             starving: VecDeque::new(),
             finished: Vec::new(),
@@ -131,6 +152,7 @@ impl Plb {
             calls_max,
             gone: Vec::new(),
             moved: false,
+            spliced: 0,
             timeouts: 0,
             core: Core {
                 now: Time::START,
@@ -151,7 +173,7 @@ impl Plb {
         let mut events = world.poll();
         if !self.gone.is_empty() && world.rng.chance(1, 16) {
             let stale = self.gone[world.rng.below(self.gone.len() as u64) as usize];
-            events.push((stale, usize::MAX, Edge { readable: true, writable: true, closing: true }));
+            events.push((stale, usize::MAX, Edge { readable: true, writable: true, closing: true, urgent: false }));
         }
         self.moved |= !events.is_empty();
         for (id, wire, edge) in events {
@@ -313,6 +335,7 @@ impl Plb {
                 session: Session::new(0, address, &mut self.core.context()),
                 client: id,
                 backend: None,
+                flights: [None, None],
                 timer: None,
                 filed: Time::NEVER,
                 queued: false,
@@ -410,8 +433,7 @@ impl Plb {
             if let Some(timer) = pair.timer {
                 self.wheel.remove(timer);
             }
-            let back = pair.session.take_buffers();
-            back.into_iter().flatten().for_each(|buffer| self.buffers.give_back(buffer));
+            self.clear(&mut pair);
             let abrupt = match self.bug {
                 Some(Bug::AbruptEndLooksClean) => false,
                 Some(Bug::LeaseIsNotGivenBack) => true,
@@ -465,6 +487,14 @@ impl Plb {
         }
         let lent = 2 * self.pairs.iter().filter(|(_, pair)| pair.session.has_buffers()).count();
         assert_eq!(lent, self.buffers.lent(), "a buffer was lost");
+        let flights = self.pairs.iter().flat_map(|(_, pair)| pair.flights.iter().flatten()).count();
+        assert_eq!(flights, self.kernel_pipes.in_use, "a kernel pipe was lost");
+        for (id, pair) in self.pairs.iter().filter(|(_, pair)| !pair.queued) {
+            for side in [Side::Client, Side::Backend] {
+                let flight = pair.flights[side as usize].as_ref().map_or(0, VecDeque::len);
+                assert_eq!(flight, pair.session.in_flight(side), "{id:?} and its kernel pipe disagree");
+            }
+        }
     }
 
     /// Nothing can happen any more but time: then whoever could go on was forgotten.
@@ -490,6 +520,7 @@ impl Plb {
             assert_eq!(self.core.pools.load(backend), 0, "a lease on {backend:?} was not given back");
         }
         assert_eq!(self.buffers.lent(), 0, "buffers were not returned");
+        assert_eq!(self.kernel_pipes.in_use, 0, "kernel pipes were not returned");
         assert!(self.streams.is_empty(), "{} streams were not freed", self.streams.len());
         assert!(self.starving.is_empty() && self.runnable.is_empty(), "somebody is still queued");
     }
