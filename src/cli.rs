@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use crate::config::{Overrides, ProtocolName, units};
+use crate::config::{LogTarget, Overrides, ProtocolName, units};
 
 /// The configuration file that is read when none is named.
 pub const CONFIG_FILE_DEFAULT: &str = "/etc/plb.yaml";
@@ -28,7 +28,8 @@ Options:
   -t, --check           check the configuration and exit: 0 good, 78 not
   -d, --loglevel LEVEL  error, warn, info, debug or trace; or 0 (debug)
                         to 3 (error) (default: info)
-  -l, --logfile FILE    log file; - is standard error (default: -)
+  -l, --logfile FILE    log file; or - (standard error), syslog or
+                        udp://HOST:PORT (default: -)
   -h, --help            show this help
   -v, --version         show the version
 
@@ -120,7 +121,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, UsageError
             Arg::Short('v') | Arg::Long("version") => return Ok(Command::Version),
             Arg::Short('c') | Arg::Long("config") => once(&mut given.config, "--config", path(&mut parser)?)?,
             Arg::Short('d') | Arg::Long("loglevel") => once(&mut given.log_level, "--loglevel", level(&mut parser)?)?,
-            Arg::Short('l') | Arg::Long("logfile") => once(&mut given.log_file, "--logfile", path(&mut parser)?)?,
+            Arg::Short('l') | Arg::Long("logfile") => once(&mut given.log_file, "--logfile", target(&mut parser)?)?,
             Arg::Short('t') | Arg::Long("check") => once(&mut given.check, "--check", ())?,
             Arg::Long("tcp") => once(&mut given.tcp, "--tcp", ())?,
             Arg::Long("listen") => once(&mut given.listen, "--listen", address(&mut parser)?)?,
@@ -136,7 +137,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, UsageError
 struct Given {
     config: Option<PathBuf>,
     log_level: Option<log::LevelFilter>,
-    log_file: Option<PathBuf>,
+    log_file: Option<LogTarget>,
     listen: Option<SocketAddr>,
     check: Option<()>,
     tcp: Option<()>,
@@ -196,6 +197,12 @@ fn level(parser: &mut Parser) -> Result<log::LevelFilter, UsageError> {
     level.ok_or_else(|| UsageError(format!("the log level must be {}, not {text:?}", units::LOG_LEVEL_ALLOWED)))
 }
 
+fn target(parser: &mut Parser) -> Result<LogTarget, UsageError> {
+    let text = parser.value().map_err(usage)?;
+    let target = units::log_target(&text);
+    target.ok_or_else(|| UsageError(format!("the log must be {}, not {text:?}", units::LOG_TARGET_ALLOWED)))
+}
+
 fn address(parser: &mut Parser) -> Result<SocketAddr, UsageError> {
     let text = parser.value().and_then(ValueExt::string).map_err(usage)?;
     let address = units::listen_address(&text);
@@ -221,7 +228,7 @@ mod tests {
     }
 
     fn overrides(log_level: Option<log::LevelFilter>, log_file: Option<&str>) -> Overrides {
-        Overrides { log_level, log_file: log_file.map(PathBuf::from) }
+        Overrides { log_level, log_file: log_file.and_then(|text| units::log_target(text.as_ref())) }
     }
 
     #[test]

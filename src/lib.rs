@@ -19,8 +19,8 @@
 //! | [`session`] | the pair: phases, deadlines, attempts at backends | all above |
 //! | [`net`] | system calls: streams, listeners, the idle set, probes, the driver | all above |
 //! | [`server`] | owns everything; the turn | all above |
-//! | [`daemon`] | limits and signals of the process | `config` |
-//! | [`start`] | a configuration becomes what is bound | `config`, `daemon`, `net` |
+//! | [`daemon`] | the process: descriptors, limits, privileges, sandbox, signals | `config` |
+//! | [`start`] | a configuration becomes what is bound, and then confined | `config`, `daemon`, `net` |
 //! | [`cli`], [`log`], [`demo`] | the command line; the daemon's log; origins and a client to look at | `config` |
 //!
 //! Dependencies point upwards in this table only. `base`, `config`, `balance`, `protocol` and `session` are pure: no
@@ -44,7 +44,8 @@
 //! is the response's. The answer comes the other way through the response pipe; its head resets the backend's failures
 //! and the kept bytes are let go; its body needs no judging, for the protocol granted *credit* for exactly its length.
 //! With its last byte the exchange is over: the lease goes back, the connection is parked, the buffers are returned once
-//! nothing is in them, and the client's next request is waited for.
+//! nothing is in them, and the client's next request is waited for. Had the answer been the 101 that the request asked
+//! for, both pipes would have credit without end, and the session would be a tunnel for the rest of its life.
 //!
 //! # Invariants
 //! - A token names a socket; ids carry a generation, so that what is stale is known to be.
@@ -76,7 +77,16 @@
 //!   connection to a backend that finds no descriptor evicts the oldest idle one.
 //! - `TCP_NODELAY` is set on a backend's connection before the second segment: the first one never waits, and many
 //!   connections send one only.
+//! - An upgrade needs one `Upgrade` with one protocol, and a 101 that names the same one: who chooses among several opens
+//!   a tunnel for what was not judged. Protocols that carry further requests (`h2c`, TLS) are never tunnelled.
+//! - While it stops, a daemon forwards a request for an upgrade without it: the tunnel could only be cut off.
 //! - The log's default level is `info`; PLB 0.3's was 2, which is `warn`.
+//!
+//! - Who serves is nobody, wherever root started it: there is no setting that lets root serve. Users and root directory are
+//!   judged before anything is given up, and what was given up is tried afterwards.
+//! - A system call that the filter does not know fails with EPERM and kills nobody: it is refused either way, and a call
+//!   that a newer C library makes is an error in the log and not an outage.
+//! - Landlock and seccomp are the thread's, privileges the process's: the demo's origins run beside the sandbox.
 //!
 //! Absent on purpose: an async runtime, `unsafe`, threads (but for the demo's origins), a resolver at run time.
 

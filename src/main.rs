@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use plb::cli::{self, Command};
 use plb::config::{self, Config, Overrides};
+use plb::daemon::descriptors::close_inherited;
 use plb::start::StartError;
 use plb::{demo, log as logging, server};
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
             }
         }
         Command::Demo { listen, .. } => {
+            close_inherited();
             match demo::run(listen, |config| server::run(config).map_err(|e| e.to_string())) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(FAILURE, &error),
@@ -69,6 +71,7 @@ fn read_text(path: &Path) -> io::Result<String> {
 
 fn serve(mut config: Config, overrides: &Overrides) -> ExitCode {
     config.apply(overrides);
+    close_inherited();
     match start(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(FAILURE, &error.to_string()),
@@ -76,10 +79,8 @@ fn serve(mut config: Config, overrides: &Overrides) -> ExitCode {
 }
 
 fn start(config: Config) -> Result<(), StartError> {
-    let log = logging::build(config.log_level, config.log_file.as_deref()).map_err(|error| {
-        let name = config.log_file.as_deref().unwrap_or(Path::new("-")).display();
-        StartError::new(format!("cannot open the log {name}"), error)
-    })?;
+    let log = logging::build(config.log_level, &config.log_file)
+        .map_err(|error| StartError::new(format!("cannot open the log {}", config.log_file), error))?;
     logging::install(log, config.log_level);
     server::run(config)
 }

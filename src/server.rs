@@ -34,7 +34,7 @@ use crate::net::token::Source;
 use crate::protocol::Stage;
 use crate::session::Context;
 use crate::session::record::{CloseReason, Counters};
-use crate::start::{Bound, StartError};
+use crate::start::{Bound, Confined, StartError};
 
 /// The most events that one poll gives.
 const EVENTS_MAX: usize = 512;
@@ -114,21 +114,29 @@ pub struct Server {
     stats: Stats,
 }
 
-/// Binds, and serves until it is told to stop.
+/// Binds, gives up every privilege, and serves until it is told to stop.
 ///
 /// # Errors
 /// What the system refuses at the start. Once it serves, nothing ends it but a signal.
 pub fn run(config: Config) -> Result<(), StartError> {
-    Server::new(Bound::new(config)?)?.serve()
+    let bound = Bound::new(config)?;
+    // Here is the place for what else needs a path or root.
+    Server::new(bound.confine()?)?.serve()
 }
 
 impl Server {
-    /// A server for what is bound.
+    /// A server for what is bound and confined. Serving with privileges does not compile:
+    ///
+    /// ```compile_fail
+    /// fn serve(bound: plb::start::Bound) -> Result<(), plb::start::StartError> {
+    ///     plb::server::Server::new(bound)?.serve()
+    /// }
+    /// ```
     ///
     /// # Errors
     /// Descriptors or memory ran out.
-    pub fn new(bound: Bound) -> Result<Server, StartError> {
-        let Bound { config, mut listeners, addresses, descriptors } = bound;
+    pub fn new(confined: Confined) -> Result<Server, StartError> {
+        let Bound { config, mut listeners, addresses, descriptors } = confined.into_parts();
         let setup = |error: io::Error| StartError::new("cannot set up the event loop", error);
         let poll = Poll::new().map_err(setup)?;
         let registry = poll.registry().try_clone().map_err(setup)?;

@@ -16,12 +16,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("session", &["base", "config", "balance", "protocol"]),
     ("daemon", &["base", "config"]),
     ("net", &["base", "config", "balance", "protocol", "session"]),
-    ("log", &[]),
+    ("log", &["config"]),
     ("cli", &["config"]),
     ("start", &["base", "config", "daemon", "net"]),
     ("server", &["base", "config", "balance", "protocol", "session", "daemon", "net", "start"]),
     ("demo", &["base", "config", "log", "start", "server"]),
-    ("main", &["cli", "config", "log", "start", "server", "demo"]),
+    ("main", &["cli", "config", "daemon", "log", "start", "server", "demo"]),
     ("lib", &[]),
 ];
 

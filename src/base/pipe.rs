@@ -9,11 +9,11 @@
 //! sent again. *Credit* clears bytes before they arrive, exactly as many as the protocol granted, so that a body needs
 //! no judging.
 //!
-//! Of a long transfer, credited bytes may go past the buffer, from socket to socket: these are *in flight*. They take
-//! off only when nothing is in the pipe, and nothing is read behind them before they have landed, so that the order of
-//! bytes is never in question.
+//! Of a long transfer, credited bytes may go past the buffer: [`flight`] tells of them.
 //!
 //! A pipe moves bytes and knows ends; it makes no system call and knows no protocol.
+
+mod flight;
 
 use super::buffers::{BUFFER_BYTES, Buffer};
 use super::time::Time;
@@ -24,18 +24,6 @@ pub const RESERVE_BYTES: usize = 2 * 1024;
 
 /// Credit without end: what a tunnel or a body that lasts until the end of the stream is granted.
 pub const UNLIMITED: u64 = u64::MAX;
-
-/// What is left of a transfer when it is granted, from which on it is a long one.
-const LONG_BYTES: u64 = 64 * 1024;
-
-/// A flight of fewer bytes than this is not worth it: a read is as cheap.
-const FLIGHT_BYTES_MIN: u64 = BUFFER_BYTES as u64;
-
-/// So many reads in a row that fill their room tell that the source has much to say.
-const FULL_READS: u8 = 2;
-
-/// So many of them follow before another flight is tried when none was possible.
-const FULL_READS_GROUNDED: u8 = 255;
 
 /// What the sink of a pipe is still to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +79,7 @@ impl Pipe {
             keeping: false,
             owes: false,
             full: false,
-            full_reads_left: FULL_READS,
+            full_reads_left: flight::FULL_READS,
             in_flight: 0,
             credit: 0,
             sent: 0,
@@ -137,12 +125,6 @@ impl Pipe {
         !self.source_ended && self.in_flight == 0 && room
     }
 
-    /// Whether bytes may go past the buffer, and so much is to come that it is worth it.
-    pub fn wants_flight(&self) -> bool {
-        let long = self.credit >= FLIGHT_BYTES_MIN && self.full_reads_left == 0;
-        long && !self.source_ended && self.sink == Sink::Open && !self.keeping && self.is_empty()
-    }
-
     /// The room for the next read. Empty only when [`Pipe::wants_bytes`] says no, or without a buffer.
     pub fn room(&mut self) -> &mut [u8] {
         if self.end >= self.limit() && self.can_release() {
@@ -166,46 +148,8 @@ impl Pipe {
             self.moved = now;
         }
         self.end += count as u16;
-        self.full_reads_left = match self.end < self.limit() {
-            true => self.full_reads_left.max(FULL_READS),
-            false => self.full_reads_left.saturating_sub(1),
-        };
+        self.judge_read();
         self.spend_credit();
-    }
-
-    /// The source sent `count` bytes past the buffer.
-    pub fn take_off(&mut self, count: usize, now: Time) {
-        debug_assert!(self.is_empty() && count as u64 <= self.credit, "bytes took off that may not");
-        self.full = false;
-        self.moved = now;
-        self.in_flight = count as u32;
-        if self.credit != UNLIMITED {
-            self.credit -= count as u64;
-        }
-        if (count as u64) < FLIGHT_BYTES_MIN {
-            // The source is slow, or talks to and fro.
-            self.full_reads_left = FULL_READS;
-        }
-    }
-
-    /// The source had nothing to send past the buffer: it is waited for, and the sink is not.
-    pub fn stay(&mut self, now: Time) {
-        if std::mem::take(&mut self.full) {
-            self.moved = now;
-        }
-    }
-
-    /// No byte can go past the buffer for want of means: they are read for a while.
-    pub fn ground(&mut self, now: Time) {
-        self.stay(now);
-        self.full_reads_left = FULL_READS_GROUNDED;
-    }
-
-    /// The sink, which was asked before the source, takes nothing: it is waited for.
-    pub fn wait_for_sink(&mut self, now: Time) {
-        if !std::mem::replace(&mut self.full, true) {
-            self.moved = now;
-        }
     }
 
     /// The source ended: nothing more will come.
@@ -236,9 +180,7 @@ impl Pipe {
         debug_assert!(self.credit == 0 || count == UNLIMITED, "credit is granted once at a time");
         self.credit = count;
         self.spend_credit();
-        // How long a stream without end is, its reads have to tell.
-        let long = self.credit >= LONG_BYTES && self.credit != UNLIMITED;
-        self.full_reads_left = if long { 0 } else { FULL_READS };
+        self.judge_length();
     }
 
     /// How many bytes are cleared that have not arrived yet.
@@ -377,11 +319,6 @@ impl Pipe {
         self.start == self.mark && self.in_flight == 0
     }
 
-    /// The bytes that are on their way past the buffer to a sink that takes them; they leave before the cleared ones.
-    pub fn in_flight(&self) -> usize {
-        if self.sink_broken() { 0 } else { self.in_flight as usize }
-    }
-
     /// The sink took `count` of the cleared bytes.
     pub fn drained(&mut self, count: usize, now: Time) {
         debug_assert!(count <= self.cleared().len(), "drained what is not there");
@@ -389,14 +326,6 @@ impl Pipe {
         self.sent += count as u64;
         self.moved = now;
         self.rest();
-    }
-
-    /// The sink took `count` of the bytes in flight.
-    pub fn land(&mut self, count: usize, now: Time) {
-        debug_assert!(count <= self.in_flight(), "more bytes landed than had taken off");
-        self.in_flight -= count as u32;
-        self.sent += count as u64;
-        self.moved = now;
     }
 
     /// The sink took bytes that it has yet to send.
@@ -418,16 +347,6 @@ impl Pipe {
     /// Whether anything that is for a sink that works has not left yet, here or with the sink.
     pub fn has_unsent(&self) -> bool {
         self.has_cleared() || self.owes
-    }
-
-    /// Whether it is the sink that has to act next: it has something to take, or it took nothing when it was asked.
-    pub fn awaits_sink(&self) -> bool {
-        self.has_unsent() || self.is_full()
-    }
-
-    /// Whether nothing is asked of the source because the sink would not take it.
-    pub fn is_full(&self) -> bool {
-        self.full && self.wants_flight()
     }
 
     /// The bytes that left since [`Pipe::keep`] or [`Pipe::begin`].

@@ -16,6 +16,7 @@ mod source;
 pub mod units;
 mod validate;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,8 +52,8 @@ pub fn parse(file_name: &str, text: &str) -> Result<Config, Vec<ConfigError>> {
 pub struct Overrides {
     /// How much is logged.
     pub log_level: Option<log::LevelFilter>,
-    /// Where the log goes; `-` is standard error.
-    pub log_file: Option<PathBuf>,
+    /// Where the log goes.
+    pub log_file: Option<LogTarget>,
 }
 
 impl Config {
@@ -61,8 +62,8 @@ impl Config {
         if let Some(level) = overrides.log_level {
             self.log_level = level;
         }
-        if let Some(path) = &overrides.log_file {
-            self.log_file = units::log_destination(path);
+        if let Some(target) = &overrides.log_file {
+            self.log_file = target.clone();
         }
     }
 }
@@ -72,8 +73,12 @@ impl Config {
 pub struct Config {
     /// How much is logged.
     pub log_level: log::LevelFilter,
-    /// Where the log goes; `None` is standard error.
-    pub log_file: Option<PathBuf>,
+    /// Where the log goes.
+    pub log_file: LogTarget,
+    /// Where the line of each exchange goes; `None` is nowhere.
+    pub access_log: Option<LogTarget>,
+    /// What such a line looks like.
+    pub access_log_format: AccessFormat,
     /// The number of clients that are served at once; more wait in the backlog.
     pub max_clients: u32,
     /// The sum of all lent buffers, in bytes.
@@ -84,10 +89,74 @@ pub struct Config {
     pub kernel_pipes: u32,
     /// How long a graceful stop may take.
     pub timeout_shutdown: Duration,
+    /// What the process gives up before it serves.
+    pub confinement: Confinement,
     /// The listeners, in the order of the file; never empty.
     pub listeners: Vec<Listener>,
     /// The pools, in the order of the file; never empty.
     pub pools: Vec<Pool>,
+}
+
+/// Where a log goes. Its text is what the file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// `-`: standard error for the daemon's log, standard output for the access log.
+    Standard,
+    /// The end of a file.
+    File(PathBuf),
+    /// `syslog`: the syslog of this host.
+    Syslog,
+    /// `udp://HOST:PORT`: a syslog server.
+    Udp {
+        /// A name or an address (without brackets), resolved at start.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+}
+
+/// What a line of the access log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// plb's own fields, separated by spaces.
+    Plb,
+    /// The combined format that web servers share.
+    Combined,
+    /// A JSON object with plb's own fields.
+    Json,
+}
+
+/// What the process gives up before it serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confinement {
+    /// Who it becomes when root starts it; `None` is `nobody`.
+    pub user: Option<Account>,
+    /// With which group; `None` is the user's own.
+    pub group: Option<Account>,
+    /// Its root directory when root starts it; `None` is `/var/empty`.
+    pub chroot_dir: Option<PathBuf>,
+    /// It makes the system calls of a list only, where the kernel can see to that.
+    pub seccomp: bool,
+    /// A crash may leave an image of the memory.
+    pub core_dumps: bool,
+}
+
+/// A user or a group; never root's number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// By its name, which is looked up at the start.
+    Name(String),
+    /// By its number.
+    Number(u32),
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Account::Name(name) => f.write_str(name),
+            Account::Number(number) => number.fmt(f),
+        }
+    }
 }
 
 /// A bound address (or several) with its protocol, its pool and its limits.
@@ -146,6 +215,19 @@ pub struct HttpSettings {
     pub x_forwarded_host: bool,
     /// Add `Via` in both directions (RFC 9110 section 7.6.3).
     pub via: bool,
+    /// What a client may change to.
+    pub upgrade: Upgrade,
+}
+
+/// The protocols that a client may change to from HTTP/1.1 (RFC 9110 section 7.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    /// Only `websocket` (RFC 6455).
+    Websocket,
+    /// Any but those in which further HTTP requests would follow.
+    Any,
+    /// None.
+    None,
 }
 
 /// How long the clients of a listener are waited for.
@@ -229,8 +311,9 @@ mod tests {
                     pools: {p: {backends: [a:1]}}";
         let mut config = parse("f", text).unwrap();
         config.apply(&Overrides::default());
-        assert_eq!((config.log_level, config.log_file.as_deref()), (log::LevelFilter::Warn, Some("/f".as_ref())));
-        config.apply(&Overrides { log_level: Some(log::LevelFilter::Debug), log_file: Some("-".into()) });
-        assert_eq!((config.log_level, config.log_file), (log::LevelFilter::Debug, None));
+        assert_eq!(config.log_file, LogTarget::File("/f".into()));
+        assert_eq!(config.log_level, log::LevelFilter::Warn);
+        config.apply(&Overrides { log_level: Some(log::LevelFilter::Debug), log_file: Some(LogTarget::Standard) });
+        assert_eq!((config.log_level, config.log_file), (log::LevelFilter::Debug, LogTarget::Standard));
     }
 }

@@ -10,8 +10,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
-pub use super::leaf::{Balance, HostPort, Level, Name, Period, Protocol, Size, SizeOrNone, Switch, Text, Whole};
-use super::{Policy, ProtocolName};
+pub use super::leaf::{
+    AccountName, Balance, Directory, Format, HostPort, Level, Name, Period, Protocol, Size, SizeOrNone, Switch, Target,
+    TargetOrNone, UpgradeTo, Whole,
+};
+use super::{AccessFormat, LogTarget, Policy, ProtocolName, Upgrade};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -36,8 +39,12 @@ impl<T: Default + DeserializeOwned + Serialize> Schema for T {}
 pub struct Process {
     /// How much is logged.
     pub log_level: Level,
-    /// Where the log goes: a file, or `-` for standard error.
-    pub log_file: Text,
+    /// Where the log goes.
+    pub log_file: Target,
+    /// Where the line of each exchange goes.
+    pub access_log: TargetOrNone,
+    /// What such a line looks like.
+    pub access_log_format: Format,
     /// Clients served at once.
     pub max_clients: Whole<1, 1_000_000>,
     /// The sum of all buffers.
@@ -48,6 +55,16 @@ pub struct Process {
     pub kernel_pipes: Whole<0, 10_000>,
     /// How long a graceful stop may take.
     pub timeout_shutdown: Period,
+    /// Who plb becomes when root starts it.
+    pub user: AccountName,
+    /// With which group; the user's own unless it is set.
+    pub group: AccountName,
+    /// Its root directory when root starts it.
+    pub chroot_dir: Directory,
+    /// A filter of system calls.
+    pub seccomp: Switch,
+    /// A crash may leave an image of the memory.
+    pub core_dumps: Switch,
     /// A list of maps, each read as [`Listener`] and [`ListenerSettings`].
     pub listeners: Value,
     /// A map from names to maps, each read as [`Pool`] and [`PoolSettings`].
@@ -90,6 +107,8 @@ pub struct ListenerSettings {
     pub x_forwarded_host: Switch,
     /// Add `Via`.
     pub via: Switch,
+    /// What a client may change to.
+    pub upgrade: UpgradeTo,
     /// The whole request head.
     pub timeout_header_client_read: Period,
     /// The whole response head.
@@ -152,12 +171,19 @@ impl Default for Process {
     fn default() -> Process {
         Process {
             log_level: Level(LevelFilter::Info),
-            log_file: Text("-".to_string()),
+            log_file: Target(LogTarget::Standard),
+            access_log: TargetOrNone(None),
+            access_log_format: Format(AccessFormat::Plb),
             max_clients: Whole(1_000),
             buffer_memory: Size(64 * MIB),
             idle_max: Whole(1_000),
             kernel_pipes: Whole(16),
             timeout_shutdown: seconds(30),
+            user: AccountName(None),
+            group: AccountName(None),
+            chroot_dir: Directory(None),
+            seccomp: Switch(true),
+            core_dumps: Switch(false),
             listeners: Value::Null,
             pools: Value::Null,
         }
@@ -183,6 +209,7 @@ impl Default for ListenerSettings {
             x_forwarded_proto: Switch(true),
             x_forwarded_host: Switch(true),
             via: Switch(false),
+            upgrade: UpgradeTo(Upgrade::Websocket),
             timeout_header_client_read: seconds(30),
             timeout_header_client_write: seconds(30),
             timeout_forward_client_read: seconds(30),

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
 
@@ -15,8 +14,8 @@ use super::schema::{self, HostPort, ListenerSettings, PoolSettings, Process, Sch
 use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::{
-    BACKENDS_MAX, Backend, ClientTimeouts, Config, HttpSettings, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX,
-    Pool, ServerTimeouts,
+    BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, HttpSettings, LISTENERS_MAX, ListenAddress, Listener,
+    POOLS_MAX, Pool, ServerTimeouts,
 };
 
 /// More names than this are not listed in a message.
@@ -44,12 +43,21 @@ pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
 pub(super) fn process_config(process: &Process, listeners: Vec<Listener>, pools: Vec<Pool>) -> Config {
     Config {
         log_level: process.log_level.0,
-        log_file: units::log_destination(Path::new(&process.log_file.0)),
+        log_file: process.log_file.0.clone(),
+        access_log: process.access_log.0.clone(),
+        access_log_format: process.access_log_format.0,
         max_clients: process.max_clients.0,
         buffer_memory: process.buffer_memory.0,
         idle_max: process.idle_max.0,
         kernel_pipes: process.kernel_pipes.0,
         timeout_shutdown: process.timeout_shutdown.0,
+        confinement: Confinement {
+            user: process.user.0.clone(),
+            group: process.group.0.clone(),
+            chroot_dir: process.chroot_dir.0.clone(),
+            seccomp: process.seccomp.0,
+            core_dumps: process.core_dumps.0,
+        },
         listeners,
         pools,
     }
@@ -71,6 +79,7 @@ pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings,
             x_forwarded_proto: settings.x_forwarded_proto.0,
             x_forwarded_host: settings.x_forwarded_host.0,
             via: settings.via.0,
+            upgrade: settings.upgrade.0,
         },
         timeouts: ClientTimeouts {
             header_client_read: settings.timeout_header_client_read.0,

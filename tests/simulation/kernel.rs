@@ -62,6 +62,8 @@ pub struct Wire {
     full: bool,
     /// plb was told that there is no room for a third of the capacity.
     crowded: bool,
+    /// No event comes when there is more of it.
+    hushed: bool,
     /// So many bytes before which a read stops once, for an urgent byte is there.
     urgent: Option<usize>,
     plb_closed: bool,
@@ -83,6 +85,7 @@ impl Wire {
             edge: false,
             full: false,
             crowded: false,
+            hushed: false,
             urgent: None,
             plb_closed: false,
             peer_closed: false,
@@ -196,8 +199,8 @@ impl Wire {
     }
 
     /// The edge that was promised does not come.
-    pub fn forget_crowding(&mut self) {
-        self.crowded = false;
+    pub fn hush(&mut self) {
+        self.hushed = true;
     }
 
     /// Ends plb's sending.
@@ -342,7 +345,7 @@ impl Wire {
     pub fn receive(&mut self, most: usize) -> (Vec<u8>, Given) {
         let count = most.min(self.outbound.bytes.len());
         let bytes: Vec<u8> = self.outbound.bytes.drain(..count).collect();
-        let has_room = self.crowded && !self.is_crowded();
+        let has_room = self.crowded && !self.hushed && !self.is_crowded();
         if count > 0 && (self.full || has_room) {
             self.full = false;
             self.crowded &= !has_room;

@@ -174,7 +174,7 @@ impl Stream {
         let wire = &mut world.wires[self.wire];
         self.readiness.writable = wire.has_room(&mut world.rng);
         if bug == Some(Bug::FullWithoutAnEdge) {
-            wire.forget_crowding();
+            wire.hush();
         }
         self.readiness.writable
     }
