@@ -28,7 +28,7 @@ fn a_fifth_client_waits_until_one_of_four_leaves() {
 }
 
 /// Changes the limits of a running process (Linux: prlimit(2), through the program of that name).
-fn limit_descriptors(plb: &Plb, limit: u64) {
+pub(super) fn limit_descriptors(plb: &Plb, limit: u64) {
     // In its own name, because not even root may do it in another's without CAP_SYS_RESOURCE.
     let (uid, gid) = plb.identity();
     let status = Command::new("setpriv")

@@ -7,6 +7,7 @@ mod harness;
 
 mod backpressure;
 mod basics;
+mod bulk;
 mod cli;
 mod demo;
 mod distribution;
