@@ -29,6 +29,7 @@ use crate::log::Logs;
 use crate::log::outlet::Pace;
 use crate::net::driver::{Driver, Pair, Verdict};
 use crate::net::idle::Idle;
+use crate::net::kernel_pipe::KernelPipes;
 use crate::net::listener::Listener;
 use crate::net::probe::Probe;
 use crate::net::stream::{Owner, Stream};
@@ -168,6 +169,7 @@ impl Server {
                 streams: Arena::with_capacity(2 * clients),
                 idle,
                 buffers,
+                kernel_pipes: KernelPipes::new(descriptors.kernel_pipes),
                 hungry: 0,
                 addresses,
                 retired: Vec::with_capacity(2 * clients),
@@ -428,7 +430,7 @@ impl Server {
             if let Some(timer) = pair.timer {
                 self.wheel.remove(timer);
             }
-            self.driver.take_back(pair.session.take_buffers());
+            self.driver.clear(&mut pair);
             for stream in [Some(pair.client), pair.backend].into_iter().flatten() {
                 if pair.session.close_reason().is_abrupt() {
                     self.driver.streams.get(stream).into_iter().for_each(Stream::reset_on_drop);

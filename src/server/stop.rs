@@ -83,16 +83,18 @@ impl Server {
     fn summarize(&self) {
         let (core, stats, counters) = (&self.core, &self.stats, &self.core.counters);
         log::info!(
-            "summary: {} clients, {} idle backend connections, {} of {} buffers lent, {} log lines lost",
+            "summary: {} clients, {} idle backend connections, {} of {} buffers lent, {} kernel pipes in use, \
+             {} log lines lost",
             self.pairs.len(),
             self.driver.idle.len(),
             self.driver.buffers.lent(),
             self.driver.buffers.lent_max(),
+            self.driver.kernel_pipes.in_use(),
             self.logs.lost(),
         );
         log::info!(
             "summary: {} accepted, {} exchanges, {} retries, {} errors answered, {} aborted, {} out of resources, \
-             {} pauses, {} stale events, {} panics, {} bytes up, {} bytes down",
+             {} pauses, {} stale events, {} panics, {} bytes up, {} bytes down, {} bytes spliced",
             stats.accepted,
             counters.exchanges,
             counters.retries,
@@ -104,6 +106,7 @@ impl Server {
             stats.panics,
             counters.request_bytes,
             counters.response_bytes,
+            counters.spliced_bytes,
         );
         for backend in core.pools.ids() {
             let counters = core.pools.counters(backend);
