@@ -133,9 +133,16 @@ pub fn run(config: Config) -> Result<(), StartError> {
 }
 
 impl Server {
-    /// A server for what is bound and confined. Serving with privileges does not compile:
+    /// A server for what is bound and confined:
     ///
-    /// ```compile_fail
+    /// ```
+    /// fn serve(bound: plb::start::Bound) -> Result<(), plb::start::StartError> {
+    ///     plb::server::Server::new(bound.confine()?)?.serve()
+    /// }
+    /// ```
+    /// Serving with privileges does not compile:
+    ///
+    /// ```compile_fail,E0308
     /// fn serve(bound: plb::start::Bound) -> Result<(), plb::start::StartError> {
     ///     plb::server::Server::new(bound)?.serve()
     /// }
