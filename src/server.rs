@@ -136,15 +136,15 @@ impl Server {
     /// A server for what is bound and confined:
     ///
     /// ```
-    /// fn serve(bound: plb::start::Bound) -> Result<(), plb::start::StartError> {
-    ///     plb::server::Server::new(bound.confine()?)?.serve()
+    /// fn serve(bound: plb::start::Bound, logs: plb::log::Logs) -> Result<(), plb::start::StartError> {
+    ///     plb::server::Server::new(bound.confine()?, logs)?.serve()
     /// }
     /// ```
     /// Serving with privileges does not compile:
     ///
     /// ```compile_fail,E0308
-    /// fn serve(bound: plb::start::Bound) -> Result<(), plb::start::StartError> {
-    ///     plb::server::Server::new(bound)?.serve()
+    /// fn serve(bound: plb::start::Bound, logs: plb::log::Logs) -> Result<(), plb::start::StartError> {
+    ///     plb::server::Server::new(bound, logs)?.serve()
     /// }
     /// ```
     ///
