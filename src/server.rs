@@ -134,11 +134,18 @@ pub fn run(config: Config) -> Result<(), StartError> {
 }
 
 impl Server {
-    /// A server for what is bound and confined. Serving with privileges does not compile:
+    /// A server for what is bound and confined:
     ///
-    /// ```compile_fail
-    /// fn serve(bound: plb::start::Bound) -> Result<(), plb::start::StartError> {
-    ///     plb::server::Server::new(bound)?.serve()
+    /// ```
+    /// fn serve(bound: plb::start::Bound, logs: plb::log::Logs) -> Result<(), plb::start::StartError> {
+    ///     plb::server::Server::new(bound.confine()?, logs)?.serve()
+    /// }
+    /// ```
+    /// Serving with privileges does not compile:
+    ///
+    /// ```compile_fail,E0308
+    /// fn serve(bound: plb::start::Bound, logs: plb::log::Logs) -> Result<(), plb::start::StartError> {
+    ///     plb::server::Server::new(bound, logs)?.serve()
     /// }
     /// ```
     ///
