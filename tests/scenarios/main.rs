@@ -17,6 +17,7 @@ mod limits;
 mod reuse;
 mod signals;
 mod stale_connection;
+mod stop_under_load;
 mod tcp;
 mod timeouts;
 mod upgrade;
