@@ -12,6 +12,7 @@ mod demo;
 mod distribution;
 mod error_replies;
 mod failover;
+mod fairness;
 mod harness_itself;
 mod limits;
 mod reuse;
