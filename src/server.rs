@@ -1,39 +1,41 @@
 //! The server: owns everything, and turns.
 //!
 //! ```text
-//! poll ▶ mark ▶ expire ▶ accept ▶ run ▶ reap ▶ report ▶ obey ▶ poll …
+//! poll ▶ mark ▶ expire ▶ accept ▶ run ▶ reap ▶ report ▶ obey ▶ write ▶ poll …
 //! ```
 //! Events only mark; a stream or a session is freed in `reap` and nowhere else; the clock is read once a turn.
 
 mod accept;
+mod core;
 mod health;
 mod stop;
 
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 
-use crate::balance::{BackendId, Failure, Pools};
+use crate::balance::{BackendId, Failure};
 use crate::base::arena::{Arena, Id};
 use crate::base::buffers::{BUFFER_BYTES, Buffers};
 use crate::base::time::Time;
 use crate::base::timer::TimerWheel;
-use crate::config::Config;
+use crate::config::{Config, LogTarget};
 use crate::daemon::limits::Descriptors;
 use crate::daemon::signals::Signals;
+use crate::log::Logs;
+use crate::log::outlet::Pace;
 use crate::net::driver::{Driver, Pair, Verdict};
 use crate::net::idle::Idle;
 use crate::net::listener::Listener;
 use crate::net::probe::Probe;
 use crate::net::stream::{Owner, Stream};
 use crate::net::token::Source;
-use crate::protocol::Stage;
-use crate::session::Context;
-use crate::session::record::{CloseReason, Counters};
-use crate::start::{Bound, StartError};
+use crate::session::record::CloseReason;
+use crate::start::{Bound, Confined, StartError};
+use core::Core;
 
 /// The most events that one poll gives.
 const EVENTS_MAX: usize = 512;
@@ -60,20 +62,10 @@ enum Alarm {
     Trim,
     /// Whoever had begun to connect before a stop is in the backlog.
     LastCall,
+    /// Log lines that could not be written are tried again.
+    Log,
     /// The time for a graceful stop is over.
     Shutdown,
-}
-
-/// What the sessions act upon.
-struct Core {
-    now: Time,
-    config: Config,
-    pools: Pools,
-    scratch: Vec<u8>,
-    counters: Counters,
-    stage: Stage,
-    date: String,
-    date_second: u64,
 }
 
 /// What the server counts.
@@ -121,24 +113,42 @@ pub struct Server {
     relieving: bool,
     /// Whether a trim of the buffers is filed.
     trimming: bool,
+    logs: Logs,
+    /// Whether it is filed when to try the logs again.
+    retrying: bool,
     stats: Stats,
 }
 
-/// Binds, and serves until it is told to stop.
+/// Binds, gives up every privilege, and serves until it is told to stop.
 ///
 /// # Errors
 /// What the system refuses at the start. Once it serves, nothing ends it but a signal.
 pub fn run(config: Config) -> Result<(), StartError> {
-    Server::new(Bound::new(config)?)?.serve()
+    let logs = Logs::open(&config).map_err(|(step, error)| StartError::new(step, error))?;
+    let is_elsewhere = config.log_file != LogTarget::Standard;
+    let outcome = Bound::new(config)
+        .and_then(Bound::confine)
+        .and_then(|confined| Server::new(confined, logs))
+        .and_then(Server::serve);
+    if let (Err(error), true) = (&outcome, is_elsewhere) {
+        log::error!("plb: {error}");
+    }
+    outcome
 }
 
 impl Server {
-    /// A server for what is bound.
+    /// A server for what is bound and confined. Serving with privileges does not compile:
+    ///
+    /// ```compile_fail
+    /// fn serve(bound: plb::start::Bound) -> Result<(), plb::start::StartError> {
+    ///     plb::server::Server::new(bound)?.serve()
+    /// }
+    /// ```
     ///
     /// # Errors
     /// Descriptors or memory ran out.
-    pub fn new(bound: Bound) -> Result<Server, StartError> {
-        let Bound { config, mut listeners, addresses, descriptors } = bound;
+    pub fn new(confined: Confined, logs: Logs) -> Result<Server, StartError> {
+        let Bound { config, mut listeners, addresses, descriptors } = confined.into_parts();
         let setup = |error: io::Error| StartError::new("cannot set up the event loop", error);
         let poll = Poll::new().map_err(setup)?;
         let registry = poll.registry().try_clone().map_err(setup)?;
@@ -186,6 +196,8 @@ impl Server {
             is_full: false,
             relieving: false,
             trimming: false,
+            logs,
+            retrying: false,
             stats: Stats::default(),
         })
     }
@@ -196,6 +208,7 @@ impl Server {
     /// The poll itself fails, which it does for a bug only.
     pub fn serve(mut self) -> Result<(), StartError> {
         log::info!("plb: serving");
+        self.logs.set_pace(Pace::EachTurn);
         while !self.is_over() {
             self.turn().map_err(|error| StartError::new("the event loop failed", error))?;
         }
@@ -216,6 +229,7 @@ impl Server {
         self.reap();
         self.report();
         self.obey();
+        self.write();
         Ok(())
     }
 
@@ -289,6 +303,10 @@ impl Server {
                 }
                 Alarm::Trim => self.trim(),
                 Alarm::LastCall => self.look_again(),
+                Alarm::Log => {
+                    self.retrying = false;
+                    self.logs.retry();
+                }
                 Alarm::Shutdown => self.cut_off(),
             }
         }
@@ -443,6 +461,15 @@ impl Server {
             self.wheel.insert(self.core.now + TRIM, Alarm::Trim);
         }
     }
+
+    /// Writes the log lines of this turn. What cannot be written now is tried again, in a while.
+    fn write(&mut self) {
+        self.logs.write(&mut self.core.records, &self.core.config, self.core.now);
+        if let Some(pause) = self.logs.pause().filter(|_| !self.retrying) {
+            self.retrying = true;
+            self.wheel.insert(self.core.now + pause, Alarm::Log);
+        }
+    }
 }
 
 /// Queues a session, once.
@@ -461,40 +488,4 @@ fn announce(config: &Config, listeners: &[Listener], descriptors: &Descriptors, 
     let Descriptors { limit, needed, .. } = descriptors;
     let memory = buffers.lent_max() * BUFFER_BYTES / 1024;
     log::info!("at most {} clients, {needed} of {limit} descriptors, {memory} KiB of buffers", config.max_clients);
-}
-
-impl Core {
-    fn new(config: Config) -> Core {
-        Core {
-            now: Time::START,
-            pools: Pools::new(&config.pools, Time::START),
-            config,
-            scratch: Vec::new(),
-            counters: Counters::default(),
-            stage: Stage::Serving,
-            date: httpdate::fmt_http_date(SystemTime::now()),
-            date_second: 0,
-        }
-    }
-
-    /// A turn begins.
-    fn tick(&mut self, elapsed: Duration) {
-        self.now = Time::START + elapsed;
-        if self.date_second != elapsed.as_secs() {
-            self.date_second = elapsed.as_secs();
-            self.date = httpdate::fmt_http_date(SystemTime::now());
-        }
-    }
-
-    fn context(&mut self) -> Context<'_> {
-        Context {
-            now: self.now,
-            date: &self.date,
-            stage: self.stage,
-            pools: &mut self.pools,
-            config: &self.config,
-            scratch: &mut self.scratch,
-            counters: &mut self.counters,
-        }
-    }
 }

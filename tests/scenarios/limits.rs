@@ -29,7 +29,11 @@ fn a_fifth_client_waits_until_one_of_four_leaves() {
 
 /// Changes the limits of a running process (Linux: prlimit(2), through the program of that name).
 fn limit_descriptors(plb: &Plb, limit: u64) {
-    let status = Command::new("prlimit")
+    // In its own name, because not even root may do it in another's without CAP_SYS_RESOURCE.
+    let (uid, gid) = plb.identity();
+    let status = Command::new("setpriv")
+        .args([format!("--reuid={uid}"), format!("--regid={gid}"), "--keep-groups".to_string()])
+        .arg("prlimit")
         .arg(format!("--pid={}", plb.pid()))
         .arg(format!("--nofile={limit}:"))
         .status()
@@ -132,7 +136,11 @@ fn a_client_that_finds_no_descriptor_for_a_backend_waits_quietly_for_one_and_not
 #[test]
 fn running_out_of_descriptors_pauses_accepting_without_a_spin_and_it_resumes() {
     let origin = Origin::named("only");
-    let plb = Plb::http("timeout_idle: 1h\nbacklog: 400", &[origin.address()]);
+    let plb = Plb::http(
+        "timeout_idle: 1h
+backlog: 400\ncore_dumps: true",
+        &[origin.address()],
+    );
     let mut first = Client::connect(plb.web());
     assert_eq!(first.get("/").text(), "only");
     leave_descriptors(&plb, 0);
@@ -165,7 +173,7 @@ fn a_limit_that_cannot_be_met_is_refused_at_start_with_the_numbers() {
 #[test]
 fn a_soft_limit_is_raised_as_far_as_needed() {
     let origin = Origin::named("only");
-    let yaml = configuration("http", "max_clients: 200", &[origin.address()]);
+    let yaml = configuration("http", "max_clients: 200\ncore_dumps: true", &[origin.address()]);
     let plb = Plb::launch_limited(&yaml, "64:4096");
     plb.wait_for_log("plb: serving");
     let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(plb.web())).collect();
