@@ -147,6 +147,32 @@ fn a_tcp_session_has_one_line() {
 }
 
 #[test]
+fn a_tunnel_has_one_line_with_all_that_went_through_it() {
+    let origin = Origin::raw(|connection| {
+        if connection.request().is_some() {
+            drop(connection.send("HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"));
+            drop(connection.until_end().and_then(|bytes| connection.send(bytes.repeat(2))));
+        }
+    });
+    let lines = Lines::new();
+    let plb = logging(&lines, "http", "plb", "timeout_tunnel: 500ms", &[origin.address()]);
+    let ask = "GET /chat HTTP/1.1\r\nHost: plb.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let mut client = Client::connect(plb.web());
+    client.send(ask.to_owned() + "hello");
+    client.half_close();
+    assert_eq!(client.response_head().expect("an answer").status(), 101);
+    assert_eq!(client.until_end().expect("an orderly end"), b"hellohello");
+    let wanted = format!("web web/b1 GET /chat HTTP/1.1 101 {} {} tttt 1 done", ask.len() + 5, 60 + 10);
+    assert_eq!(told(&lines.line()), wanted);
+    let mut client = Client::connect(plb.web());
+    client.send(ask);
+    assert_eq!(client.response_head().expect("an answer").status(), 101);
+    assert!(client.until_end().is_err(), "a silent tunnel is cut");
+    let line = lines.wait_for(2).pop().expect("there are two");
+    assert_eq!(told(&line), format!("web web/b1 GET /chat HTTP/1.1 101 {} 60 tttt 1 idle", ask.len()));
+}
+
+#[test]
 fn the_combined_format_is_that_of_web_servers() {
     let (origin, lines) = (Origin::http(|_| ok("hello")), Lines::new());
     let plb = logging(&lines, "http", "combined", "", &[origin.address()]);
