@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use plb::cli::{self, Command};
-use plb::config::{self, Config, Overrides};
+use plb::config::{self, Config, Mode, Overrides};
+use plb::daemon::daemonize::{self, Outcome, Readiness};
 use plb::start::StartError;
 use plb::{demo, log as logging, server};
 
@@ -16,6 +17,8 @@ const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
 /// The configuration is wrong (`EX_CONFIG` of sysexits).
 const CONFIG: u8 = 78;
+/// The step that fails when there can be no daemon.
+const DAEMONIZE: &str = "cannot go into the background";
 
 fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os().skip(1)) {
@@ -40,7 +43,7 @@ fn main() -> ExitCode {
             }
         }
         Command::Demo { listen, .. } => {
-            match demo::run(listen, |config| server::run(config).map_err(|e| e.to_string())) {
+            match demo::run(listen, |config| server::run(config, None).map_err(|e| e.to_string())) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(FAILURE, &error),
             }
@@ -69,19 +72,39 @@ fn read_text(path: &Path) -> io::Result<String> {
 
 fn serve(mut config: Config, overrides: &Overrides) -> ExitCode {
     config.apply(overrides);
-    match start(config) {
+    let readiness = match overrides.mode {
+        Mode::Foreground => Ok(None),
+        Mode::Background => match Readiness::claim() {
+            Ok(None) => return launch(&config),
+            claimed => claimed.map_err(|error| StartError::new(DAEMONIZE, error)),
+        },
+    };
+    match readiness.and_then(|readiness| start(config, readiness)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(FAILURE, &error.to_string()),
     }
 }
 
-fn start(config: Config) -> Result<(), StartError> {
+/// Runs plb again as a daemon; what that meets at its start is how this process ends.
+fn launch(config: &Config) -> ExitCode {
+    if config.log_file.is_none() {
+        say("the log goes nowhere once plb serves in the background: name a file with log_file or --logfile");
+    }
+    match daemonize::spawn() {
+        Ok(Outcome::Serves) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed(status)) => ExitCode::from(status), // it has said why
+        Ok(Outcome::Killed(signal)) => fail(FAILURE, &format!("the daemon was killed by {signal} before it served")),
+        Err(error) => fail(FAILURE, &StartError::new(DAEMONIZE, error).to_string()),
+    }
+}
+
+fn start(config: Config, readiness: Option<Readiness>) -> Result<(), StartError> {
     let log = logging::build(config.log_level, config.log_file.as_deref()).map_err(|error| {
         let name = config.log_file.as_deref().unwrap_or(Path::new("-")).display();
         StartError::new(format!("cannot open the log {name}"), error)
     })?;
     logging::install(log, config.log_level);
-    server::run(config)
+    server::run(config, readiness)
 }
 
 fn print(text: &str) -> ExitCode {
@@ -92,6 +115,11 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail(status: u8, message: &str) -> ExitCode {
-    eprintln!("plb: {message}");
+    say(message);
     ExitCode::from(status)
+}
+
+/// A line on the terminal; without one, plb works all the same.
+fn say(message: &str) {
+    drop(writeln!(io::stderr(), "plb: {message}"));
 }

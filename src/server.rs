@@ -22,8 +22,10 @@ use crate::base::buffers::{BUFFER_BYTES, Buffers};
 use crate::base::time::Time;
 use crate::base::timer::TimerWheel;
 use crate::config::Config;
+use crate::daemon::daemonize::Readiness;
 use crate::daemon::limits::Descriptors;
 use crate::daemon::signals::Signals;
+use crate::daemon::supervision::Supervision;
 use crate::net::driver::{Driver, Pair, Verdict};
 use crate::net::idle::Idle;
 use crate::net::listener::Listener;
@@ -33,7 +35,7 @@ use crate::net::token::Source;
 use crate::protocol::Stage;
 use crate::session::Context;
 use crate::session::record::{CloseReason, Counters};
-use crate::start::{Bound, StartError};
+use crate::start::{Bound, StartError, supervise};
 
 /// The most events that one poll gives.
 const EVENTS_MAX: usize = 512;
@@ -58,6 +60,8 @@ enum Alarm {
     Trim,
     /// The time for a graceful stop is over.
     Shutdown,
+    /// The service manager wants a sign of life.
+    Watchdog,
 }
 
 /// What the sessions act upon.
@@ -111,22 +115,28 @@ pub struct Server {
     /// Whether a trim of the buffers is filed.
     trimming: bool,
     stats: Stats,
+    supervision: Supervision,
 }
 
 /// Binds, and serves until it is told to stop.
 ///
+/// `readiness` belongs to a daemon whose parent waits.
+///
 /// # Errors
 /// What the system refuses at the start. Once it serves, nothing ends it but a signal.
-pub fn run(config: Config) -> Result<(), StartError> {
-    Server::new(Bound::new(config)?)?.serve()
+pub fn run(config: Config, readiness: Option<Readiness>) -> Result<(), StartError> {
+    let bound = Bound::new(config)?;
+    // After the ports are bound: a second instance fails before it comes near the pid file.
+    let supervision = supervise(&bound.config, readiness)?;
+    Server::new(bound, supervision)?.serve()
 }
 
 impl Server {
-    /// A server for what is bound.
+    /// A server for what is bound, with those who watch over it.
     ///
     /// # Errors
     /// Descriptors or memory ran out.
-    pub fn new(bound: Bound) -> Result<Server, StartError> {
+    pub fn new(bound: Bound, supervision: Supervision) -> Result<Server, StartError> {
         let Bound { config, mut listeners, addresses, descriptors } = bound;
         let setup = |error: io::Error| StartError::new("cannot set up the event loop", error);
         let poll = Poll::new().map_err(setup)?;
@@ -172,6 +182,7 @@ impl Server {
             is_full: false,
             trimming: false,
             stats: Stats::default(),
+            supervision,
         })
     }
 
@@ -181,6 +192,9 @@ impl Server {
     /// The poll itself fails, which it does for a bug only.
     pub fn serve(mut self) -> Result<(), StartError> {
         log::info!("plb: serving");
+        let told = self.supervision.serving(&self.status());
+        told.map_err(|error| StartError::new("cannot go into the background", error))?;
+        self.feed_watchdog();
         while !self.is_over() {
             self.turn().map_err(|error| StartError::new("the event loop failed", error))?;
         }
@@ -270,6 +284,7 @@ impl Server {
                 Alarm::Resume => self.listeners.iter_mut().flatten().for_each(Listener::resume),
                 Alarm::Trim => self.trim(),
                 Alarm::Shutdown => self.cut_off(),
+                Alarm::Watchdog => self.feed_watchdog(),
             }
         }
         self.due = due;

@@ -59,6 +59,8 @@ fn a_wrong_setting_is_reported_with_what_is_allowed() {
         ("log_level: wran", "f:1:12: log_level: must be error, warn, info, debug, trace or 0 (debug) to 3 (error), not \"wran\"; did you mean 'warn'?".to_string()),
         ("log_level: 4", "f:1:12: log_level: must be error, warn, info, debug, trace or 0 (debug) to 3 (error), not 4".to_string()),
         ("log_file: 5", "f:1:11: log_file: must be text, not 5".to_string()),
+        ("pid_file: 5", "f:1:11: pid_file: must be a file, auto or none, not 5".to_string()),
+        ("pid_file: \"\"", "f:1:11: pid_file: must be a file, auto or none, not \"\"".to_string()),
         ("balance: round_robbin", "f:1:10: balance: must be round_robin, not \"round_robbin\"; did you mean 'round_robin'?".to_string()),
         ("via: &a true", "f:1:6: via: anchors (&name) and aliases (*name) are not allowed; write the value out".to_string()),
         ("via: !!bool true", "f:1:6: via: tags (!name) are not allowed; write the plain value".to_string()),

@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("start", &["base", "config", "daemon", "net"]),
     ("server", &["base", "config", "balance", "protocol", "session", "daemon", "net", "start"]),
     ("demo", &["base", "config", "log", "start", "server"]),
-    ("main", &["cli", "config", "log", "start", "server", "demo"]),
+    ("main", &["cli", "config", "daemon", "log", "start", "server", "demo"]),
     ("lib", &[]),
 ];
 

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
 use super::error::{quoted, suggestion};
-use super::units::{self, HOST_ALLOWED, LOG_LEVEL_ALLOWED, LOG_LEVELS, NAME_ALLOWED};
-use super::{Policy, ProtocolName};
+use super::units::{self, HOST_ALLOWED, LOG_LEVEL_ALLOWED, LOG_LEVELS, NAME_ALLOWED, PID_PATH_ALLOWED};
+use super::{PidPath, Policy, ProtocolName};
 
 /// The protocols by name.
 const PROTOCOLS: [(&str, ProtocolName); 2] = [("http", ProtocolName::Http), ("tcp", ProtocolName::Tcp)];
@@ -52,6 +52,10 @@ leaf! {
 leaf! {
     /// Any text but the empty one.
     Text(String)
+}
+leaf! {
+    /// Where the pid is written.
+    PidFile(PidPath)
 }
 leaf! {
     /// The name of a listener, a pool or a backend; empty while it is not set.
@@ -125,6 +129,14 @@ impl TryFrom<Value> for Text {
     fn try_from(value: Value) -> Result<Self, String> {
         let text = value.as_str().filter(|text| !text.is_empty() && !text.contains('\0'));
         text.map(|text| Text(text.to_string())).ok_or_else(|| wrong("text", &value))
+    }
+}
+
+impl TryFrom<Value> for PidFile {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let path = value.as_str().and_then(|text| units::pid_path(text.as_ref()));
+        path.map(PidFile).ok_or_else(|| wrong(PID_PATH_ALLOWED, &value))
     }
 }
 
@@ -203,6 +215,12 @@ impl From<Switch> for Value {
 impl From<Text> for Value {
     fn from(leaf: Text) -> Value {
         leaf.0.into()
+    }
+}
+
+impl From<PidFile> for Value {
+    fn from(leaf: PidFile) -> Value {
+        leaf.0.to_string().into()
     }
 }
 

@@ -17,13 +17,15 @@ pub mod units;
 mod validate;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use quick::quick_start;
 
+/// Where a daemon writes its pid unless it is told otherwise.
+pub const PID_FILE_DEFAULT: &str = "/var/run/plb.pid";
 /// The longest file that is read, in bytes; whoever reads the file need not read more than one byte beyond.
 pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 /// The most listeners.
@@ -53,6 +55,20 @@ pub struct Overrides {
     pub log_level: Option<log::LevelFilter>,
     /// Where the log goes; `-` is standard error.
     pub log_file: Option<PathBuf>,
+    /// Where the pid is written.
+    pub pid_file: Option<PidPath>,
+    /// Whether plb leaves the terminal.
+    pub mode: Mode,
+}
+
+/// Whether a process is attached to whoever started it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It is.
+    #[default]
+    Foreground,
+    /// It is a daemon.
+    Background,
 }
 
 impl Config {
@@ -64,6 +80,9 @@ impl Config {
         if let Some(path) = &overrides.log_file {
             self.log_file = units::log_destination(path);
         }
+        if let Some(path) = &overrides.pid_file {
+            self.pid_file = path.clone();
+        }
     }
 }
 
@@ -74,6 +93,8 @@ pub struct Config {
     pub log_level: log::LevelFilter,
     /// Where the log goes; `None` is standard error.
     pub log_file: Option<PathBuf>,
+    /// Where the pid is written.
+    pub pid_file: PidPath,
     /// The number of clients that are served at once; more wait in the backlog.
     pub max_clients: u32,
     /// The sum of all lent buffers, in bytes.
@@ -86,6 +107,28 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The pools, in the order of the file; never empty.
     pub pools: Vec<Pool>,
+}
+
+/// Where the pid is written. Its text is what the file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PidPath {
+    /// `auto`: to [`PID_FILE_DEFAULT`] in the background, nowhere in the foreground.
+    Automatic,
+    /// `none`: nowhere.
+    Absent,
+    /// To this file.
+    File(PathBuf),
+}
+
+impl PidPath {
+    /// The file for a process in this mode, if there is one.
+    pub fn file(&self, mode: Mode) -> Option<&Path> {
+        match (self, mode) {
+            (PidPath::File(path), _) => Some(path),
+            (PidPath::Automatic, Mode::Background) => Some(Path::new(PID_FILE_DEFAULT)),
+            (PidPath::Automatic, Mode::Foreground) | (PidPath::Absent, _) => None,
+        }
+    }
 }
 
 /// A bound address (or several) with its protocol, its pool and its limits.
@@ -228,7 +271,25 @@ mod tests {
         let mut config = parse("f", text).unwrap();
         config.apply(&Overrides::default());
         assert_eq!((config.log_level, config.log_file.as_deref()), (log::LevelFilter::Warn, Some("/f".as_ref())));
-        config.apply(&Overrides { log_level: Some(log::LevelFilter::Debug), log_file: Some("-".into()) });
+        assert_eq!(config.pid_file, PidPath::Automatic);
+        config.apply(&Overrides {
+            log_level: Some(log::LevelFilter::Debug),
+            log_file: Some("-".into()),
+            pid_file: Some(PidPath::Absent),
+            mode: Mode::Background,
+        });
         assert_eq!((config.log_level, config.log_file), (log::LevelFilter::Debug, None));
+        assert_eq!(config.pid_file, PidPath::Absent);
+    }
+
+    #[test]
+    fn a_daemon_has_a_pid_file_unless_it_is_told_otherwise() {
+        let path = |setting: PidPath, mode| setting.file(mode).map(Path::to_path_buf);
+        assert_eq!(path(PidPath::Automatic, Mode::Background), Some(PID_FILE_DEFAULT.into()));
+        assert_eq!(path(PidPath::Automatic, Mode::Foreground), None);
+        for mode in [Mode::Background, Mode::Foreground] {
+            assert_eq!(path(PidPath::Absent, mode), None);
+            assert_eq!(path(PidPath::File("/f".into()), mode), Some("/f".into()));
+        }
     }
 }

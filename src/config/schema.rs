@@ -10,8 +10,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
-pub use super::leaf::{Balance, HostPort, Level, Name, Period, Protocol, Size, SizeOrNone, Switch, Text, Whole};
-use super::{Policy, ProtocolName};
+pub use super::leaf::{
+    Balance, HostPort, Level, Name, Period, PidFile, Protocol, Size, SizeOrNone, Switch, Text, Whole,
+};
+use super::{PidPath, Policy, ProtocolName};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -38,6 +40,8 @@ pub struct Process {
     pub log_level: Level,
     /// Where the log goes: a file, or `-` for standard error.
     pub log_file: Text,
+    /// Where the pid is written.
+    pub pid_file: PidFile,
     /// Clients served at once.
     pub max_clients: Whole<1, 1_000_000>,
     /// The sum of all buffers.
@@ -151,6 +155,7 @@ impl Default for Process {
         Process {
             log_level: Level(LevelFilter::Info),
             log_file: Text("-".to_string()),
+            pid_file: PidFile(PidPath::Automatic),
             max_clients: Whole(1_000),
             buffer_memory: Size(64 * MIB),
             idle_max: Whole(1_000),

@@ -2,11 +2,15 @@
 //!
 //! Every function takes text and says in its error what is allowed; the caller adds what was found.
 
+use std::ffi::OsStr;
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::LevelFilter;
+
+use super::PidPath;
 
 /// The longest timeout: 30 days, so that no sum of timeouts comes near an overflow.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -22,6 +26,8 @@ pub const LOG_LEVELS: [(&str, LevelFilter); 5] = [
 ];
 /// What [`log_level`] takes.
 pub const LOG_LEVEL_ALLOWED: &str = "error, warn, info, debug, trace or 0 (debug) to 3 (error)";
+/// What [`pid_path`] takes.
+pub const PID_PATH_ALLOWED: &str = "a file, auto or none";
 /// What [`duration`] takes.
 pub const DURATION_ALLOWED: &str = "a duration from 1ms to 720h with its unit (ms, s, m or h), such as 30s";
 /// What [`listen_address`] takes.
@@ -74,6 +80,26 @@ pub fn log_level(text: &str) -> Option<LevelFilter> {
 /// Where a log goes: `-` is standard error, which the model calls `None`.
 pub fn log_destination(path: &Path) -> Option<PathBuf> {
     (path != Path::new("-")).then(|| path.to_path_buf())
+}
+
+/// Where the pid is written. A file whose name means something else is named with its directory, as in `./none`.
+pub fn pid_path(text: &OsStr) -> Option<PidPath> {
+    match text.as_encoded_bytes() {
+        b"" => None,
+        b"auto" => Some(PidPath::Automatic),
+        b"none" => Some(PidPath::Absent),
+        path => (!path.contains(&0)).then(|| PidPath::File(PathBuf::from(text))),
+    }
+}
+
+impl fmt::Display for PidPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PidPath::Automatic => f.write_str("auto"),
+            PidPath::Absent => f.write_str("none"),
+            PidPath::File(path) => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 /// An address to listen on; port 0 lets the kernel choose.

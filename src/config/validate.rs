@@ -45,6 +45,7 @@ pub(super) fn process_config(process: &Process, listeners: Vec<Listener>, pools:
     Config {
         log_level: process.log_level.0,
         log_file: units::log_destination(Path::new(&process.log_file.0)),
+        pid_file: process.pid_file.0.clone(),
         max_clients: process.max_clients.0,
         buffer_memory: process.buffer_memory.0,
         idle_max: process.idle_max.0,

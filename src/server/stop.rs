@@ -26,6 +26,13 @@ impl Server {
         self.core.stage == Stage::Draining && self.pairs.is_empty() && self.listeners.iter().all(Option::is_none)
     }
 
+    /// Tells the service manager that the loop turns, as often as it asks for it.
+    pub(super) fn feed_watchdog(&mut self) {
+        if let Some(pause) = self.supervision.alive() {
+            self.wheel.insert(self.core.now + pause, Alarm::Watchdog);
+        }
+    }
+
     /// Stops gracefully; at once when it is asked again.
     fn stop(&mut self) {
         if self.core.stage == Stage::Draining {
@@ -35,6 +42,7 @@ impl Server {
         let timeout = self.core.config.timeout_shutdown;
         log::info!("stopping: {} clients have up to {timeout:?} to finish", self.pairs.len());
         self.core.stage = Stage::Draining;
+        self.supervision.stopping(&self.status());
         self.wheel.insert(self.core.now + timeout, Alarm::Shutdown);
         // Closing a listener resets what waits in its backlog: that is served first.
         for listener in self.listeners.iter_mut().flatten() {
