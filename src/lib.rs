@@ -19,7 +19,7 @@
 //! | [`session`] | the pair: phases, deadlines, attempts at backends | all above |
 //! | [`net`] | system calls: streams, listeners, the idle set, probes, the driver | all above |
 //! | [`server`] | owns everything; the turn | all above |
-//! | [`daemon`] | limits and signals of the process | `config` |
+//! | [`daemon`] | the process: background, pid file, service manager, limits, signals | `config` |
 //! | [`start`] | a configuration becomes what is bound | `config`, `daemon`, `net` |
 //! | [`cli`], [`log`], [`demo`] | the command line; the daemon's log; origins and a client to look at | `config` |
 //!
@@ -76,6 +76,10 @@
 //!   connection to a backend that finds no descriptor evicts the oldest idle one.
 //! - `TCP_NODELAY` is set on a backend's connection before the second segment: the first one never waits, and many
 //!   connections send one only.
+//! - The parent of a daemon waits for one byte on the daemon's standard output, which is a socket only because the
+//!   standard library makes pairs of those without further ado. Ports are bound before the pid file is locked, so that a
+//!   second instance fails at its port and stays away from the file.
+//! - A daemon whose parent was killed before it served stops: nobody was told of it.
 //! - The log's default level is `info`; PLB 0.3's was 2, which is `warn`.
 //!
 //! Absent on purpose: an async runtime, `unsafe`, threads (but for the demo's origins), a resolver at run time.
