@@ -83,14 +83,15 @@ fn heads(bench: &Bench) {
     let client = ClientText::new(IpAddr::from([192, 0, 2, 1]));
     let mut out = Vec::new();
 
-    let rules = RequestRules { settings, client: &client, scheme: Scheme::Http };
+    let rules = RequestRules { settings, client: &client, scheme: Scheme::Http, upgrade: settings.upgrade };
     bench.measure(&format!("request head of {} bytes, judged and written anew", REQUEST.len()), |_| {
         out.clear();
         let parsed = parse_request(black_box(REQUEST), &mut Scan::default(), &rules, &mut out);
         assert!(matches!(parsed, Parsed::Head(_)));
     });
     let (request_method, client_version) = (Method::Get, Version::Http11);
-    let rules = ResponseRules { settings, request_method, client_version, keep_client: KeepClient::Keep };
+    let rules =
+        ResponseRules { settings, request_method, client_version, keep_client: KeepClient::Keep, upgrade: None };
     bench.measure(&format!("response head of {} bytes, judged and written anew", RESPONSE.len()), |_| {
         out.clear();
         let parsed = parse_response(black_box(RESPONSE), &mut Scan::default(), &rules, &mut out);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use crate::config::{Mode, Overrides, PidPath, ProtocolName, units};
+use crate::config::{LogTarget, Mode, Overrides, PidPath, ProtocolName, units};
 
 /// The configuration file that is read when none is named.
 pub const CONFIG_FILE_DEFAULT: &str = "/etc/plb.yaml";
@@ -28,7 +28,8 @@ Options:
   -t, --check           check the configuration and exit: 0 good, 78 not
   -d, --loglevel LEVEL  error, warn, info, debug or trace; or 0 (debug)
                         to 3 (error) (default: info)
-  -l, --logfile FILE    log file; - is standard error (default: -)
+  -l, --logfile FILE    log file; or - (standard error), syslog or
+                        udp://HOST:PORT (default: -)
   -B, --daemonize       run in the background; the command ends when plb serves,
                         or says why it does not
   -g, --pidfile FILE    pid file, or none (default: none; with -B
@@ -135,7 +136,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, UsageError
             Arg::Short('v') | Arg::Long("version") => return Ok(Command::Version),
             Arg::Short('c') | Arg::Long("config") => once(&mut given.config, "--config", path(&mut parser)?)?,
             Arg::Short('d') | Arg::Long("loglevel") => once(&mut given.log_level, "--loglevel", level(&mut parser)?)?,
-            Arg::Short('l') | Arg::Long("logfile") => once(&mut given.log_file, "--logfile", path(&mut parser)?)?,
+            Arg::Short('l') | Arg::Long("logfile") => once(&mut given.log_file, "--logfile", target(&mut parser)?)?,
             Arg::Short('B') | Arg::Long("daemonize") => once(&mut given.daemonize, "--daemonize", ())?,
             Arg::Short('g') | Arg::Long("pidfile") => once(&mut given.pid_file, "--pidfile", pid_path(&mut parser)?)?,
             Arg::Short('t') | Arg::Long("check") => once(&mut given.check, "--check", ())?,
@@ -153,7 +154,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, UsageError
 struct Given {
     config: Option<PathBuf>,
     log_level: Option<log::LevelFilter>,
-    log_file: Option<PathBuf>,
+    log_file: Option<LogTarget>,
     daemonize: Option<()>,
     pid_file: Option<PidPath>,
     listen: Option<SocketAddr>,
@@ -225,6 +226,12 @@ fn pid_path(parser: &mut Parser) -> Result<PidPath, UsageError> {
     units::pid_path(&text).ok_or_else(|| UsageError(format!("the pid file must be {}", units::PID_PATH_ALLOWED)))
 }
 
+fn target(parser: &mut Parser) -> Result<LogTarget, UsageError> {
+    let text = parser.value().map_err(usage)?;
+    let target = units::log_target(&text);
+    target.ok_or_else(|| UsageError(format!("the log must be {}, not {text:?}", units::LOG_TARGET_ALLOWED)))
+}
+
 fn address(parser: &mut Parser) -> Result<SocketAddr, UsageError> {
     let text = parser.value().and_then(ValueExt::string).map_err(usage)?;
     let address = units::listen_address(&text);
@@ -250,7 +257,11 @@ mod tests {
     }
 
     fn overrides(log_level: Option<log::LevelFilter>, log_file: Option<&str>) -> Overrides {
-        Overrides { log_level, log_file: log_file.map(PathBuf::from), ..Overrides::default() }
+        Overrides {
+            log_level,
+            log_file: log_file.and_then(|text| units::log_target(text.as_ref())),
+            ..Overrides::default()
+        }
     }
 
     #[test]

@@ -44,7 +44,8 @@
 //! is the response's. The answer comes the other way through the response pipe; its head resets the backend's failures
 //! and the kept bytes are let go; its body needs no judging, for the protocol granted *credit* for exactly its length.
 //! With its last byte the exchange is over: the lease goes back, the connection is parked, the buffers are returned once
-//! nothing is in them, and the client's next request is waited for.
+//! nothing is in them, and the client's next request is waited for. Had the answer been the 101 that the request asked
+//! for, both pipes would have credit without end, and the session would be a tunnel for the rest of its life.
 //!
 //! # Invariants
 //! - A token names a socket; ids carry a generation, so that what is stale is known to be.
@@ -80,6 +81,9 @@
 //!   standard library makes pairs of those without further ado. Ports are bound before the pid file is locked, so that a
 //!   second instance fails at its port and stays away from the file.
 //! - A daemon whose parent was killed before it served stops: nobody was told of it.
+//! - An upgrade needs one `Upgrade` with one protocol, and a 101 that names the same one: who chooses among several opens
+//!   a tunnel for what was not judged. Protocols that carry further requests (`h2c`, TLS) are never tunnelled.
+//! - While it stops, a daemon forwards a request for an upgrade without it: the tunnel could only be cut off.
 //! - The log's default level is `info`; PLB 0.3's was 2, which is `warn`.
 //!
 //! Absent on purpose: an async runtime, `unsafe`, threads (but for the demo's origins), a resolver at run time.

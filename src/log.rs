@@ -4,21 +4,22 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use env_logger::{Builder, Target};
 use log::{LevelFilter, Log};
 
+use crate::config::LogTarget;
+
 /// Makes the log; `None` is standard error. It is not installed yet.
 ///
 /// # Errors
 /// The file cannot be opened for appending.
-pub fn build(level: LevelFilter, file: Option<&Path>) -> io::Result<impl Log + use<>> {
+pub fn build(level: LevelFilter, target: &LogTarget) -> io::Result<impl Log + use<>> {
     let mut builder = Builder::new();
     builder.filter_level(level);
     builder.format(|line, record| writeln!(line, "{} {:5} {}", Stamp::now(), record.level(), record.args()));
-    if let Some(path) = file {
+    if let LogTarget::File(path) = target {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         builder.target(Target::Pipe(Box::new(file)));
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use plb::cli::{self, Command};
-use plb::config::{self, Config, Mode, Overrides};
+use plb::config::{self, Config, LogTarget, Mode, Overrides};
 use plb::daemon::daemonize::{self, Outcome, Readiness};
 use plb::start::StartError;
 use plb::{demo, log as logging, server};
@@ -19,6 +19,8 @@ const USAGE: u8 = 2;
 const CONFIG: u8 = 78;
 /// The step that fails when there can be no daemon.
 const DAEMONIZE: &str = "cannot go into the background";
+/// Where the syslog of this host listens.
+const SYSLOG: &str = "/dev/log";
 
 fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os().skip(1)) {
@@ -76,7 +78,10 @@ fn serve(mut config: Config, overrides: &Overrides) -> ExitCode {
         Mode::Foreground => Ok(None),
         Mode::Background => match Readiness::claim() {
             Ok(None) => return launch(&config),
-            claimed => claimed.map_err(|error| StartError::new(DAEMONIZE, error)),
+            claimed => {
+                leave_standard_streams(&mut config);
+                claimed.map_err(|error| StartError::new(DAEMONIZE, error))
+            }
         },
     };
     match readiness.and_then(|readiness| start(config, readiness)) {
@@ -87,8 +92,11 @@ fn serve(mut config: Config, overrides: &Overrides) -> ExitCode {
 
 /// Runs plb again as a daemon; what that meets at its start is how this process ends.
 fn launch(config: &Config) -> ExitCode {
-    if config.log_file.is_none() {
+    if config.log_file == LogTarget::Standard && !Path::new(SYSLOG).exists() {
         say("the log goes nowhere once plb serves in the background: name a file with log_file or --logfile");
+    }
+    if config.access_log == Some(LogTarget::Standard) {
+        say("there is no access log in the background: name a file with access_log");
     }
     match daemonize::spawn() {
         Ok(Outcome::Serves) => ExitCode::SUCCESS,
@@ -98,11 +106,17 @@ fn launch(config: &Config) -> ExitCode {
     }
 }
 
+/// In the background the standard streams lead nowhere: the log goes to the syslog of this host, where there is one.
+fn leave_standard_streams(config: &mut Config) {
+    if config.log_file == LogTarget::Standard && Path::new(SYSLOG).exists() {
+        config.log_file = LogTarget::Syslog;
+    }
+    config.access_log.take_if(|target| *target == LogTarget::Standard);
+}
+
 fn start(config: Config, readiness: Option<Readiness>) -> Result<(), StartError> {
-    let log = logging::build(config.log_level, config.log_file.as_deref()).map_err(|error| {
-        let name = config.log_file.as_deref().unwrap_or(Path::new("-")).display();
-        StartError::new(format!("cannot open the log {name}"), error)
-    })?;
+    let log = logging::build(config.log_level, &config.log_file)
+        .map_err(|error| StartError::new(format!("cannot open the log {}", config.log_file), error))?;
     logging::install(log, config.log_level);
     server::run(config, readiness)
 }

@@ -56,9 +56,14 @@ fn a_wrong_setting_is_reported_with_what_is_allowed() {
         ("head_max: 15KiB", "f:1:11: head_max: must be a size from 256 to 14KiB in bytes, KiB, MiB or GiB, such as 8KiB, not \"15KiB\"".to_string()),
         ("body_max: lots", "f:1:11: body_max: must be none or a size in bytes, KiB, MiB or GiB, such as 1MiB, not \"lots\"".to_string()),
         ("via: yes", "f:1:6: via: must be true or false, not \"yes\"".to_string()),
+        ("upgrade: websockets", "f:1:10: upgrade: must be websocket or any or none, not \"websockets\"; did you mean 'websocket'?".to_string()),
+        ("upgrade: false", "f:1:10: upgrade: must be websocket or any or none, not false".to_string()),
         ("log_level: wran", "f:1:12: log_level: must be error, warn, info, debug, trace or 0 (debug) to 3 (error), not \"wran\"; did you mean 'warn'?".to_string()),
         ("log_level: 4", "f:1:12: log_level: must be error, warn, info, debug, trace or 0 (debug) to 3 (error), not 4".to_string()),
-        ("log_file: 5", "f:1:11: log_file: must be text, not 5".to_string()),
+        ("log_file: 5", "f:1:11: log_file: must be a file, -, syslog or udp://HOST:PORT, not 5".to_string()),
+        ("log_file: \"\"", "f:1:11: log_file: must be a file, -, syslog or udp://HOST:PORT, not \"\"".to_string()),
+        ("access_log: udp://a", "f:1:13: access_log: must be none or a file, -, syslog or udp://HOST:PORT, not \"udp://a\"".to_string()),
+        ("access_log_format: jsn", "f:1:20: access_log_format: must be plb or combined or json, not \"jsn\"; did you mean 'json'?".to_string()),
         ("pid_file: 5", "f:1:11: pid_file: must be a file, auto or none, not 5".to_string()),
         ("pid_file: \"\"", "f:1:11: pid_file: must be a file, auto or none, not \"\"".to_string()),
         ("balance: round_robbin", "f:1:10: balance: must be round_robin, not \"round_robbin\"; did you mean 'round_robin'?".to_string()),
@@ -167,7 +172,7 @@ pools:
 ";
     let found = errors(text);
     let starts = [
-        "f:1:1: max_client: unknown key; did you mean 'max_clients'? (allowed: backlog, ",
+        "f:1:1: max_client: unknown key; did you mean 'max_clients'? (allowed: access_log, ",
         "f:2:15: timeout_idle: must be a duration",
         "f:5:13: listeners[0].listen: must be ADDRESS:PORT",
         "f:6:11: listeners[0].pool: there is no pool \"wbe\"; did you mean 'web'? (pools: web)",

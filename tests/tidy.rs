@@ -16,7 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("session", &["base", "config", "balance", "protocol"]),
     ("daemon", &["base", "config"]),
     ("net", &["base", "config", "balance", "protocol", "session"]),
-    ("log", &[]),
+    ("log", &["config"]),
     ("cli", &["config"]),
     ("start", &["base", "config", "daemon", "net"]),
     ("server", &["base", "config", "balance", "protocol", "session", "daemon", "net", "start"]),

@@ -9,15 +9,23 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
 use super::error::{quoted, suggestion};
-use super::units::{self, HOST_ALLOWED, LOG_LEVEL_ALLOWED, LOG_LEVELS, NAME_ALLOWED, PID_PATH_ALLOWED};
-use super::{PidPath, Policy, ProtocolName};
+use super::units::{
+    self, HOST_ALLOWED, LOG_LEVEL_ALLOWED, LOG_LEVELS, LOG_TARGET_ALLOWED, NAME_ALLOWED, PID_PATH_ALLOWED,
+};
+use super::{AccessFormat, LogTarget, PidPath, Policy, ProtocolName, Upgrade};
 
 /// The protocols by name.
 const PROTOCOLS: [(&str, ProtocolName); 2] = [("http", ProtocolName::Http), ("tcp", ProtocolName::Tcp)];
+/// What a client may change to, by name.
+const UPGRADES: [(&str, Upgrade); 3] =
+    [("websocket", Upgrade::Websocket), ("any", Upgrade::Any), ("none", Upgrade::None)];
 /// The policies by name.
 const POLICIES: [(&str, Policy); 1] = [("round_robin", Policy::RoundRobin)];
-/// How an absent limit is written.
-const NO_LIMIT: &str = "none";
+/// The formats of the access log by name.
+const FORMATS: [(&str, AccessFormat); 3] =
+    [("plb", AccessFormat::Plb), ("combined", AccessFormat::Combined), ("json", AccessFormat::Json)];
+/// How an absent limit or log is written.
+const NONE: &str = "none";
 
 /// Declares a type that serde reads and writes through `TryFrom<Value>` and `From`.
 macro_rules! leaf {
@@ -26,6 +34,26 @@ macro_rules! leaf {
         #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
         #[serde(try_from = "Value", into = "Value")]
         pub struct $name $(<$(const $limit: $kind),*>)? (pub $inner);
+    };
+}
+
+/// Declares such a type whose values have names.
+macro_rules! choice {
+    ($(#[$about:meta])* $name:ident($inner:ty) of $choices:ident) => {
+        leaf! { $(#[$about])* $name($inner) }
+
+        impl TryFrom<Value> for $name {
+            type Error = String;
+            fn try_from(value: Value) -> Result<Self, String> {
+                chosen(&value, &$choices).map($name)
+            }
+        }
+
+        impl From<$name> for Value {
+            fn from(leaf: $name) -> Value {
+                name_of(&leaf.0, &$choices)
+            }
+        }
     };
 }
 
@@ -50,8 +78,16 @@ leaf! {
     Switch(bool)
 }
 leaf! {
-    /// Any text but the empty one.
-    Text(String)
+    /// Where a log goes.
+    Target(LogTarget)
+}
+leaf! {
+    /// Where a log goes, or `none`.
+    TargetOrNone(Option<LogTarget>)
+}
+choice! {
+    /// What a line of the access log looks like.
+    Format(AccessFormat) of FORMATS
 }
 leaf! {
     /// Where the pid is written.
@@ -69,13 +105,17 @@ leaf! {
     /// A log level.
     Level(LevelFilter)
 }
-leaf! {
+choice! {
     /// The protocol of a listener.
-    Protocol(ProtocolName)
+    Protocol(ProtocolName) of PROTOCOLS
 }
-leaf! {
+choice! {
+    /// What a client may change to from HTTP.
+    UpgradeTo(Upgrade) of UPGRADES
+}
+choice! {
     /// The policy of a pool.
-    Balance(Policy)
+    Balance(Policy) of POLICIES
 }
 
 impl<const MIN: u32, const MAX: u32> TryFrom<Value> for Whole<MIN, MAX> {
@@ -101,7 +141,7 @@ impl<const MIN: u64, const MAX: u64> TryFrom<Value> for Size<MIN, MAX> {
 impl TryFrom<Value> for SizeOrNone {
     type Error = String;
     fn try_from(value: Value) -> Result<Self, String> {
-        if value.as_str() == Some(NO_LIMIT) {
+        if value.as_str() == Some(NONE) {
             return Ok(SizeOrNone(None));
         }
         let size = bytes(&value).map(|bytes| SizeOrNone(Some(bytes)));
@@ -124,11 +164,21 @@ impl TryFrom<Value> for Switch {
     }
 }
 
-impl TryFrom<Value> for Text {
+impl TryFrom<Value> for Target {
     type Error = String;
     fn try_from(value: Value) -> Result<Self, String> {
-        let text = value.as_str().filter(|text| !text.is_empty() && !text.contains('\0'));
-        text.map(|text| Text(text.to_string())).ok_or_else(|| wrong("text", &value))
+        target(&value).map(Target).ok_or_else(|| wrong(LOG_TARGET_ALLOWED, &value))
+    }
+}
+
+impl TryFrom<Value> for TargetOrNone {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        if value.as_str() == Some(NONE) {
+            return Ok(TargetOrNone(None));
+        }
+        let target = target(&value).map(|target| TargetOrNone(Some(target)));
+        target.ok_or_else(|| wrong(&format!("{NONE} or {LOG_TARGET_ALLOWED}"), &value))
     }
 }
 
@@ -168,20 +218,6 @@ impl TryFrom<Value> for Level {
     }
 }
 
-impl TryFrom<Value> for Protocol {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        chosen(&value, &PROTOCOLS).map(Protocol)
-    }
-}
-
-impl TryFrom<Value> for Balance {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        chosen(&value, &POLICIES).map(Balance)
-    }
-}
-
 impl<const MIN: u32, const MAX: u32> From<Whole<MIN, MAX>> for Value {
     fn from(leaf: Whole<MIN, MAX>) -> Value {
         leaf.0.into()
@@ -196,7 +232,7 @@ impl<const MIN: u64, const MAX: u64> From<Size<MIN, MAX>> for Value {
 
 impl From<SizeOrNone> for Value {
     fn from(leaf: SizeOrNone) -> Value {
-        leaf.0.map_or_else(|| NO_LIMIT.into(), size_value)
+        leaf.0.map_or_else(|| NONE.into(), size_value)
     }
 }
 
@@ -212,9 +248,15 @@ impl From<Switch> for Value {
     }
 }
 
-impl From<Text> for Value {
-    fn from(leaf: Text) -> Value {
-        leaf.0.into()
+impl From<Target> for Value {
+    fn from(leaf: Target) -> Value {
+        leaf.0.to_string().into()
+    }
+}
+
+impl From<TargetOrNone> for Value {
+    fn from(leaf: TargetOrNone) -> Value {
+        leaf.0.map_or_else(|| NONE.into(), |target| target.to_string().into())
     }
 }
 
@@ -242,18 +284,6 @@ impl From<Level> for Value {
     }
 }
 
-impl From<Protocol> for Value {
-    fn from(leaf: Protocol) -> Value {
-        name_of(&leaf.0, &PROTOCOLS)
-    }
-}
-
-impl From<Balance> for Value {
-    fn from(leaf: Balance) -> Value {
-        name_of(&leaf.0, &POLICIES)
-    }
-}
-
 /// `must be .., not ..`
 pub(super) fn wrong(allowed: &str, found: &Value) -> String {
     let found = match found {
@@ -270,6 +300,10 @@ pub(super) fn wrong(allowed: &str, found: &Value) -> String {
 /// `host:port`, with brackets around an IPv6 address.
 pub(super) fn host_port_text(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn target(value: &Value) -> Option<LogTarget> {
+    value.as_str().and_then(|text| units::log_target(text.as_ref()))
 }
 
 fn bytes(value: &Value) -> Option<u64> {

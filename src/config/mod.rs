@@ -53,8 +53,8 @@ pub fn parse(file_name: &str, text: &str) -> Result<Config, Vec<ConfigError>> {
 pub struct Overrides {
     /// How much is logged.
     pub log_level: Option<log::LevelFilter>,
-    /// Where the log goes; `-` is standard error.
-    pub log_file: Option<PathBuf>,
+    /// Where the log goes.
+    pub log_file: Option<LogTarget>,
     /// Where the pid is written.
     pub pid_file: Option<PidPath>,
     /// Whether plb leaves the terminal.
@@ -77,8 +77,8 @@ impl Config {
         if let Some(level) = overrides.log_level {
             self.log_level = level;
         }
-        if let Some(path) = &overrides.log_file {
-            self.log_file = units::log_destination(path);
+        if let Some(target) = &overrides.log_file {
+            self.log_file = target.clone();
         }
         if let Some(path) = &overrides.pid_file {
             self.pid_file = path.clone();
@@ -91,8 +91,12 @@ impl Config {
 pub struct Config {
     /// How much is logged.
     pub log_level: log::LevelFilter,
-    /// Where the log goes; `None` is standard error.
-    pub log_file: Option<PathBuf>,
+    /// Where the log goes.
+    pub log_file: LogTarget,
+    /// Where the line of each exchange goes; `None` is nowhere.
+    pub access_log: Option<LogTarget>,
+    /// What such a line looks like.
+    pub access_log_format: AccessFormat,
     /// Where the pid is written.
     pub pid_file: PidPath,
     /// The number of clients that are served at once; more wait in the backlog.
@@ -107,6 +111,35 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The pools, in the order of the file; never empty.
     pub pools: Vec<Pool>,
+}
+
+/// Where a log goes. Its text is what the file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// `-`: standard error for the daemon's log, standard output for the access log.
+    Standard,
+    /// The end of a file.
+    File(PathBuf),
+    /// `syslog`: the syslog of this host.
+    Syslog,
+    /// `udp://HOST:PORT`: a syslog server.
+    Udp {
+        /// A name or an address (without brackets), resolved at start.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+}
+
+/// What a line of the access log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// plb's own fields, separated by spaces.
+    Plb,
+    /// The combined format that web servers share.
+    Combined,
+    /// A JSON object with plb's own fields.
+    Json,
 }
 
 /// Where the pid is written. Its text is what the file says.
@@ -187,6 +220,19 @@ pub struct HttpSettings {
     pub x_forwarded_host: bool,
     /// Add `Via` in both directions (RFC 9110 section 7.6.3).
     pub via: bool,
+    /// What a client may change to.
+    pub upgrade: Upgrade,
+}
+
+/// The protocols that a client may change to from HTTP/1.1 (RFC 9110 section 7.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    /// Only `websocket` (RFC 6455).
+    Websocket,
+    /// Any but those in which further HTTP requests would follow.
+    Any,
+    /// None.
+    None,
 }
 
 /// How long the clients of a listener are waited for.
@@ -270,15 +316,16 @@ mod tests {
                     pools: {p: {backends: [a:1]}}";
         let mut config = parse("f", text).unwrap();
         config.apply(&Overrides::default());
-        assert_eq!((config.log_level, config.log_file.as_deref()), (log::LevelFilter::Warn, Some("/f".as_ref())));
+        assert_eq!(config.log_file, LogTarget::File("/f".into()));
+        assert_eq!(config.log_level, log::LevelFilter::Warn);
         assert_eq!(config.pid_file, PidPath::Automatic);
         config.apply(&Overrides {
             log_level: Some(log::LevelFilter::Debug),
-            log_file: Some("-".into()),
+            log_file: Some(LogTarget::Standard),
             pid_file: Some(PidPath::Absent),
             mode: Mode::Background,
         });
-        assert_eq!((config.log_level, config.log_file), (log::LevelFilter::Debug, None));
+        assert_eq!((config.log_level, config.log_file), (log::LevelFilter::Debug, LogTarget::Standard));
         assert_eq!(config.pid_file, PidPath::Absent);
     }
 

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
 pub use super::leaf::{
-    Balance, HostPort, Level, Name, Period, PidFile, Protocol, Size, SizeOrNone, Switch, Text, Whole,
+    Balance, Format, HostPort, Level, Name, Period, PidFile, Protocol, Size, SizeOrNone, Switch, Target, TargetOrNone,
+    UpgradeTo, Whole,
 };
-use super::{PidPath, Policy, ProtocolName};
+use super::{AccessFormat, LogTarget, PidPath, Policy, ProtocolName, Upgrade};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -38,8 +39,12 @@ impl<T: Default + DeserializeOwned + Serialize> Schema for T {}
 pub struct Process {
     /// How much is logged.
     pub log_level: Level,
-    /// Where the log goes: a file, or `-` for standard error.
-    pub log_file: Text,
+    /// Where the log goes.
+    pub log_file: Target,
+    /// Where the line of each exchange goes.
+    pub access_log: TargetOrNone,
+    /// What such a line looks like.
+    pub access_log_format: Format,
     /// Where the pid is written.
     pub pid_file: PidFile,
     /// Clients served at once.
@@ -92,6 +97,8 @@ pub struct ListenerSettings {
     pub x_forwarded_host: Switch,
     /// Add `Via`.
     pub via: Switch,
+    /// What a client may change to.
+    pub upgrade: UpgradeTo,
     /// The whole request head.
     pub timeout_header_client_read: Period,
     /// The whole response head.
@@ -154,7 +161,9 @@ impl Default for Process {
     fn default() -> Process {
         Process {
             log_level: Level(LevelFilter::Info),
-            log_file: Text("-".to_string()),
+            log_file: Target(LogTarget::Standard),
+            access_log: TargetOrNone(None),
+            access_log_format: Format(AccessFormat::Plb),
             pid_file: PidFile(PidPath::Automatic),
             max_clients: Whole(1_000),
             buffer_memory: Size(64 * MIB),
@@ -185,6 +194,7 @@ impl Default for ListenerSettings {
             x_forwarded_proto: Switch(true),
             x_forwarded_host: Switch(true),
             via: Switch(false),
+            upgrade: UpgradeTo(Upgrade::Websocket),
             timeout_header_client_read: seconds(30),
             timeout_header_client_write: seconds(30),
             timeout_forward_client_read: seconds(30),

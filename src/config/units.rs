@@ -5,12 +5,12 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::PidPath;
+use super::{LogTarget, PidPath};
 
 /// The longest timeout: 30 days, so that no sum of timeouts comes near an overflow.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -26,6 +26,8 @@ pub const LOG_LEVELS: [(&str, LevelFilter); 5] = [
 ];
 /// What [`log_level`] takes.
 pub const LOG_LEVEL_ALLOWED: &str = "error, warn, info, debug, trace or 0 (debug) to 3 (error)";
+/// What [`log_target`] takes.
+pub const LOG_TARGET_ALLOWED: &str = "a file, -, syslog or udp://HOST:PORT";
 /// What [`pid_path`] takes.
 pub const PID_PATH_ALLOWED: &str = "a file, auto or none";
 /// What [`duration`] takes.
@@ -38,6 +40,8 @@ pub const HOST_ALLOWED: &str =
 /// What [`is_name`] takes.
 pub const NAME_ALLOWED: &str = "1 to 64 letters, digits, '.', '_' or '-'";
 
+/// What the address of a syslog server begins with.
+const UDP: &str = "udp://";
 /// Units of time and their milliseconds, the largest first.
 const TIME_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 /// Units of size and their bytes, the largest first.
@@ -77,9 +81,29 @@ pub fn log_level(text: &str) -> Option<LevelFilter> {
     NUMBERED.get(number).copied()
 }
 
-/// Where a log goes: `-` is standard error, which the model calls `None`.
-pub fn log_destination(path: &Path) -> Option<PathBuf> {
-    (path != Path::new("-")).then(|| path.to_path_buf())
+/// Where a log goes. A file whose name means something else is named with its directory, as in `./syslog`.
+pub fn log_target(text: &OsStr) -> Option<LogTarget> {
+    if let Some(address) = text.to_str().and_then(|text| text.strip_prefix(UDP)) {
+        return host_and_port(address).map(|(host, port)| LogTarget::Udp { host, port });
+    }
+    match text.as_encoded_bytes() {
+        b"" => None,
+        b"-" => Some(LogTarget::Standard),
+        b"syslog" => Some(LogTarget::Syslog),
+        path => (!path.contains(&0)).then(|| LogTarget::File(PathBuf::from(text))),
+    }
+}
+
+impl fmt::Display for LogTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LogTarget::Standard => f.write_str("-"),
+            LogTarget::File(path) => write!(f, "{}", path.display()),
+            LogTarget::Syslog => f.write_str("syslog"),
+            LogTarget::Udp { host, port } if host.contains(':') => write!(f, "{UDP}[{host}]:{port}"),
+            LogTarget::Udp { host, port } => write!(f, "{UDP}{host}:{port}"),
+        }
+    }
 }
 
 /// Where the pid is written. A file whose name means something else is named with its directory, as in `./none`.

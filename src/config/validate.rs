@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
 
@@ -44,7 +43,9 @@ pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
 pub(super) fn process_config(process: &Process, listeners: Vec<Listener>, pools: Vec<Pool>) -> Config {
     Config {
         log_level: process.log_level.0,
-        log_file: units::log_destination(Path::new(&process.log_file.0)),
+        log_file: process.log_file.0.clone(),
+        access_log: process.access_log.0.clone(),
+        access_log_format: process.access_log_format.0,
         pid_file: process.pid_file.0.clone(),
         max_clients: process.max_clients.0,
         buffer_memory: process.buffer_memory.0,
@@ -71,6 +72,7 @@ pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings,
             x_forwarded_proto: settings.x_forwarded_proto.0,
             x_forwarded_host: settings.x_forwarded_host.0,
             via: settings.via.0,
+            upgrade: settings.upgrade.0,
         },
         timeouts: ClientTimeouts {
             header_client_read: settings.timeout_header_client_read.0,

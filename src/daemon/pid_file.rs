@@ -7,6 +7,7 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::mem::ManuallyDrop;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -21,7 +22,8 @@ const PID_BYTES_MAX: u64 = 20;
 /// A pid file that is ours. Empty once it is dropped.
 #[derive(Debug)]
 pub struct PidFile {
-    file: Flock<File>,
+    /// Never unlocked but by the end of the process: a confined one may make no such call.
+    file: ManuallyDrop<Flock<File>>,
 }
 
 /// Why there is no pid file.
@@ -65,7 +67,7 @@ impl PidFile {
     /// It is locked by another process, which is told, or cannot be had. It was not changed then, except when writing
     /// itself failed.
     pub fn write(path: &Path) -> Result<PidFile, PidFileError> {
-        let mut file = PidFile { file: lock(path)? };
+        let mut file = PidFile { file: ManuallyDrop::new(lock(path)?) };
         file.file.set_len(0)?;
         writeln!(file.file, "{}", std::process::id())?;
         Ok(file)

@@ -5,6 +5,7 @@
 
 pub mod http;
 pub mod tcp;
+mod tunnel;
 
 use std::net::IpAddr;
 

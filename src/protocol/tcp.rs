@@ -1,11 +1,9 @@
 //! TCP: any protocol, not looked into.
 //!
-//! Bytes flow both ways from the first moment, so that a backend may speak first; an end travels in its own direction
-//! and leaves the other one open.
+//! A tunnel from the first moment, so that a backend may speak first.
 
-use super::{Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble, View, Wait};
+use super::{Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble, View, Wait, tunnel};
 use crate::balance::{Failure, Key};
-use crate::base::pipe::UNLIMITED;
 
 /// The machine of a TCP session.
 pub struct Tcp {
@@ -47,8 +45,7 @@ impl Protocol for Tcp {
             self.state = State::Silent;
             view.request.begin();
             view.response.begin();
-            view.request.grant(UNLIMITED);
-            view.response.grant(UNLIMITED);
+            tunnel::open(view);
             return Step::Connect(Selection { key: Key::None, reuse: Reuse::Fresh });
         }
         if self.state == State::Silent && (view.response.has_cleared() || view.response.sent() > 0) {
@@ -60,19 +57,7 @@ impl Protocol for Tcp {
                 return step;
             }
         }
-        let [up, down] = [&mut *view.request, &mut *view.response].map(|pipe| {
-            if pipe.source_ended() {
-                pipe.finish();
-            }
-            pipe.source_ended() && !pipe.has_unsent()
-        });
-        match (up, down) {
-            // Two closes tell both peers what two shutdowns would have told them.
-            (true, true) => Step::Finish(Farewell::Close),
-            // Nobody takes what the client still sends: without this it would be waited for as long as for a tunnel.
-            (false, true) if view.request.sink_broken() => Step::Finish(Farewell::Linger),
-            _ => Step::Continue,
-        }
+        tunnel::pass_ends(view)
     }
 
     fn waits_for(&self) -> Wait {

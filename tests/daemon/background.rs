@@ -161,6 +161,19 @@ fn a_daemon_that_is_killed_before_it_serves_is_reported() {
 }
 
 #[test]
+fn the_status_of_the_daemon_is_the_status_of_the_command() {
+    let (site, yaml) = held_up();
+    let command = Running::start(&mut site.plb(&["-B"]));
+    feed(&site, &yaml);
+    daemon_of(&site);
+    // Its parent has read what was right.
+    feed(&site, b"listeners: []\n");
+    let ended = command.end();
+    assert_eq!(ended.code, Some(78));
+    assert!(ended.said.contains("plb.yaml:1:1: the key 'pools' is missing"), "{}", ended.said);
+}
+
+#[test]
 fn a_daemon_whose_parent_was_killed_does_not_serve() {
     let (site, yaml) = held_up();
     let command = Running::start(&mut site.plb(&["-B"]));

@@ -19,3 +19,4 @@ mod signals;
 mod stale_connection;
 mod tcp;
 mod timeouts;
+mod upgrade;

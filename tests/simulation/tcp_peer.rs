@@ -1,10 +1,11 @@
 //! The ends of TCP sessions: each sends a number, a length and contents that follow from the number, ends its
-//! direction, and checks every byte that it gets.
+//! direction, and checks every byte that it gets. Where HTTP is spoken, both ends upgrade to that, and the client does not
+//! wait for the answer before it goes on.
 
 use plb::base::time::Time;
 
 use super::kernel::Given;
-use super::message::{content, content_byte};
+use super::message::{content, content_byte, find};
 use super::world::{Fault, Peer, Weather, World};
 
 /// The bytes before the contents: number, length.
@@ -19,8 +20,24 @@ pub enum Role {
     Server(Option<Fault>),
 }
 
+const REQUEST: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
+const AGREED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\r\n";
+const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+const DECLINED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// How far an end has come with the change from HTTP.
+enum Change {
+    /// The other end's head is to come; this much of it has.
+    Awaited(Vec<u8>),
+    /// It has changed, or never spoke HTTP.
+    Done,
+    /// It will not change.
+    Declined,
+}
+
 /// One end of a TCP session.
 pub struct TcpPeer {
+    change: Change,
     wire: usize,
     role: Role,
     outgoing: Vec<u8>,
@@ -43,13 +60,18 @@ impl TcpPeer {
         let (piece_max, most) = world.draw_sizes();
         let length = world.rng.below(most) as usize;
         let number = number | if ends_first { ENDS_FIRST } else { 0 };
-        let mut outgoing = number.to_be_bytes().to_vec();
+        let mut outgoing = match (world.profile.upgrades, role) {
+            (true, Role::Client) => REQUEST.into(),
+            _ => Vec::new(),
+        };
+        outgoing.extend_from_slice(&number.to_be_bytes());
         outgoing.extend_from_slice(&(length as u32).to_be_bytes());
         outgoing.extend(content(number, length));
         let chaos = world.profile.weather == Weather::Chaos;
         let rude = role == Role::Client && chaos && world.rng.chance(1, 4);
         let resets_after = rude.then(|| world.rng.below(outgoing.len() as u64) as usize);
         TcpPeer {
+            change: if world.profile.upgrades { Change::Awaited(Vec::new()) } else { Change::Done },
             wire,
             role,
             outgoing,
@@ -81,8 +103,20 @@ impl TcpPeer {
         true
     }
 
-    fn take(&mut self, bytes: &[u8]) {
+    fn take(&mut self, world: &mut World, bytes: &[u8]) {
         for &byte in bytes {
+            match &mut self.change {
+                Change::Done => {}
+                Change::Declined => return,
+                Change::Awaited(head) => {
+                    head.push(byte);
+                    if head.ends_with(b"\r\n\r\n") {
+                        let head = std::mem::take(head);
+                        self.take_head(world, &head);
+                    }
+                    continue;
+                }
+            }
             if self.header.len() < HEADER_BYTES {
                 self.header.push(byte);
                 continue;
@@ -92,6 +126,45 @@ impl TcpPeer {
             self.received += 1;
         }
         assert!(self.received <= self.length(), "{}: more bytes than were sent", self.name());
+    }
+
+    fn take_head(&mut self, world: &mut World, head: &[u8]) {
+        let upgrades = find(head, b"Connection: upgrade\r\nUpgrade: ").is_some();
+        let name = self.name();
+        match self.role {
+            Role::Client if head.starts_with(b"HTTP/1.1 103") => return,
+            Role::Client if head.starts_with(b"HTTP/1.1 101") => assert!(upgrades, "{name}: an upgrade to nothing"),
+            Role::Client => {
+                // A backend may break off in its head already.
+                let broken = world.profile.fault().is_some_and(Fault::is_in_answer);
+                let excusable = world.draining || broken || world.profile.weather == Weather::Chaos;
+                assert!(excusable, "{name}: {}", head.escape_ascii());
+                self.decline(world);
+                return;
+            }
+            Role::Server(_) if upgrades => {
+                let mut head = if world.rng.chance(1, 4) { HINTS.to_owned() } else { String::new() };
+                head.push_str(AGREED);
+                self.outgoing.splice(..0, head.into_bytes());
+            }
+            Role::Server(_) => {
+                assert!(world.draining, "{name}: no upgrade in {}", head.escape_ascii());
+                self.outgoing = DECLINED.into();
+                self.change = Change::Declined;
+                return;
+            }
+        }
+        self.change = Change::Done;
+    }
+
+    /// What was sent ahead means nothing to whom it went to: the client goes.
+    fn decline(&mut self, world: &mut World) {
+        self.change = Change::Declined;
+        self.sent = self.outgoing.len();
+        self.resets_after = None;
+        if !std::mem::replace(&mut self.ended, true) {
+            world.wires[self.wire].end();
+        }
     }
 
     fn number(&self) -> u32 {
@@ -109,6 +182,9 @@ impl TcpPeer {
 
     fn take_end(&mut self, world: &World) {
         self.heard_end = true;
+        if matches!(self.change, Change::Declined) || self.is_client_of_drained(world) {
+            return;
+        }
         let clean_refusal = self.header.is_empty() && (world.profile.weather != Weather::Calm || self.is_server());
         assert!(self.is_whole() || clean_refusal, "{}: an end after {} of its bytes", self.name(), self.received);
         if !self.is_whole() {
@@ -118,12 +194,20 @@ impl TcpPeer {
         }
     }
 
+    /// Whoever comes too late with its request is closed without a word.
+    fn is_client_of_drained(&self, world: &World) -> bool {
+        world.draining && !self.is_server() && matches!(self.change, Change::Awaited(_))
+    }
+
     fn is_server(&self) -> bool {
         matches!(self.role, Role::Server(_))
     }
 
     fn take_reset(&mut self, world: &World) {
         self.over = true;
+        if matches!(self.change, Change::Declined) {
+            return;
+        }
         if self.is_whole() && self.sent == self.outgoing.len() && self.ended {
             return;
         }
@@ -138,7 +222,9 @@ impl TcpPeer {
     fn end_when_due(&mut self, world: &mut World) -> bool {
         let other_ends_first = self.header.len() == HEADER_BYTES && self.number() & ENDS_FIRST != 0;
         // A server that does not know yet whether its client waits for its end, waits.
-        let due = self.ends_first || self.is_server() && self.header.len() == HEADER_BYTES && !other_ends_first;
+        let due = matches!(self.change, Change::Declined)
+            || self.ends_first
+            || self.is_server() && self.header.len() == HEADER_BYTES && !other_ends_first;
         if self.ended || self.sent < self.outgoing.len() || !(due || self.heard_end) {
             return false;
         }
@@ -163,7 +249,7 @@ impl Peer for TcpPeer {
         let most = 1 + world.rng.below(self.piece_max) as usize;
         if !self.heard_end {
             let (bytes, given) = world.wires[wire].receive(most);
-            self.take(&bytes);
+            self.take(world, &bytes);
             acted |= !bytes.is_empty();
             match given {
                 Given::End => self.take_end(world),
@@ -174,8 +260,9 @@ impl Peer for TcpPeer {
         if self.over {
             return true;
         }
+        let speechless = silent || self.is_server() && matches!(self.change, Change::Awaited(_));
         let piece = &self.outgoing[self.sent..];
-        if !piece.is_empty() && !silent {
+        if !piece.is_empty() && !speechless {
             let piece = &piece[..piece.len().min(most)];
             match world.wires[wire].send(piece, &mut world.rng) {
                 Some(count) => {
@@ -190,7 +277,7 @@ impl Peer for TcpPeer {
             self.over = true;
             return true;
         }
-        acted |= !self.over && !silent && self.end_when_due(world);
+        acted |= !self.over && !speechless && self.end_when_due(world);
         if self.heard_end && (self.ended || silent) {
             world.wires[wire].peer_close(&mut world.rng);
             self.over = true;

@@ -85,6 +85,8 @@ impl Fault {
 pub struct Profile {
     pub weather: Weather,
     pub protocol: ProtocolName,
+    /// All clients of HTTP ask for an upgrade, and send ahead what goes into the tunnel.
+    pub upgrades: bool,
     pub tls: [Look; 2],
     pub clients: usize,
     pub max_clients: usize,
@@ -111,6 +113,7 @@ impl Profile {
     pub fn new(rng: &mut Rng) -> Profile {
         let weather = [Weather::Calm, Weather::OneBad, Weather::Chaos][rng.below(3) as usize];
         let protocol = if rng.chance(1, 3) { ProtocolName::Tcp } else { ProtocolName::Http };
+        let upgrades = protocol == ProtocolName::Http && rng.chance(1, 5);
         let look = |rng: &mut Rng| if rng.chance(1, 3) { Look::Tls } else { Look::Plain };
         let count = 1 + rng.below(3) as usize;
         let backends = match weather {
@@ -128,6 +131,7 @@ impl Profile {
         Profile {
             weather,
             protocol,
+            upgrades,
             tls: [look(rng), look(rng)],
             clients,
             max_clients: 1 + rng.below(8) as usize,
@@ -240,8 +244,10 @@ impl World {
         let wire = self.add_wire(Connecting::Done);
         let arrival = Time::from_micros(1_000 + self.rng.below(40_000));
         let peer: Box<dyn Peer> = match self.profile.protocol {
-            ProtocolName::Http => Box::new(HttpClient::new(self, wire, number as u32, arrival)),
-            ProtocolName::Tcp => Box::new(TcpPeer::new(self, wire, number as u32, arrival, Role::Client)),
+            ProtocolName::Http if !self.profile.upgrades => {
+                Box::new(HttpClient::new(self, wire, number as u32, arrival))
+            }
+            _ => Box::new(TcpPeer::new(self, wire, number as u32, arrival, Role::Client)),
         };
         self.peers.push(Some(peer));
         self.backlog.push((arrival, wire));
@@ -311,8 +317,8 @@ impl World {
         let wire = self.add_wire(connecting);
         self.trace(|| format!("connect wire {wire} to backend {backend}/{address}: {connecting:?} {fault:?}"));
         let peer: Box<dyn Peer> = match self.profile.protocol {
-            ProtocolName::Http => Box::new(HttpServer::new(self, wire, backend, fault)),
-            ProtocolName::Tcp => Box::new(TcpPeer::new(self, wire, wire as u32, self.now, Role::Server(fault))),
+            ProtocolName::Http if !self.profile.upgrades => Box::new(HttpServer::new(self, wire, backend, fault)),
+            _ => Box::new(TcpPeer::new(self, wire, wire as u32, self.now, Role::Server(fault))),
         };
         if connecting == Connecting::Done {
             // Whoever has just connected is told so.

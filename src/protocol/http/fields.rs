@@ -10,6 +10,7 @@ use httparse::Header;
 
 use super::head::{Refusal, Version};
 use super::reply::Status;
+use super::upgrade::Protocol;
 
 /// The most fields that a head can have whatever the settings say.
 pub(super) const FIELDS_MAX: usize = 256;
@@ -30,6 +31,7 @@ pub(super) enum Name {
     /// Tells of proxies in front; nobody is trusted to send it.
     Forwarding,
     Trailer,
+    Upgrade,
     Other,
 }
 
@@ -42,7 +44,7 @@ impl Name {
             4 if is("host") => Self::Host,
             6 if is("expect") => Self::Expect,
             7 if is("trailer") => Self::Trailer,
-            7 if is("upgrade") => Self::HopByHop,
+            7 if is("upgrade") => Self::Upgrade,
             9 if is("forwarded") => Self::Forwarding,
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::HopByHop,
@@ -100,6 +102,10 @@ pub(super) struct Judgement {
     pub(super) dropped: FieldSet,
     close: bool,
     keep_alive: bool,
+    /// A `Connection` option is `upgrade`.
+    connects_upgrade: bool,
+    /// `Upgrade` was there, and what it named if it was there once.
+    upgrade: Option<Option<Protocol>>,
     options: usize,
     /// A `Connection` option names a field.
     names_fields: bool,
@@ -118,6 +124,10 @@ impl Judgement {
             }
             Name::Connection => self.connection(value)?,
             Name::HopByHop => {}
+            Name::Upgrade => {
+                let first = self.upgrade.is_none();
+                self.upgrade = Some(Protocol::named(value).filter(|_| first));
+            }
             Name::Host | Name::Expect | Name::Forwarding | Name::Trailer | Name::Other => return Ok(()),
         }
         self.dropped.insert(index);
@@ -131,6 +141,8 @@ impl Judgement {
                 self.close = true;
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;
+            } else if option.eq_ignore_ascii_case(b"upgrade") {
+                self.connects_upgrade = true;
             } else {
                 self.names_fields = true;
             }
@@ -170,6 +182,11 @@ impl Judgement {
                 }
             }
         }
+    }
+
+    /// The protocol that the sender of this head names to change to.
+    pub(super) fn upgrade(&self) -> Option<Protocol> {
+        self.upgrade.flatten().filter(|_| self.connects_upgrade)
     }
 
     /// Whether the sender of this head keeps its connection (RFC 9112 section 9.3).

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! First ──head──▶ Exchange ──both messages over──▶ Idle ──first byte──▶ Next ──head──▶ Exchange …
-//!    └──────────────────┴───────────── close ────────▶ Over
+//!    └──────────────────┼───────────── close ────────▶ Over
+//!                       └───────────────101──────────▶ Tunnel
 //! ```
 //! A head is judged, and what is forwarded is written anew from what was judged; a body is passed by credit, never
 //! beyond its end. Bytes after the request stay pending until the exchange is over, so that nothing can be smuggled.
@@ -15,12 +16,16 @@ pub mod request;
 pub mod response;
 #[cfg(test)]
 mod specimens;
+pub mod upgrade;
 
 use std::net::IpAddr;
 
-use super::{Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait};
+use super::{
+    Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait, tunnel,
+};
 use crate::balance::{Failure, Key};
 use crate::base::pipe::{Pipe, UNLIMITED};
+use crate::config;
 use body::{ChunkStep, Chunked};
 use head::{Body, ClientText, KeepClient, Method, Parsed, Scan, Scheme, Version};
 use reply::{Content, Status, write_reply};
@@ -45,6 +50,8 @@ enum State {
     Next,
     /// A request was judged; its response is waited for or under way.
     Exchange,
+    /// Both peers have changed to another protocol, and nothing is judged any more.
+    Tunnel,
     /// The last byte for the client is in the pipe.
     Over(Farewell),
 }
@@ -64,6 +71,8 @@ struct Exchange {
     response_head_bytes: u32,
     /// The client waits for a word of the backend's before it sends its body (RFC 9110 section 10.1.1).
     expecting: bool,
+    /// What the request asked to change to.
+    upgrade: Option<upgrade::Protocol>,
 }
 
 /// How far a message has come.
@@ -121,7 +130,13 @@ impl Http {
         if self.state == State::Idle {
             self.state = State::Next;
         }
-        let rules = RequestRules { settings: &view.listener.http, client: &self.client, scheme: Scheme::Http };
+        let settings = &view.listener.http;
+        let upgrade = match view.stage {
+            Stage::Serving => settings.upgrade,
+            // It could only be cut off.
+            Stage::Draining => config::Upgrade::None,
+        };
+        let rules = RequestRules { settings, client: &self.client, scheme: Scheme::Http, upgrade };
         view.scratch.clear();
         match parse_request(view.request.pending(), &mut self.scan, &rules, view.scratch) {
             Parsed::Partial if view.request.source_ended() => self.leave(Farewell::Close),
@@ -148,6 +163,7 @@ impl Http {
             keep_client: asked,
             request_head_bytes: view.scratch.len() as u32,
             expecting: head.expects_continue,
+            upgrade: head.upgrade,
             ..Exchange::none()
         };
         view.request.keep();
@@ -208,6 +224,7 @@ impl Http {
                     Stage::Serving => self.exchange.keep_client,
                     Stage::Draining => KeepClient::Close,
                 },
+                upgrade: self.exchange.upgrade.as_ref(),
             };
             view.scratch.clear();
             match parse_response(view.response.pending(), &mut self.scan, &rules, view.scratch) {
@@ -245,6 +262,11 @@ impl Http {
     fn answer(&mut self, view: &mut View, head: ResponseHead) -> Step {
         if view.response.replace(head.bytes, view.scratch).is_err() {
             return if view.response.has_cleared() { Step::Continue } else { Step::Fail(Failure::Malformed) };
+        }
+        if head.upgrade.is_some() {
+            self.state = State::Tunnel;
+            tunnel::open(view);
+            return Step::Answered;
         }
         let exchange = &mut self.exchange;
         exchange.response_head_bytes = view.response.cleared().len() as u32;
@@ -318,6 +340,7 @@ impl Protocol for Http {
         match self.state {
             State::First | State::Idle | State::Next => self.begin(view),
             State::Exchange => self.exchange(view),
+            State::Tunnel => tunnel::pass_ends(view),
             State::Over(farewell) => Step::Finish(farewell),
         }
     }
@@ -332,6 +355,7 @@ impl Protocol for Http {
         match (self.state, &exchange.response) {
             (State::First | State::Next, _) => Wait::RequestHead,
             (State::Idle, _) => Wait::NextRequest,
+            (State::Tunnel, _) => Wait::Tunnel,
             (_, Transfer::Head) => Wait::Response { head_bytes: exchange.request_head_bytes, request },
             (_, _) => Wait::Body { head_bytes: exchange.response_head_bytes, request },
         }
@@ -350,7 +374,7 @@ impl Protocol for Http {
             Trouble::Backend(_) => Status::BadGateway,
         };
         match self.state {
-            State::Over(_) => Step::Abort,
+            State::Over(_) | State::Tunnel => Step::Abort,
             _ => self.reply_or_abort(view, status),
         }
     }
@@ -379,6 +403,7 @@ impl Exchange {
             request_head_bytes: 0,
             response_head_bytes: 0,
             expecting: false,
+            upgrade: None,
         }
     }
 }

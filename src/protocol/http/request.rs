@@ -13,7 +13,8 @@ use memchr::memchr;
 use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
 use super::head::{self, Body, ClientText, EmptyLines, Extent, Method, Parsed, Refusal, Scan, Scheme, Version};
 use super::reply::Status;
-use crate::config::HttpSettings;
+use super::upgrade::Protocol;
+use crate::config::{HttpSettings, Upgrade};
 
 /// The longest `Host`: a name of 255 bytes, a colon and a port.
 const HOST_BYTES_MAX: usize = 261;
@@ -27,6 +28,8 @@ pub struct RequestRules<'a> {
     pub client: &'a ClientText,
     /// How the client came.
     pub scheme: Scheme,
+    /// What it may ask to change to.
+    pub upgrade: Upgrade,
 }
 
 /// A request head that was judged.
@@ -44,6 +47,8 @@ pub struct RequestHead {
     pub persistent: bool,
     /// The client waits for `100 Continue` before it sends the body; the rewritten head asks for it too.
     pub expects_continue: bool,
+    /// What the client asks to change to, where it may; the rewritten head asks for it too.
+    pub upgrade: Option<Protocol>,
 }
 
 /// Parses the request head at the start of `input`; when it is whole and good, its rewritten form is appended to `out`.
@@ -109,7 +114,7 @@ fn rewrite(
 
     let method = Method::named(method_name);
     let target = Target::judge(method, target)?;
-    let mut judged = judge(method, version, fields, rules.settings)?;
+    let mut judged = judge(method, version, fields, rules)?;
     if target.authority.is_some() {
         if let Some(index) = judged.host {
             judged.shared.dropped.insert(index);
@@ -127,7 +132,7 @@ struct Judged {
     host: Option<usize>,
 }
 
-fn judge(method: Method, version: Version, fields: &[Header], settings: &HttpSettings) -> Result<Judged, Refusal> {
+fn judge(method: Method, version: Version, fields: &[Header], rules: &RequestRules) -> Result<Judged, Refusal> {
     let mut shared = Judgement::default();
     let mut host = None;
     let mut expect = None;
@@ -151,7 +156,7 @@ fn judge(method: Method, version: Version, fields: &[Header], settings: &HttpSet
     if host.is_none() && version == Version::Http11 {
         return Err(Refusal::bad("no Host field"));
     }
-    let body = judge_body(method, &shared, settings)?;
+    let body = judge_body(method, &shared, rules.settings)?;
     // HTTP/1.0 knows no interim response, and without a body there is nothing to wait for (RFC 9110 section 10.1.1).
     let may_expect = version == Version::Http11 && body != Body::None;
     if let Some(index) = expect.filter(|_| !may_expect) {
@@ -159,7 +164,11 @@ fn judge(method: Method, version: Version, fields: &[Header], settings: &HttpSet
     }
     let expects_continue = expect.is_some_and(|index| !shared.dropped.contains(index));
     let persistent = shared.is_persistent(version);
-    Ok(Judged { head: RequestHead { bytes: 0, method, version, body, persistent, expects_continue }, shared, host })
+    // A GET without body, as for WebSocket (RFC 6455 section 4.1): nothing may lie between a request and its tunnel.
+    let may_upgrade = version == Version::Http11 && method == Method::Get && body == Body::None;
+    let upgrade = shared.upgrade().filter(|protocol| may_upgrade && protocol.is_allowed(rules.upgrade));
+    let head = RequestHead { bytes: 0, method, version, body, persistent, expects_continue, upgrade };
+    Ok(Judged { head, shared, host })
 }
 
 fn judge_body(method: Method, shared: &Judgement, settings: &HttpSettings) -> Result<Body, Refusal> {
@@ -284,6 +293,9 @@ fn write_head(
         Some(length) => fields::write_length(out, length),
         None => {}
     }
+    if let Some(protocol) = &judged.head.upgrade {
+        protocol.write_fields(out);
+    }
     let host = target.authority.map(str::as_bytes).or(judged.host.map(|index| fields[index].value));
     write_truth(host, judged.head.version, rules, out);
     out.extend_from_slice(b"\r\n");
@@ -322,12 +334,13 @@ mod tests {
         b"GET http://b.example:81?q HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6\r\nX-Obs: \xe9\t\xff \r\n\r\n",
         b"GET /old HTTP/1.0\r\nConnection: Keep-Alive, X-Hop\r\nX-Hop: 1\r\nEmpty: \r\n\r\n",
         b"OPTIONS * HTTP/1.1\r\nHost: a:80\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\nConnection: upgrade, te\r\n\r\n",
+        b"GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\r\n\x81\x00",
         b"BREW /pot HTTP/1.1\r\nAccept_Additions: milk\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
     ];
 
     fn parse_with(settings: &HttpSettings, input: &[u8]) -> (Parsed<RequestHead>, Vec<u8>) {
         let client = ClientText::new("::ffff:192.0.2.7".parse().unwrap());
-        let rules = RequestRules { settings, client: &client, scheme: Scheme::Http };
+        let rules = RequestRules { settings, client: &client, scheme: Scheme::Http, upgrade: settings.upgrade };
         let mut out = b"kept".to_vec();
         let parsed = parse_request(input, &mut Scan::default(), &rules, &mut out);
         assert_eq!(out.drain(..4).collect::<Vec<_>>(), b"kept");
@@ -357,7 +370,8 @@ mod tests {
     fn parse_in_pieces(input: &[u8], ends: impl Iterator<Item = usize>) -> (Parsed<RequestHead>, Vec<u8>) {
         let (settings, mut scan, mut out) = (settings(), Scan::default(), Vec::new());
         let client = ClientText::new("192.0.2.7".parse().unwrap());
-        let rules = RequestRules { settings: &settings, client: &client, scheme: Scheme::Http };
+        let rules =
+            RequestRules { settings: &settings, client: &client, scheme: Scheme::Http, upgrade: settings.upgrade };
         for end in ends {
             match parse_request(&input[..end], &mut scan, &rules, &mut out) {
                 Parsed::Partial => assert!(out.is_empty()),
@@ -437,6 +451,50 @@ mod tests {
         assert!(out.starts_with("GET / HTTP/1.1\r\nHost: a\r\nab: 3\r\nX-Forwarded-For:"), "{out}");
         let (_, out) = head(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: X-Forwarded-For\r\n\r\n");
         assert!(out.contains("X-Forwarded-For: 192.0.2.7\r\n"), "a client cannot suppress the truth: {out}");
+    }
+
+    #[test]
+    fn an_upgrade_is_passed_only_where_it_is_allowed_and_can_be_meant() {
+        let upgrades = |allowed, line: &str, fields: &str| {
+            let settings = HttpSettings { upgrade: allowed, ..settings() };
+            let input = format!("{line}\r\nHost: a\r\n{fields}\r\n\r\n");
+            let (Parsed::Head(head), out) = parse_with(&settings, input.as_bytes()) else { panic!("{input}") };
+            let out = String::from_utf8(out).unwrap().to_ascii_lowercase();
+            let asked = out.contains("\r\nconnection: upgrade\r\nupgrade: ");
+            assert_eq!(asked, head.upgrade.is_some(), "{out}");
+            let fields = usize::from(asked);
+            assert_eq!(
+                [out.matches("\r\nconnection:").count(), out.matches("\r\nupgrade:").count()],
+                [fields; 2],
+                "{out}"
+            );
+            asked
+        };
+        let websocket = |line: &str, fields: &str| upgrades(Upgrade::Websocket, line, fields);
+        let (get, good) = ("GET / HTTP/1.1", "Connection: Upgrade\r\nUpgrade: WebSocket");
+        assert!(websocket(get, good));
+        assert!(websocket(get, "Upgrade:websocket\r\nConnection: keep-alive\r\nConnection: x, UPGRADE"));
+        assert!(websocket(get, &format!("{good}\r\nContent-Length: 0")));
+        assert!(!websocket("GET / HTTP/1.0", good));
+        assert!(!websocket("POST / HTTP/1.1", good));
+        assert!(!websocket(get, &format!("{good}\r\nContent-Length: 1")));
+        assert!(!websocket(get, &format!("{good}\r\nTransfer-Encoding: chunked")));
+        assert!(!websocket(get, "Upgrade: websocket"));
+        assert!(!websocket(get, "Connection: upgrade"));
+        assert!(!websocket(get, "Connection: upgrades\r\nUpgrade: websocket"));
+        for several in ["websocket, h2c", "h2c, websocket", "websocket,", "websocket\r\nUpgrade: websocket", "x"] {
+            assert!(!websocket(get, &format!("Connection: upgrade\r\nUpgrade: {several}")), "{several}");
+        }
+        for twice in ["websocket\r\nUpgrade: h2c\r\nUpgrade: websocket", "\r\nUpgrade: websocket"] {
+            assert!(!websocket(get, &format!("Connection: upgrade\r\nUpgrade: {twice}")), "{twice}");
+        }
+        assert!(!upgrades(Upgrade::None, get, good));
+        assert!(upgrades(Upgrade::Any, get, "Connection: upgrade\r\nUpgrade: echo/2"));
+        assert!(!upgrades(
+            Upgrade::Any,
+            get,
+            "Connection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x"
+        ));
     }
 
     #[test]
@@ -671,7 +729,7 @@ mod tests {
         let input = format!("GET http://{host} HTTP/1.0\r\nContent-Length:9\r\n{fields}\r\n");
         let wide = HttpSettings { fields_max: 256, head_bytes_max: 8192, via: true, ..settings() };
         let client = ClientText::new("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap());
-        let rules = RequestRules { settings: &wide, client: &client, scheme: Scheme::Https };
+        let rules = RequestRules { settings: &wide, client: &client, scheme: Scheme::Https, upgrade: wide.upgrade };
         let mut out = Vec::new();
         let parsed = parse_request(input.as_bytes(), &mut Scan::default(), &rules, &mut out);
         assert!(matches!(parsed, Parsed::Head(_)), "{parsed:?}");
@@ -699,7 +757,8 @@ mod tests {
         input.resize(1000, b'x');
         let (settings, mut scan) = (settings(), Scan::default());
         let client = ClientText::new("192.0.2.7".parse().unwrap());
-        let rules = RequestRules { settings: &settings, client: &client, scheme: Scheme::Http };
+        let rules =
+            RequestRules { settings: &settings, client: &client, scheme: Scheme::Http, upgrade: settings.upgrade };
         assert_eq!(parse_request(&input, &mut scan, &rules, &mut Vec::new()), Parsed::Partial);
         // What was looked at is not looked at again: the damage is not seen.
         input.fill(b'\n');

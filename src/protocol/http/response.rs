@@ -9,6 +9,7 @@ use httparse::Header;
 
 use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
 use super::head::{self, Body, EmptyLines, Extent, KeepClient, Method, Parsed, Refusal, Scan, Version};
+use super::upgrade::Protocol;
 use crate::config::HttpSettings;
 
 /// What a response is judged by and rewritten with.
@@ -22,6 +23,8 @@ pub struct ResponseRules<'a> {
     pub client_version: Version,
     /// What shall become of the client's connection where the framing allows it.
     pub keep_client: KeepClient,
+    /// What the request asked to change to.
+    pub upgrade: Option<&'a Protocol>,
 }
 
 /// A response head that was judged.
@@ -39,7 +42,9 @@ pub struct ResponseHead {
     pub persistent: bool,
     /// What becomes of the client's connection after the body; the rewritten head says so. Means nothing when interim.
     pub keep_client: KeepClient,
-    /// Another response follows (1xx). HTTP/1.0 clients must not get it.
+    /// The backend changes to this protocol (101), which is the one that was asked for: HTTP ends with this head.
+    pub upgrade: Option<Protocol>,
+    /// Another response follows (1xx but 101). HTTP/1.0 clients must not get it.
     pub interim: bool,
 }
 
@@ -91,7 +96,6 @@ fn rewrite(
     };
     let version = if syntax.version == Some(1) { Version::Http11 } else { Version::Http10 };
     let status = match syntax.code {
-        Some(101) => return Err(Refusal::bad("a change of protocol that nobody asked for")),
         Some(status @ 100..=599) => status,
         _ => return Err(Refusal::bad("a status that is none")),
     };
@@ -127,14 +131,15 @@ fn judge_response(
     shared: &mut Judgement,
     rules: &ResponseRules,
 ) -> Result<ResponseHead, Refusal> {
-    let interim = status < 200;
+    let upgrade = judge_upgrade(status, version, shared, rules)?;
+    let interim = status < 200 && upgrade.is_none();
     let body = judge_body(status, shared, rules.request_method);
     let mut persistent = shared.is_persistent(version) && body != Body::UntilClose;
-    if interim || status == 204 {
+    if status < 200 || status == 204 {
         // These have no body whatever they announce, and must not announce one (RFC 9112 section 6.1, RFC 9110
         // section 8.6). Whoever does may send it all the same: nothing that follows can be trusted.
         let announced = shared.chunked || shared.length.is_some_and(|length| length > 0);
-        if interim && announced {
+        if status < 200 && announced {
             return Err(Refusal::bad("an interim response with a body"));
         }
         persistent &= !announced;
@@ -142,7 +147,21 @@ fn judge_response(
     }
     let needs_close = body == Body::UntilClose || (body == Body::Chunked && rules.client_version == Version::Http10);
     let keep_client = if needs_close { KeepClient::Close } else { rules.keep_client };
-    Ok(ResponseHead { bytes, status, version, body, persistent, keep_client, interim })
+    Ok(ResponseHead { bytes, status, version, body, persistent, keep_client, upgrade, interim })
+}
+
+/// A 101 answers a request that asked for it, and names what was asked for (RFC 9110 section 7.8).
+fn judge_upgrade(
+    status: u16,
+    version: Version,
+    shared: &Judgement,
+    rules: &ResponseRules,
+) -> Result<Option<Protocol>, Refusal> {
+    let agreed = || shared.upgrade().filter(|named| version == Version::Http11 && rules.upgrade == Some(named));
+    match status {
+        101 => agreed().map(Some).ok_or(Refusal::bad("a change of protocol that nobody asked for")),
+        _ => Ok(None),
+    }
 }
 
 /// RFC 9112 section 6.3.
@@ -176,6 +195,7 @@ fn write_own_fields(head: &ResponseHead, shared: &Judgement, rules: &ResponseRul
     }
     match (head.keep_client, rules.client_version) {
         _ if head.interim => {}
+        _ if head.upgrade.is_some() => head.upgrade.iter().for_each(|protocol| protocol.write_fields(out)),
         (KeepClient::Close, _) => out.extend_from_slice(b"Connection: close\r\n"),
         (KeepClient::Keep, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
         (KeepClient::Keep, Version::Http11) => {}
@@ -208,7 +228,7 @@ mod tests {
     fn parse_from(scan: &mut Scan, asked: Asked, input: &[u8]) -> (Parsed<ResponseHead>, Vec<u8>) {
         let settings = settings();
         let Asked(request_method, client_version, keep_client) = asked;
-        let rules = ResponseRules { settings: &settings, request_method, client_version, keep_client };
+        let rules = ResponseRules { settings: &settings, request_method, client_version, keep_client, upgrade: None };
         let mut out = Vec::new();
         let parsed = parse_response(input, scan, &rules, &mut out);
         assert!(matches!(parsed, Parsed::Head(_)) || out.is_empty(), "only a judged head is written");
@@ -277,6 +297,45 @@ mod tests {
         assert_eq!(out, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
         let (bare, _) = head(asked, b"HTTP/1.1 200 OK\r\n\r\n");
         assert!(bare.persistent && bare.keep_client == KeepClient::Keep);
+    }
+
+    #[test]
+    fn a_change_of_protocol_is_passed_only_when_it_is_the_one_that_was_asked_for() {
+        let settings = settings();
+        let Asked(request_method, client_version, keep_client) = ASKED;
+        let answered = |asked: Option<&str>, head: &str| {
+            let upgrade = asked.and_then(|name| Protocol::named(name.as_bytes()));
+            let upgrade = upgrade.as_ref();
+            let rules = ResponseRules { settings: &settings, request_method, client_version, keep_client, upgrade };
+            let mut out = Vec::new();
+            let parsed = parse_response(head.as_bytes(), &mut Scan::default(), &rules, &mut out);
+            (parsed, String::from_utf8(out).unwrap())
+        };
+        let websocket = |head: &str| answered(Some("websocket"), head);
+        let good = "HTTP/1.1 101 Switching\r\nupgrade: WebSocket\r\nX: y\r\nconnection: keep-alive, Upgrade\r\n\r\n";
+        let (parsed, out) = websocket(&format!("{good}\x01\x02"));
+        let Parsed::Head(head) = parsed else { panic!("{parsed:?}") };
+        assert_eq!(out, "HTTP/1.1 101 Switching\r\nX: y\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\n\r\n");
+        assert_eq!((head.bytes, head.body, head.interim), (good.len(), Body::None, false));
+        assert!(head.upgrade.is_some());
+
+        assert!(matches!(answered(None, good).0, Parsed::Refused(_)), "nobody asked");
+        assert!(matches!(answered(Some("echo"), good).0, Parsed::Refused(_)), "somebody asked for something else");
+        let refused = |head: &str| assert!(matches!(websocket(head).0, Parsed::Refused(_)), "{head}");
+        let both = "Upgrade: websocket\r\nConnection: upgrade\r\n";
+        refused("HTTP/1.1 101 x\r\nUpgrade: websocket\r\n\r\n");
+        refused("HTTP/1.1 101 x\r\nConnection: upgrade\r\n\r\n");
+        refused("HTTP/1.1 101 x\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n");
+        refused("HTTP/1.1 101 x\r\nUpgrade: websocket, h2c\r\nConnection: upgrade\r\n\r\n");
+        refused(&format!("HTTP/1.1 101 x\r\nUpgrade: websocket\r\n{both}\r\n"));
+        refused(&format!("HTTP/1.0 101 x\r\n{both}\r\n"));
+        refused(&format!("HTTP/1.1 101 x\r\n{both}Content-Length: 5\r\n\r\n"));
+        refused(&format!("HTTP/1.1 101 x\r\n{both}Transfer-Encoding: chunked\r\n\r\n"));
+        for other in ["100 x", "200 OK", "426 Upgrade Required"] {
+            let (parsed, out) = websocket(&format!("HTTP/1.1 {other}\r\n{both}\r\n"));
+            assert!(matches!(parsed, Parsed::Head(head) if head.upgrade.is_none()), "{other}: {parsed:?}");
+            assert!(!out.contains("pgrade:") && !out.contains("Connection: upgrade"), "{out}");
+        }
     }
 
     #[test]
@@ -385,7 +444,7 @@ mod tests {
     fn via_names_the_version_that_the_backend_spoke() {
         let settings = HttpSettings { via: true, ..settings() };
         let Asked(request_method, client_version, keep_client) = ASKED;
-        let rules = ResponseRules { settings: &settings, request_method, client_version, keep_client };
+        let rules = ResponseRules { settings: &settings, request_method, client_version, keep_client, upgrade: None };
         let mut out = Vec::new();
         let input = b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\nVia: 1.1 x\r\n\r\n";
         parse_response(input, &mut Scan::default(), &rules, &mut out);

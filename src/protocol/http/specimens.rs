@@ -1,6 +1,6 @@
 //! What the tests of this room share: settings, a seeded source of chance, and damage. Never part of the program.
 
-use crate::config::HttpSettings;
+use crate::config::{HttpSettings, Upgrade};
 
 pub(super) fn settings() -> HttpSettings {
     HttpSettings {
@@ -11,6 +11,7 @@ pub(super) fn settings() -> HttpSettings {
         x_forwarded_proto: true,
         x_forwarded_host: true,
         via: false,
+        upgrade: Upgrade::Websocket,
     }
 }
 
