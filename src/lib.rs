@@ -19,8 +19,8 @@
 //! | [`session`] | the pair: phases, deadlines, attempts at backends | all above |
 //! | [`net`] | system calls: streams, listeners, the idle set, probes, the driver | all above |
 //! | [`server`] | owns everything; the turn | all above |
-//! | [`daemon`] | the process: background, pid file, service manager, limits, signals | `config` |
-//! | [`start`] | a configuration becomes what is bound | `config`, `daemon`, `net` |
+//! | [`daemon`] | the process: background, limits, privileges, sandbox, signals, supervision | `config` |
+//! | [`start`] | a configuration becomes what is bound, and then confined | `config`, `daemon`, `net` |
 //! | [`cli`], [`log`], [`demo`] | the command line; the daemon's log; origins and a client to look at | `config` |
 //!
 //! Dependencies point upwards in this table only. `base`, `config`, `balance`, `protocol` and `session` are pure: no
@@ -74,7 +74,8 @@
 //! - Free buffers are trimmed once a second to what was needed in that second, and all that grows is allocated at the
 //!   start, so that they go back to the system.
 //! - When descriptors run out, accepting pauses and idle connections stay: those who are being served need them. A
-//!   connection to a backend that finds no descriptor evicts the oldest idle one.
+//!   connection to a backend that finds no descriptor evicts the oldest idle one; where there is none, the session waits
+//!   in line for what is freed or parked, and nobody is accepted before it.
 //! - `TCP_NODELAY` is set on a backend's connection before the second segment: the first one never waits, and many
 //!   connections send one only.
 //! - The parent of a daemon waits for one byte on the daemon's standard output, which is a socket only because the
@@ -85,6 +86,12 @@
 //!   a tunnel for what was not judged. Protocols that carry further requests (`h2c`, TLS) are never tunnelled.
 //! - While it stops, a daemon forwards a request for an upgrade without it: the tunnel could only be cut off.
 //! - The log's default level is `info`; PLB 0.3's was 2, which is `warn`.
+//!
+//! - Who serves is nobody, wherever root started it: there is no setting that lets root serve. Users and root directory are
+//!   judged before anything is given up, and what was given up is tried afterwards.
+//! - A system call that the filter does not know fails with EPERM and kills nobody: it is refused either way, and a call
+//!   that a newer C library makes is an error in the log and not an outage.
+//! - Landlock and seccomp are the thread's, privileges the process's: the demo's origins run beside the sandbox.
 //!
 //! Absent on purpose: an async runtime, `unsafe`, threads (but for the demo's origins), a resolver at run time.
 

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use plb::cli::{self, Command};
 use plb::config::{self, Config, LogTarget, Mode, Overrides};
 use plb::daemon::daemonize::{self, Outcome, Readiness};
+use plb::daemon::descriptors::close_inherited;
 use plb::start::StartError;
 use plb::{demo, log as logging, server};
 
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             }
         }
         Command::Demo { listen, .. } => {
+            close_inherited();
             match demo::run(listen, |config| server::run(config, None).map_err(|e| e.to_string())) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(FAILURE, &error),
@@ -74,6 +76,7 @@ fn read_text(path: &Path) -> io::Result<String> {
 
 fn serve(mut config: Config, overrides: &Overrides) -> ExitCode {
     config.apply(overrides);
+    close_inherited();
     let readiness = match overrides.mode {
         Mode::Foreground => Ok(None),
         Mode::Background => match Readiness::claim() {

@@ -35,7 +35,7 @@ use crate::net::token::Source;
 use crate::protocol::Stage;
 use crate::session::Context;
 use crate::session::record::{CloseReason, Counters};
-use crate::start::{Bound, StartError, supervise};
+use crate::start::{Bound, Confined, StartError, supervise};
 
 /// The most events that one poll gives.
 const EVENTS_MAX: usize = 512;
@@ -56,6 +56,8 @@ enum Alarm {
     Probe(Id<Probe>),
     /// Accepting goes on.
     Resume,
+    /// Descriptors may have been freed elsewhere.
+    Relieve,
     /// Buffers that nobody needed are given up.
     Trim,
     /// The time for a graceful stop is over.
@@ -85,6 +87,7 @@ struct Stats {
     panics: u64,
     pauses: u64,
     fullnesses: u64,
+    lacks: u64,
 }
 
 /// The balancer.
@@ -99,6 +102,8 @@ pub struct Server {
     runnable: VecDeque<Id<Pair>>,
     /// Sessions that wait for buffers, first come, first served.
     starving: VecDeque<Id<Pair>>,
+    /// Sessions that wait for a descriptor, first come, first served.
+    lacking: VecDeque<Id<Pair>>,
     /// Sessions that ended in this turn.
     finished: Vec<Id<Pair>>,
     /// Idle connections that an event came for.
@@ -112,13 +117,15 @@ pub struct Server {
     asked: Vec<u32>,
     /// Whether clients wait for others to leave.
     is_full: bool,
+    /// Whether a further try of those who lack a descriptor is filed.
+    relieving: bool,
     /// Whether a trim of the buffers is filed.
     trimming: bool,
     stats: Stats,
     supervision: Supervision,
 }
 
-/// Binds, and serves until it is told to stop.
+/// Binds, gives up every privilege, and serves until it is told to stop.
 ///
 /// `readiness` belongs to a daemon whose parent waits.
 ///
@@ -126,18 +133,25 @@ pub struct Server {
 /// What the system refuses at the start. Once it serves, nothing ends it but a signal.
 pub fn run(config: Config, readiness: Option<Readiness>) -> Result<(), StartError> {
     let bound = Bound::new(config)?;
-    // After the ports are bound: a second instance fails before it comes near the pid file.
+    // Here is the place for what else needs a path or root; and a second instance has failed before the pid file.
     let supervision = supervise(&bound.config, readiness)?;
-    Server::new(bound, supervision)?.serve()
+    Server::new(bound.confine()?, supervision)?.serve()
 }
 
 impl Server {
-    /// A server for what is bound, with those who watch over it.
+    /// A server for what is bound and confined, with those who watch over it. Serving with privileges does not compile:
+    ///
+    /// ```compile_fail,E0308
+    /// use plb::{daemon::supervision::Supervision, server::Server, start::{Bound, StartError}};
+    /// fn serve(bound: Bound) -> Result<(), StartError> {
+    ///     Server::new(bound, Supervision::default())?.serve()
+    /// }
+    /// ```
     ///
     /// # Errors
     /// Descriptors or memory ran out.
-    pub fn new(bound: Bound, supervision: Supervision) -> Result<Server, StartError> {
-        let Bound { config, mut listeners, addresses, descriptors } = bound;
+    pub fn new(confined: Confined, supervision: Supervision) -> Result<Server, StartError> {
+        let Bound { config, mut listeners, addresses, descriptors } = confined.into_parts();
         let setup = |error: io::Error| StartError::new("cannot set up the event loop", error);
         let poll = Poll::new().map_err(setup)?;
         let registry = poll.registry().try_clone().map_err(setup)?;
@@ -164,12 +178,14 @@ impl Server {
                 hungry: 0,
                 addresses,
                 retired: Vec::with_capacity(2 * clients),
+                parked: 0,
                 newly_idle: Vec::with_capacity(EVENTS_MAX),
             },
             core: Core::new(config),
             pairs: Arena::with_capacity(clients),
             runnable: VecDeque::with_capacity(clients),
             starving: VecDeque::new(),
+            lacking: VecDeque::new(),
             finished: Vec::with_capacity(clients),
             disturbed: Vec::with_capacity(EVENTS_MAX),
             wheel: TimerWheel::with_capacity(clients, Time::START),
@@ -180,6 +196,7 @@ impl Server {
             signals,
             asked: Vec::new(),
             is_full: false,
+            relieving: false,
             trimming: false,
             stats: Stats::default(),
             supervision,
@@ -282,6 +299,10 @@ impl Server {
                 Alarm::Revive(backend) => self.revive(backend),
                 Alarm::Probe(id) => self.time_out_probe(id),
                 Alarm::Resume => self.listeners.iter_mut().flatten().for_each(Listener::resume),
+                Alarm::Relieve => {
+                    self.relieving = false;
+                    self.relieve(usize::MAX);
+                }
                 Alarm::Trim => self.trim(),
                 Alarm::Shutdown => self.cut_off(),
                 Alarm::Watchdog => self.feed_watchdog(),
@@ -337,9 +358,10 @@ impl Server {
             let (driver, core) = (&mut self.driver, &mut self.core);
             // A bug in one session is that session's end, and nobody else's.
             let verdict = catch_unwind(AssertUnwindSafe(|| driver.run(id, pair, &mut core.context())));
+            self.note_lack(id, verdict.as_ref().ok().copied());
             match verdict {
                 Ok(Verdict::Over) => self.finished.push(id),
-                Ok(Verdict::Waits) => self.file(id),
+                Ok(Verdict::Waits | Verdict::Lacks) => self.file(id),
                 Ok(Verdict::GoesOn) => {
                     self.file(id);
                     enqueue(&mut self.pairs, &mut self.runnable, id);
@@ -404,6 +426,9 @@ impl Server {
     fn reap(&mut self) {
         for id in self.finished.drain(..) {
             let Some(mut pair) = self.pairs.remove(id) else { continue };
+            if pair.lacks {
+                self.lacking.retain(|other| *other != id);
+            }
             if let Some(timer) = pair.timer {
                 self.wheel.remove(timer);
             }
@@ -415,11 +440,13 @@ impl Server {
                 self.driver.retire(stream);
             }
         }
-        let freed = !self.driver.retired.is_empty();
+        let freed = self.driver.retired.len();
         for id in self.driver.retired.drain(..) {
             self.driver.streams.remove(id);
         }
-        if freed {
+        let parked = std::mem::take(&mut self.driver.parked);
+        self.relieve(freed + parked);
+        if freed > 0 {
             self.listeners.iter_mut().flatten().for_each(Listener::resume);
         }
         for backend in self.driver.newly_idle.drain(..) {

@@ -1,16 +1,20 @@
-//! Start-up as types: a `Config` becomes `Bound`, and only what is bound can serve.
+//! Start-up as types: a `Config` becomes `Bound`, that becomes `Confined`, and only what is confined can serve.
 //!
-//! Whatever can fail for want of a name, an address, a port or a descriptor fails here, with the step and the reason.
+//! Whatever can fail for want of a name, an address, a port or a descriptor fails in `Bound`, with the step and the
+//! reason. Whatever else needs a path or a privilege is opened between the two; afterwards there is neither.
 
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use crate::config::{self, Config, Mode};
+use crate::config::{self, Config, Confinement, Mode};
 use crate::daemon::daemonize::Readiness;
 use crate::daemon::limits::{Descriptors, plan_descriptors, raise_descriptors};
 use crate::daemon::notify::Notify;
 use crate::daemon::pid_file::PidFile;
+use crate::daemon::privileges;
+#[cfg(target_os = "linux")]
+use crate::daemon::sandbox;
 use crate::daemon::supervision::Supervision;
 use crate::net::addresses::{Addresses, Alternatives};
 use crate::net::listener::Listener;
@@ -23,6 +27,9 @@ pub struct Bound {
     pub(crate) addresses: Addresses,
     pub(crate) descriptors: Descriptors,
 }
+
+/// What is bound, in a process that has no privilege and no path any more, and cannot get them back.
+pub struct Confined(Bound);
 
 /// Why plb did not start: the step and what it met.
 #[derive(Debug)]
@@ -61,6 +68,46 @@ impl Bound {
         }
         Ok(Bound { config, listeners, addresses: Addresses::new(pools), descriptors })
     }
+
+    /// Gives up what the process may do beyond serving: identity, root directory, capabilities, paths, system calls.
+    /// It is the whole process that loses its privileges; the sandbox holds for the calling thread.
+    ///
+    /// # Errors
+    /// A privilege that cannot be given up. A sandbox that the kernel lacks is none.
+    pub fn confine(self) -> Result<Confined, StartError> {
+        let wanted = &self.config.confinement;
+        let identity = privileges::give_up(wanted).map_err(|refusal| StartError::new(refusal.step, refusal.reason))?;
+        let mut done = vec![identity.to_string()];
+        for layer in sandbox(wanted) {
+            match layer {
+                Ok(name) => done.push(name),
+                Err(reason) => log::warn!("{reason}"),
+            }
+        }
+        log::info!("confined: {}", done.join(", "));
+        Ok(Confined(self))
+    }
+}
+
+impl Confined {
+    pub(crate) fn into_parts(self) -> Bound {
+        self.0
+    }
+}
+
+/// Each layer of the sandbox that is wanted: its name, or why there is none.
+#[cfg(target_os = "linux")]
+fn sandbox(wanted: &Confinement) -> Vec<Result<String, String>> {
+    let mut layers = vec![sandbox::close_paths()];
+    if wanted.seccomp {
+        layers.push(sandbox::filter_calls());
+    }
+    layers
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sandbox(_: &Confinement) -> Vec<Result<String, String>> {
+    Vec::new()
 }
 
 /// Connects to the service manager, and locks and writes the pid file. A daemon is in no directory afterwards but `/`:

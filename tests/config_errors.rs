@@ -39,6 +39,8 @@ fn the_good_file_is_good() {
 #[test]
 fn a_wrong_setting_is_reported_with_what_is_allowed() {
     let duration = "must be a duration from 1ms to 720h with its unit (ms, s, m or h), such as 30s";
+    let account = "a name or a number from 1 to 4294967294";
+    let directory = "the absolute path of a directory, without '..' and not '/'";
     let table = [
         ("max_clients: 0", "f:1:14: max_clients: must be a whole number from 1 to 1000000, not 0".to_string()),
         ("max_clients: 1.5", "f:1:14: max_clients: must be a whole number from 1 to 1000000, not 1.5".to_string()),
@@ -66,6 +68,19 @@ fn a_wrong_setting_is_reported_with_what_is_allowed() {
         ("access_log_format: jsn", "f:1:20: access_log_format: must be plb or combined or json, not \"jsn\"; did you mean 'json'?".to_string()),
         ("pid_file: 5", "f:1:11: pid_file: must be a file, auto or none, not 5".to_string()),
         ("pid_file: \"\"", "f:1:11: pid_file: must be a file, auto or none, not \"\"".to_string()),
+        ("user: 0", format!("f:1:7: user: must be {account}, not 0")),
+        ("user: -1", format!("f:1:7: user: must be {account}, not -1")),
+        ("user: \"0\"", format!("f:1:7: user: must be {account}, not \"0\"")),
+        ("user: 4294967295", format!("f:1:7: user: must be {account}, not 4294967295")),
+        ("user: \"\"", format!("f:1:7: user: must be {account}, not \"\"")),
+        ("group: a:b", format!("f:1:8: group: must be {account}, not \"a:b\"")),
+        ("group: [a]", format!("f:1:8: group: must be {account}, not a list")),
+        ("chroot_dir: var/empty", format!("f:1:13: chroot_dir: must be {directory}, not \"var/empty\"")),
+        ("chroot_dir: /", format!("f:1:13: chroot_dir: must be {directory}, not \"/\"")),
+        ("chroot_dir: /./", format!("f:1:13: chroot_dir: must be {directory}, not \"/./\"")),
+        ("chroot_dir: /var/../tmp", format!("f:1:13: chroot_dir: must be {directory}, not \"/var/../tmp\"")),
+        ("seccomp: on", "f:1:10: seccomp: must be true or false, not \"on\"".to_string()),
+        ("core_dumps: 1", "f:1:13: core_dumps: must be true or false, not 1".to_string()),
         ("balance: round_robbin", "f:1:10: balance: must be round_robin, not \"round_robbin\"; did you mean 'round_robin'?".to_string()),
         ("via: &a true", "f:1:6: via: anchors (&name) and aliases (*name) are not allowed; write the value out".to_string()),
         ("via: !!bool true", "f:1:6: via: tags (!name) are not allowed; write the plain value".to_string()),

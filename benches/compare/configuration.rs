@@ -1,7 +1,7 @@
-//! The configuration files: each balancer set up for the same work, one HTTP and one TCP listener.
+//! The configuration files: each balancer set up for the same work, one HTTP and two TCP listeners.
 //!
 //! No access log, one thread or worker, no field added to requests, backend connections kept for reuse, limits that no
-//! unit reaches.
+//! unit reaches; no response is put into files.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,16 +14,21 @@ use crate::origin::Origin;
 pub struct Listen {
     /// For HTTP clients.
     pub http: SocketAddr,
-    /// For TCP clients.
-    pub tcp: SocketAddr,
+    /// For TCP clients who want their bytes back.
+    pub echo: SocketAddr,
+    /// For HTTP clients whose bytes go through as they are.
+    pub tunnel: SocketAddr,
 }
 
 /// The text of the configuration of `kind`; `directory` is for files that the balancer itself makes.
-pub fn text(kind: &Kind, listen: Listen, origin: &Origin, directory: &Path) -> String {
+pub fn text(kind: Kind, listen: Listen, origin: &Origin, directory: &Path) -> String {
     match kind {
-        Kind::Haproxy => haproxy(listen, origin),
+        Kind::Haproxy => haproxy(listen, origin, ""),
+        Kind::HaproxySplice => haproxy(listen, origin, "    option splice-response\n"),
         Kind::Nginx => nginx(listen, origin, directory),
         Kind::Plb => plb(listen, origin),
+        // What it needs to know are its arguments.
+        Kind::Relay => String::new(),
     }
 }
 
@@ -32,12 +37,13 @@ pub fn nginx_stream_module() -> PathBuf {
     PathBuf::from("/usr/lib/nginx/modules/ngx_stream_module.so")
 }
 
-fn haproxy(listen: Listen, origin: &Origin) -> String {
+fn haproxy(listen: Listen, origin: &Origin, option: &str) -> String {
     let servers = |(index, address): (usize, &SocketAddr)| format!("    server s{index} {address}\n");
     format!(
         "global
     nbthread 1
     maxconn 8000
+    maxpipes 500
     tune.pool-low-fd-ratio 100
     tune.pool-high-fd-ratio 100
 defaults
@@ -46,9 +52,13 @@ defaults
     timeout server 1h
     timeout http-keep-alive 1h
     backlog 4096
-listen web
+{option}listen web
     mode http
     http-reuse always
+    bind {}
+    server s0 {}
+listen tunnel
+    mode tcp
     bind {}
     server s0 {}
 listen echo
@@ -58,7 +68,9 @@ listen echo
 {}",
         listen.http,
         origin.http,
-        listen.tcp,
+        listen.tunnel,
+        origin.http,
+        listen.echo,
         origin.echoes.iter().enumerate().map(servers).collect::<String>()
     )
 }
@@ -77,6 +89,7 @@ http {{
 {}    access_log off;
     keepalive_timeout 1h;
     keepalive_requests 1000000000;
+    proxy_max_temp_file_size 0;
     upstream web {{
         server {};
         keepalive 128;
@@ -100,6 +113,11 @@ stream {{
         proxy_pass echo;
         proxy_timeout 1h;
     }}
+    server {{
+        listen {} backlog=4096;
+        proxy_pass {};
+        proxy_timeout 1h;
+    }}
 }}
 ",
         nginx_stream_module().display(),
@@ -107,7 +125,9 @@ stream {{
         origin.http,
         listen.http,
         origin.echoes.iter().map(|address| format!("        server {address};\n")).collect::<String>(),
-        listen.tcp,
+        listen.echo,
+        listen.tunnel,
+        origin.http,
     )
 }
 
@@ -124,6 +144,7 @@ x_forwarded_proto: false
 x_forwarded_host: false
 listeners:
   - {{ name: web, listen: \"{}\", protocol: http, pool: web }}
+  - {{ name: tunnel, listen: \"{}\", protocol: tcp, pool: web }}
   - {{ name: echo, listen: \"{}\", protocol: tcp, pool: echo }}
 pools:
   web:
@@ -132,7 +153,8 @@ pools:
     backends: {:?}
 ",
         listen.http,
-        listen.tcp,
+        listen.tunnel,
+        listen.echo,
         origin.http,
         origin.echoes.iter().map(SocketAddr::to_string).collect::<Vec<_>>(),
     )

@@ -1,7 +1,7 @@
 //! plb side by side with other balancers: what one unit of work costs each of them, in CPU time or in memory.
 //!
 //! ```text
-//! cargo bench --bench compare -- a b c e --rounds 5
+//! cargo bench --bench compare -- a b c d e --rounds 5
 //! ```
 //!
 //! Rounds interleave the balancers, so that what disturbs the machine disturbs all of them, and each figure is also
@@ -20,6 +20,7 @@ mod options;
 mod origin;
 mod process;
 mod receive;
+mod relay;
 mod report;
 mod round;
 mod syscalls;
@@ -47,6 +48,10 @@ fn main() -> ExitCode {
     let has = |name: &str| arguments.iter().any(|argument| argument == name);
     if has(origin::ARGUMENT) {
         return exit_code(origin::serve().map(|()| Verdict::Complete).map_err(|error| format!("origin: {error}")));
+    }
+    if has(relay::ARGUMENT) {
+        let outcome = relay::serve(&arguments[1..]);
+        return exit_code(outcome.map(|()| Verdict::Complete).map_err(|error| format!("relay: {error}")));
     }
     // `cargo bench` alone adds `--bench`; `cargo test` also runs benches and must not wait for minutes.
     if !has("--bench") || has("--test") {
@@ -96,9 +101,10 @@ fn contenders(options: &Options, verdict: &mut Verdict) -> Vec<Contender> {
 
 fn compare_costs(options: &Options, contenders: &[Contender], verdict: &mut Verdict) {
     let mut samples = Vec::new();
-    let rounds = (1..=options.rounds).flat_map(|round| options.units.iter().map(move |unit| (round, *unit)));
-    for (round, unit) in rounds.take_while(|_| !interrupt::requested()) {
-        for (kind, cost) in round::measure(unit, contenders, options.scale) {
+    let groups = || options.units.chunk_by(|one, other| one.letter() == other.letter());
+    let rounds = (1..=options.rounds).flat_map(|round| groups().map(move |group| (round, group)));
+    for (round, group) in rounds.take_while(|_| !interrupt::requested()) {
+        for (unit, kind, cost) in round::measure(group, contenders, options.scale) {
             let about = format!("round {round}, {}, {}", unit.title(), kind.name());
             let Some(value) = complain(cost, &about, verdict) else { continue };
             eprintln!("{about}: {value:.2}");

@@ -18,6 +18,8 @@ use crate::receive::{BUFFER_BYTES, Source, receive};
 
 /// The number of echo addresses: that many times the local ports of one before a balancer runs out of them.
 pub const ECHO_COUNT: usize = 4;
+/// The most of a long body that one call sends: small enough for a processor's cache.
+const BULK_BYTES: usize = 256 * 1024;
 /// The internal argument that makes this program the origin.
 pub const ARGUMENT: &str = "--origin";
 
@@ -64,6 +66,8 @@ struct Connection {
     stream: TcpStream,
     service: Service,
     pending: Vec<u8>,
+    /// What has not been sent yet of a long body.
+    owed: u64,
 }
 
 struct Server {
@@ -71,6 +75,7 @@ struct Server {
     listeners: Vec<(TcpListener, Service)>,
     connections: Slab<Connection>,
     response: Vec<u8>,
+    bulk: Vec<u8>,
     buffer: Vec<u8>,
 }
 
@@ -107,8 +112,8 @@ impl Server {
             poll.registry().register(&mut listener, Token(index), Interest::READABLE)?;
             listeners.push((listener, service));
         }
-        let (response, buffer) = (messages::response(), vec![0; BUFFER_BYTES]);
-        Ok(Server { poll, listeners, connections: Slab::new(), response, buffer })
+        let (response, bulk, buffer) = (messages::response(), vec![b'b'; BULK_BYTES], vec![0; BUFFER_BYTES]);
+        Ok(Server { poll, listeners, connections: Slab::new(), response, bulk, buffer })
     }
 
     fn addresses(&self) -> io::Result<Vec<String>> {
@@ -139,16 +144,18 @@ impl Server {
                 Err(error) => return Err(error),
             };
             let entry = self.connections.vacant_entry();
-            self.poll.registry().register(&mut stream, Token(first_token + entry.key()), Interest::READABLE)?;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.poll.registry().register(&mut stream, Token(first_token + entry.key()), interest)?;
             stream.set_nodelay(true)?;
-            entry.insert(Connection { stream, service: *service, pending: Vec::new() });
+            entry.insert(Connection { stream, service: *service, pending: Vec::new(), owed: 0 });
         }
     }
 
     fn serve(&mut self, key: usize, event: &Event) {
         let connection = &mut self.connections[key];
         let source = receive(&mut connection.stream, event, &mut self.buffer, &mut connection.pending);
-        if connection.answer(&self.response) == Next::Close || !matches!(source, Ok(Source::Open)) {
+        let next = connection.answer(&self.response, &self.bulk);
+        if next == Next::Close || !matches!(source, Ok(Source::Open)) {
             self.connections.remove(key);
         }
     }
@@ -156,14 +163,26 @@ impl Server {
 
 impl Connection {
     /// Answers all that has come as a whole; an error of the client's is answered with the end of the connection.
-    fn answer(&mut self, response: &[u8]) -> Next {
-        while !self.pending.is_empty() {
+    fn answer(&mut self, response: &[u8], bulk: &[u8]) -> Next {
+        loop {
+            if self.pay(bulk).is_err() {
+                return Next::Close;
+            }
+            if self.owed > 0 || self.pending.is_empty() {
+                return Next::Stay;
+            }
+            let head;
             let (length, message, next) = match self.service {
                 Service::Echo => (self.pending.len(), &self.pending[..], Next::Stay),
                 Service::Http => match messages::read_request(&self.pending) {
                     Ok(Received::Part) => return Next::Stay,
                     Ok(Received::Request(length)) => (length, response, Next::Stay),
                     Ok(Received::LastRequest) => (self.pending.len(), response, Next::Close),
+                    Ok(Received::BulkRequest { length, bytes }) => {
+                        self.owed = bytes;
+                        head = messages::response_head(bytes);
+                        (length, &head[..], Next::Stay)
+                    }
                     Err(_) => return Next::Close,
                 },
             };
@@ -173,6 +192,18 @@ impl Connection {
             }
             self.pending.drain(..length);
         }
-        Next::Stay
+    }
+
+    /// Sends what the socket takes of a long body.
+    fn pay(&mut self, bulk: &[u8]) -> io::Result<()> {
+        while self.owed > 0 {
+            let length = bulk.len().min(usize::try_from(self.owed).unwrap_or(usize::MAX));
+            match self.stream.write(&bulk[..length]) {
+                Ok(count) => self.owed -= count as u64,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }

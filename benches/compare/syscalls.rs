@@ -27,16 +27,17 @@ pub fn is_available() -> bool {
 /// Counts the calls of `contender` for one `unit`, after a warm-up.
 pub fn count(contender: &Contender, unit: Unit, scale: f64) -> Result<Calls, String> {
     let balancer = contender.start()?;
-    let count = unit.scaled_count(scale / 10.0);
-    let mut load = unit.load(&balancer)?;
-    load.run(count)?;
+    let plan = unit.scaled(scale / 10.0);
+    let mut load = plan.load(balancer.listen)?;
+    load.run(plan.warm_up())?;
     let directory = tempfile::tempdir().map_err(|error| format!("temporary directory: {error}"))?;
     let summary = directory.path().join("summary");
     let mut tracer = attach(balancer.serving, &summary)?;
-    load.run(count)?;
+    load.run(plan.count)?;
     tracer.end(Signal::SIGINT).ok_or("strace does not end")?;
     let text = fs::read_to_string(&summary).map_err(|error| format!("strace: {error}"))?;
-    Ok(read_summary(&text).map(|(name, calls)| (name, calls / count as f64)).collect())
+    let units = plan.count as f64 * plan.units_an_exchange();
+    Ok(read_summary(&text).map(|(name, calls)| (name, calls / units)).collect())
 }
 
 fn attach(id: u32, summary: &Path) -> Result<Process, String> {

@@ -1,7 +1,16 @@
-//! The units of work: what is done once, by how many clients at a time, and how often in a round.
+//! The units of work: what is done once, by how many clients at a time, how often in a round, and by which balancers.
 
-use crate::balancer::Balancer;
+use crate::balancer::Kind;
+use crate::configuration::Listen;
 use crate::load::{Life, Load, Speech};
+
+/// A megabyte, as bulk transfers are counted.
+pub const MEGABYTE: u64 = 1_000_000;
+/// What one bulk transfer carries at scale 1, and the least that it carries.
+const BULK_BYTES: u64 = 256 * MEGABYTE;
+const BULK_BYTES_MIN: u64 = 4 * MEGABYTE;
+/// The fewest exchanges of a round, where they are small.
+const COUNT_MIN: u64 = 100;
 
 /// One thing that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +21,10 @@ pub enum Unit {
     Request,
     /// TCP: connect, a few bytes there and back, end.
     Echo,
+    /// A megabyte of a long HTTP response.
+    BulkHttp,
+    /// A megabyte of the same response through a TCP listener.
+    BulkTcp,
     /// Memory of an HTTP client that is idle after one exchange.
     IdleClient,
     /// Memory of a TCP client and its origin that are idle after one echo.
@@ -27,65 +40,137 @@ pub enum Measure {
     Memory,
 }
 
+/// Which of a balancer's listeners is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Http,
+    Echo,
+    Tunnel,
+}
+
+/// How a unit is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// The letter that selects it on the command line; units of one letter are measured together.
+    pub letter: &'static str,
+    /// What the table says about it, with the unit of its figures.
+    pub title: &'static str,
+    /// What of its cost is measured.
+    pub measure: Measure,
+    /// Who does it.
+    pub kinds: &'static [Kind],
+    /// How many exchanges there are in a round.
+    pub count: u64,
+    /// How many of them run at a time.
+    parallel: u64,
+    target: Target,
+    speech: Speech,
+    life: Life,
+}
+
 impl Unit {
     /// All of them, in the order of the table.
-    pub const ALL: [Unit; 5] = [Unit::KeepAlive, Unit::Request, Unit::Echo, Unit::IdleClient, Unit::IdlePair];
+    pub const ALL: [Unit; 7] =
+        [Unit::KeepAlive, Unit::Request, Unit::Echo, Unit::BulkHttp, Unit::BulkTcp, Unit::IdleClient, Unit::IdlePair];
+
+    /// How it is done at scale 1.
+    #[rustfmt::skip]
+    fn plan(self) -> Plan {
+        let small = Plan {
+            letter: "a", title: "(a) keep-alive GET, ns", measure: Measure::Time, kinds: &Kind::PEERS,
+            count: 100_000, parallel: 64,
+            target: Target::Http, speech: Speech::Http, life: Life::KeepAlive,
+        };
+        let bulk = Plan {
+            letter: "d", title: "(d) bulk HTTP, ns a MB", kinds: &Kind::ALL,
+            count: 16, parallel: 4, speech: Speech::Bulk(BULK_BYTES), ..small
+        };
+        let idle = Plan {
+            letter: "e", title: "(e) idle keep-alive client, KiB", measure: Measure::Memory,
+            count: 5_000, parallel: 32, life: Life::Held, ..small
+        };
+        match self {
+            Unit::KeepAlive => small,
+            Unit::Request => Plan {
+                letter: "b", title: "(b) GET a connection, ns", count: 30_000, life: Life::Single, ..small
+            },
+            Unit::Echo => Plan {
+                letter: "c", title: "(c) TCP connect-echo-close, ns", count: 10_000, parallel: 32,
+                target: Target::Echo, speech: Speech::Echo, life: Life::Single, ..small
+            },
+            Unit::BulkHttp => bulk,
+            Unit::BulkTcp => Plan { title: "(d) bulk TCP, ns a MB", target: Target::Tunnel, ..bulk },
+            Unit::IdleClient => idle,
+            Unit::IdlePair => Plan {
+                title: "(e) idle TCP pair, KiB", target: Target::Echo, speech: Speech::Echo, ..idle
+            },
+        }
+    }
+
+    /// How it is done at `scale`, which multiplies the exchanges. Idle connections are not scaled up, for descriptors
+    /// limit them; bulk transfers are scaled down by their length.
+    pub fn scaled(self, scale: f64) -> Plan {
+        let mut plan = self.plan();
+        let times = |number: u64, factor: f64| (number as f64 * factor) as u64;
+        match (plan.measure, plan.speech) {
+            (Measure::Memory, _) => plan.count = times(plan.count, scale.min(1.0)).max(COUNT_MIN),
+            (Measure::Time, Speech::Bulk(bytes)) => {
+                plan.speech = Speech::Bulk(times(bytes, scale.min(1.0)).max(BULK_BYTES_MIN));
+                plan.count = times(plan.count, scale.max(1.0));
+            }
+            (Measure::Time, _) => plan.count = times(plan.count, scale).max(COUNT_MIN),
+        }
+        plan
+    }
 
     /// The letter that selects it on the command line.
     pub fn letter(self) -> &'static str {
-        match self {
-            Unit::KeepAlive => "a",
-            Unit::Request => "b",
-            Unit::Echo => "c",
-            Unit::IdleClient | Unit::IdlePair => "e",
-        }
+        self.plan().letter
+    }
+
+    /// What the table says about it.
+    pub fn title(self) -> &'static str {
+        self.plan().title
     }
 
     /// What of its cost is measured.
     pub fn measure(self) -> Measure {
-        match self {
-            Unit::KeepAlive | Unit::Request | Unit::Echo => Measure::Time,
-            Unit::IdleClient | Unit::IdlePair => Measure::Memory,
-        }
+        self.plan().measure
     }
+}
 
-    /// What the table says about it, with the unit of its figures.
-    pub fn title(self) -> &'static str {
-        match self {
-            Unit::KeepAlive => "(a) keep-alive GET, ns",
-            Unit::Request => "(b) GET a connection, ns",
-            Unit::Echo => "(c) TCP connect-echo-close, ns",
-            Unit::IdleClient => "(e) idle keep-alive client, KiB",
-            Unit::IdlePair => "(e) idle TCP pair, KiB",
-        }
-    }
-
-    /// How many of them a round at scale 1 does.
-    fn count(self) -> u64 {
-        match self {
-            Unit::KeepAlive => 100_000,
-            Unit::Request => 30_000,
-            Unit::Echo => 10_000,
-            Unit::IdleClient | Unit::IdlePair => 5_000,
-        }
-    }
-
+impl Plan {
     /// The clients that do it.
-    pub fn load(self, balancer: &Balancer) -> Result<Load, String> {
-        let listen = balancer.listen;
-        let (target, speech, life, parallel) = match self {
-            Unit::KeepAlive => (listen.http, Speech::Http, Life::KeepAlive, 64),
-            Unit::Request => (listen.http, Speech::Http, Life::Single, 64),
-            Unit::Echo => (listen.tcp, Speech::Echo, Life::Single, 32),
-            Unit::IdleClient => (listen.http, Speech::Http, Life::Held, 32),
-            Unit::IdlePair => (listen.tcp, Speech::Echo, Life::Held, 32),
+    pub fn load(&self, listen: Listen) -> Result<Load, String> {
+        let target = match self.target {
+            Target::Http => listen.http,
+            Target::Echo => listen.echo,
+            Target::Tunnel => listen.tunnel,
         };
-        Load::new(target, speech, life, parallel)
+        Load::new(target, self.speech, self.life, self.parallel)
     }
 
-    /// The number of exchanges of a round at `scale`; idle connections are not scaled up, descriptors limit them.
-    pub fn scaled_count(self, scale: f64) -> u64 {
-        let scale = if self.measure() == Measure::Memory { scale.min(1.0) } else { scale };
-        ((self.count() as f64 * scale) as u64).max(100)
+    /// How many exchanges come before the measurement.
+    pub fn warm_up(&self) -> u64 {
+        match self.measure {
+            Measure::Time => (self.count / 10).max(self.parallel),
+            Measure::Memory => 0,
+        }
+    }
+
+    /// The number of parts that the measured work is done in, of at most `max`.
+    pub fn slices(&self, max: u64) -> u64 {
+        match self.measure {
+            Measure::Time => (self.count / self.parallel).clamp(1, max),
+            Measure::Memory => 1,
+        }
+    }
+
+    /// What the costs of one exchange are divided by.
+    pub fn units_an_exchange(&self) -> f64 {
+        match (self.measure, self.speech) {
+            (Measure::Time, Speech::Bulk(bytes)) => bytes as f64 / MEGABYTE as f64,
+            _ => 1.0,
+        }
     }
 }

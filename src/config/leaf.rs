@@ -2,6 +2,7 @@
 //!
 //! Reading one needs no more than the value; the error says what is allowed and what was found.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -10,9 +11,10 @@ use serde_yaml::Value;
 
 use super::error::{quoted, suggestion};
 use super::units::{
-    self, HOST_ALLOWED, LOG_LEVEL_ALLOWED, LOG_LEVELS, LOG_TARGET_ALLOWED, NAME_ALLOWED, PID_PATH_ALLOWED,
+    self, ACCOUNT_ALLOWED, DIRECTORY_ALLOWED, HOST_ALLOWED, LOG_LEVEL_ALLOWED, LOG_LEVELS, LOG_TARGET_ALLOWED,
+    NAME_ALLOWED, PID_PATH_ALLOWED,
 };
-use super::{AccessFormat, LogTarget, PidPath, Policy, ProtocolName, Upgrade};
+use super::{AccessFormat, Account, LogTarget, PidPath, Policy, ProtocolName, Upgrade};
 
 /// The protocols by name.
 const PROTOCOLS: [(&str, ProtocolName); 2] = [("http", ProtocolName::Http), ("tcp", ProtocolName::Tcp)];
@@ -100,6 +102,14 @@ leaf! {
 leaf! {
     /// Host and port of a backend; `None` while it is not set.
     HostPort(Option<(String, u16)>)
+}
+leaf! {
+    /// A user or a group; `None` while it is not set.
+    AccountName(Option<Account>)
+}
+leaf! {
+    /// A directory; `None` while it is not set.
+    Directory(Option<PathBuf>)
 }
 leaf! {
     /// A log level.
@@ -206,6 +216,23 @@ impl TryFrom<Value> for HostPort {
     }
 }
 
+impl TryFrom<Value> for AccountName {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let number = value.as_u64().map(|number| number.to_string());
+        let account = number.as_deref().or(value.as_str()).and_then(units::account);
+        account.map(|account| AccountName(Some(account))).ok_or_else(|| wrong(ACCOUNT_ALLOWED, &value))
+    }
+}
+
+impl TryFrom<Value> for Directory {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let path = value.as_str().and_then(units::directory);
+        path.map(|path| Directory(Some(path))).ok_or_else(|| wrong(DIRECTORY_ALLOWED, &value))
+    }
+}
+
 impl TryFrom<Value> for Level {
     type Error = String;
     fn try_from(value: Value) -> Result<Self, String> {
@@ -275,6 +302,18 @@ impl From<Name> for Value {
 impl From<HostPort> for Value {
     fn from(leaf: HostPort) -> Value {
         leaf.0.map_or_else(String::new, |(host, port)| host_port_text(&host, port)).into()
+    }
+}
+
+impl From<AccountName> for Value {
+    fn from(leaf: AccountName) -> Value {
+        leaf.0.map_or_else(|| "".into(), |account| account.to_string().into())
+    }
+}
+
+impl From<Directory> for Value {
+    fn from(leaf: Directory) -> Value {
+        leaf.0.map_or_else(|| "".into(), |path| path.to_string_lossy().into())
     }
 }
 

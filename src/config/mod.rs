@@ -16,6 +16,7 @@ mod source;
 pub mod units;
 mod validate;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -107,6 +108,8 @@ pub struct Config {
     pub idle_max: u32,
     /// How long a graceful stop may take.
     pub timeout_shutdown: Duration,
+    /// What the process gives up before it serves.
+    pub confinement: Confinement,
     /// The listeners, in the order of the file; never empty.
     pub listeners: Vec<Listener>,
     /// The pools, in the order of the file; never empty.
@@ -160,6 +163,39 @@ impl PidPath {
             (PidPath::File(path), _) => Some(path),
             (PidPath::Automatic, Mode::Background) => Some(Path::new(PID_FILE_DEFAULT)),
             (PidPath::Automatic, Mode::Foreground) | (PidPath::Absent, _) => None,
+        }
+    }
+}
+
+/// What the process gives up before it serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confinement {
+    /// Who it becomes when root starts it; `None` is `nobody`.
+    pub user: Option<Account>,
+    /// With which group; `None` is the user's own.
+    pub group: Option<Account>,
+    /// Its root directory when root starts it; `None` is `/var/empty`.
+    pub chroot_dir: Option<PathBuf>,
+    /// It makes the system calls of a list only, where the kernel can see to that.
+    pub seccomp: bool,
+    /// A crash may leave an image of the memory.
+    pub core_dumps: bool,
+}
+
+/// A user or a group; never root's number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// By its name, which is looked up at the start.
+    Name(String),
+    /// By its number.
+    Number(u32),
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Account::Name(name) => f.write_str(name),
+            Account::Number(number) => number.fmt(f),
         }
     }
 }

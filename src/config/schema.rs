@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
 pub use super::leaf::{
-    Balance, Format, HostPort, Level, Name, Period, PidFile, Protocol, Size, SizeOrNone, Switch, Target, TargetOrNone,
-    UpgradeTo, Whole,
+    AccountName, Balance, Directory, Format, HostPort, Level, Name, Period, PidFile, Protocol, Size, SizeOrNone,
+    Switch, Target, TargetOrNone, UpgradeTo, Whole,
 };
 use super::{AccessFormat, LogTarget, PidPath, Policy, ProtocolName, Upgrade};
 
@@ -55,6 +55,16 @@ pub struct Process {
     pub idle_max: Whole<0, 1_000_000>,
     /// How long a graceful stop may take.
     pub timeout_shutdown: Period,
+    /// Who plb becomes when root starts it.
+    pub user: AccountName,
+    /// With which group; the user's own unless it is set.
+    pub group: AccountName,
+    /// Its root directory when root starts it.
+    pub chroot_dir: Directory,
+    /// A filter of system calls.
+    pub seccomp: Switch,
+    /// A crash may leave an image of the memory.
+    pub core_dumps: Switch,
     /// A list of maps, each read as [`Listener`] and [`ListenerSettings`].
     pub listeners: Value,
     /// A map from names to maps, each read as [`Pool`] and [`PoolSettings`].
@@ -169,6 +179,11 @@ impl Default for Process {
             buffer_memory: Size(64 * MIB),
             idle_max: Whole(1_000),
             timeout_shutdown: seconds(30),
+            user: AccountName(None),
+            group: AccountName(None),
+            chroot_dir: Directory(None),
+            seccomp: Switch(true),
+            core_dumps: Switch(false),
             listeners: Value::Null,
             pools: Value::Null,
         }

@@ -5,12 +5,12 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::{LogTarget, PidPath};
+use super::{Account, LogTarget, PidPath};
 
 /// The longest timeout: 30 days, so that no sum of timeouts comes near an overflow.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -42,6 +42,11 @@ pub const NAME_ALLOWED: &str = "1 to 64 letters, digits, '.', '_' or '-'";
 
 /// What the address of a syslog server begins with.
 const UDP: &str = "udp://";
+/// What [`account`] takes.
+pub const ACCOUNT_ALLOWED: &str = "a name or a number from 1 to 4294967294";
+/// What [`directory`] takes.
+pub const DIRECTORY_ALLOWED: &str = "the absolute path of a directory, without '..' and not '/'";
+
 /// Units of time and their milliseconds, the largest first.
 const TIME_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 /// Units of size and their bytes, the largest first.
@@ -149,6 +154,24 @@ pub fn is_name(text: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed)
 }
 
+/// A user or a group that is not root's, by name or by number.
+pub fn account(text: &str) -> Option<Account> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // The largest number is no user: it means "unchanged" to setresuid(2).
+        return digits(text).filter(|number| (1..u32::MAX).contains(number)).map(Account::Number);
+    }
+    let allowed = |letter: char| !letter.is_control() && !matches!(letter, ':' | '/' | ' ');
+    text.chars().all(allowed).then(|| Account::Name(text.to_string()))
+}
+
+/// A directory, without the slash at its end that would let a link pass for one (path_resolution(7)).
+pub fn directory(text: &str) -> Option<PathBuf> {
+    let path: PathBuf = Path::new(text).components().collect();
+    let is_plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
+    let is_below_root = path.is_absolute() && path.parent().is_some();
+    (is_below_root && path.components().all(is_plain) && !text.contains('\0')).then_some(path)
+}
+
 /// A decimal number without sign, that fits.
 pub fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
@@ -198,6 +221,28 @@ mod tests {
         }
         assert_eq!(duration("99999999999999999999s"), None);
         assert_eq!(duration("18446744073709551615h"), None);
+    }
+
+    #[test]
+    fn an_account_is_a_name_or_a_number_and_never_roots() {
+        assert_eq!(account("www-data"), Some(Account::Name("www-data".to_string())));
+        assert_eq!(account("_plb"), Some(Account::Name("_plb".to_string())));
+        assert_eq!(account("65534"), Some(Account::Number(65_534)));
+        assert_eq!(account("4294967294"), Some(Account::Number(u32::MAX - 1)));
+        for text in ["", "0", "00", "4294967295", "99999999999", "a b", "a:b", "a/b", "a\0", "a\n"] {
+            assert_eq!(account(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_absolute_and_has_no_slash_at_its_end() {
+        for text in ["/var/empty", "/var/empty/", "/var//empty/."] {
+            assert_eq!(directory(text), Some(PathBuf::from("/var/empty")), "{text}");
+            assert!(!directory(text).unwrap().to_str().unwrap().ends_with('/'), "{text}");
+        }
+        for text in ["", "/", "//", "/.", "var", "./var", "/var/..", "/../var", "/v\0"] {
+            assert_eq!(directory(text), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -14,8 +14,8 @@ use super::schema::{self, HostPort, ListenerSettings, PoolSettings, Process, Sch
 use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::{
-    BACKENDS_MAX, Backend, ClientTimeouts, Config, HttpSettings, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX,
-    Pool, ServerTimeouts,
+    BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, HttpSettings, LISTENERS_MAX, ListenAddress, Listener,
+    POOLS_MAX, Pool, ServerTimeouts,
 };
 
 /// More names than this are not listed in a message.
@@ -51,6 +51,13 @@ pub(super) fn process_config(process: &Process, listeners: Vec<Listener>, pools:
         buffer_memory: process.buffer_memory.0,
         idle_max: process.idle_max.0,
         timeout_shutdown: process.timeout_shutdown.0,
+        confinement: Confinement {
+            user: process.user.0.clone(),
+            group: process.group.0.clone(),
+            chroot_dir: process.chroot_dir.0.clone(),
+            seccomp: process.seccomp.0,
+            core_dumps: process.core_dumps.0,
+        },
         listeners,
         pools,
     }

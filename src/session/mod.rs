@@ -166,6 +166,11 @@ impl Session {
                     self.backend_lost(Failure::Local, context);
                 }
             }
+            // It was a descriptor of ours that it waited for.
+            Stall::Backend if self.phase == Phase::Acquire => {
+                context.counters.exhausted += 1;
+                self.backend_lost(Failure::Local, context);
+            }
             Stall::Backend => self.backend_lost(Failure::TimedOut, context),
         }
     }

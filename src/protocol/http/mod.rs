@@ -374,7 +374,7 @@ impl Protocol for Http {
             Trouble::Backend(_) => Status::BadGateway,
         };
         match self.state {
-            State::Over(_) | State::Tunnel => Step::Abort,
+            State::Over(_) => Step::Abort,
             _ => self.reply_or_abort(view, status),
         }
     }

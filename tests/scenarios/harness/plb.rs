@@ -197,7 +197,18 @@ impl Plb {
         Duration::from_millis(10 * ticks)
     }
 
-    /// The numbers of its open descriptors (Linux: /proc/PID/fd).
+    /// Its effective user and group (Linux: /proc/PID/status).
+    pub fn identity(&self) -> (u32, u32) {
+        let status = self.proc("status");
+        let effective = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the line is there");
+            line.split_whitespace().nth(1).and_then(|id| id.parse().ok()).expect("a number")
+        };
+        (effective("Uid:"), effective("Gid:"))
+    }
+
+    /// The numbers of its open descriptors (Linux: /proc/PID/fd). Started by an ordinary user, plb shows them only
+    /// with `core_dumps: true`.
     pub fn descriptors(&self) -> BTreeSet<u64> {
         let entries = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs");
         entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()

@@ -1,0 +1,145 @@
+//! The man pages say what the program does: `plb.yaml(5)` has every key of the schema with its default and its range,
+//! `plb(8)` every option of the help, and what they show as an example works.
+//!
+//! The pages are read as mdoc source. An item of a key is `.It Ic key : Cm default`, or `Ar` and a word for what is to be
+//! written where there is no default; its text goes on to the next item.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+use plb::cli;
+use plb::config::schema::{Backend, Listener, ListenerSettings, Pool, PoolSettings, Process, Schema};
+use serde_yaml::{Mapping, Value};
+
+const CONFIGURATION_PAGE: &str = include_str!("../man/plb.yaml.5");
+const PROGRAM_PAGE: &str = include_str!("../man/plb.8");
+
+/// A key as the page shows it.
+struct Item {
+    key: String,
+    /// `None`: it has no default.
+    default: Option<String>,
+    text: String,
+}
+
+/// What stands between `.Sh heading` and the next section.
+fn section<'p>(page: &'p str, heading: &str) -> &'p str {
+    let begin = format!("\n.Sh {heading}\n");
+    let (_, after) = page.split_once(&begin).unwrap_or_else(|| panic!("there is no section {heading:?}"));
+    after.split("\n.Sh ").next().unwrap_or(after)
+}
+
+/// The keys that a section of plb.yaml(5) describes.
+fn items(heading: &str) -> Vec<Item> {
+    let item = |source: &str| {
+        let (head, text) = source.split_once('\n').unwrap_or((source, ""));
+        let (key, value) = head.split_once(" : ").unwrap_or_else(|| panic!("{heading}: no \" : \" in {head:?}"));
+        let (macro_name, value) = value.split_once(' ').unwrap_or((value, ""));
+        let default = (macro_name == "Cm").then(|| value.replace("\\(dq", "\""));
+        Item { key: key.to_string(), default, text: text.to_string() }
+    };
+    section(CONFIGURATION_PAGE, heading).split(".It Ic ").skip(1).map(item).collect()
+}
+
+/// The section describes the keys of `T` and no others, each with its default and its range.
+fn assert_described<T: Schema>(heading: &str) {
+    let items = items(heading);
+    let defaults = T::defaults();
+    let described: Vec<&str> = items.iter().map(|item| item.key.as_str()).collect();
+    let known: Vec<&str> = defaults.keys().filter_map(Value::as_str).collect();
+    assert_eq!(BTreeSet::from_iter(&described), BTreeSet::from_iter(&known), "plb.yaml(5), {heading}");
+    assert_eq!(described.len(), known.len(), "plb.yaml(5), {heading}: a key is described twice");
+    for item in &items {
+        assert_default::<T>(item, &defaults[item.key.as_str()]);
+        if let Some(range) = range::<T>(&item.key) {
+            let key = &item.key;
+            assert!(item.text.contains(&range), "plb.yaml(5) does not say that {key} goes {range}");
+        }
+    }
+}
+
+fn assert_default<T: Schema>(item: &Item, default: &Value) {
+    let key = item.key.as_str();
+    let has_none = default.is_null() || default.as_str() == Some("");
+    let shown = item.default.as_deref().map(|shown| serde_yaml::from_str::<Value>(shown).unwrap());
+    assert_eq!(shown.is_none(), has_none, "plb.yaml(5): whether {key} has a default");
+    if let Some(shown) = shown {
+        // What is shown may be written otherwise, as 60s for 1m.
+        let read: T = serde_yaml::from_value(alone(key, shown)).unwrap();
+        let read = serde_yaml::to_value(read).unwrap();
+        assert_eq!(&read[key], default, "plb.yaml(5) shows another default of {key}");
+    }
+}
+
+/// `from A to B`, as the error message about a wrong value of this key says; durations have a common range.
+fn range<T: Schema>(key: &str) -> Option<String> {
+    let error = serde_yaml::from_value::<T>(alone(key, Value::Sequence(Vec::new()))).err()?.to_string();
+    let (_, range) = error.split_once("from ").filter(|_| !error.contains("duration"))?;
+    let words: Vec<&str> = range.split([' ', ',']).take(3).collect();
+    Some(format!("from {}", words.join(" ")))
+}
+
+fn alone(key: &str, value: Value) -> Value {
+    Value::Mapping(Mapping::from_iter([(key.into(), value)]))
+}
+
+#[test]
+fn plb_yaml_5_describes_every_setting_with_its_default_and_range() {
+    assert_described::<Process>("THE PROCESS");
+    assert_described::<Listener>("EACH LISTENER");
+    assert_described::<ListenerSettings>("SETTINGS OF LISTENERS");
+    assert_described::<Pool>("EACH POOL");
+    assert_described::<PoolSettings>("SETTINGS OF POOLS");
+    assert_described::<Backend>("EACH BACKEND");
+    let all = CONFIGURATION_PAGE.matches(".It Ic ").count();
+    let sections = ["THE PROCESS", "EACH LISTENER", "SETTINGS OF LISTENERS", "EACH POOL", "SETTINGS OF POOLS"];
+    let described: usize = sections.iter().chain(&["EACH BACKEND"]).map(|heading| items(heading).len()).sum();
+    assert_eq!(all, described, "plb.yaml(5) describes a key elsewhere");
+    assert_eq!(range::<Process>("max_clients").as_deref(), Some("from 1 to 1000000"), "ranges are found");
+}
+
+#[test]
+fn the_examples_of_plb_yaml_5_are_valid() {
+    let examples: Vec<&str> = CONFIGURATION_PAGE.split(".Bd -literal -offset indent\n").skip(1).collect();
+    assert!(examples.len() >= 2);
+    for example in examples {
+        let text = example.split(".Ed").next().unwrap();
+        assert_eq!(plb::config::parse("the example", text).err(), None, "{text}");
+    }
+}
+
+#[test]
+fn plb_8_describes_the_options_that_the_help_shows() {
+    let shown = options(cli::HELP.lines().filter(|line| line.starts_with("  -")).map(str::to_string));
+    let fields = PROGRAM_PAGE.lines().filter_map(|line| line.strip_prefix(".It Fl "));
+    let described = options(fields.map(|line| format!("-{}", line.replace("Fl ", "-"))));
+    assert_eq!(described, shown);
+    assert!(shown.len() >= 8, "{shown:?}");
+}
+
+/// The options of each line, which begins with them: `-c, --config FILE` is `-c --config`.
+fn options(lines: impl Iterator<Item = String>) -> BTreeSet<String> {
+    let of_line = |line: String| {
+        let words = line.split_whitespace().map(|word| word.trim_matches(',')).filter(|word| !word.is_empty());
+        words.take_while(|word| word.starts_with('-')).collect::<Vec<_>>().join(" ")
+    };
+    lines.map(of_line).collect()
+}
+
+#[test]
+fn the_examples_of_plb_8_are_understood() {
+    let examples: Vec<&str> = PROGRAM_PAGE.lines().filter_map(|line| line.strip_prefix(".Dl plb ")).collect();
+    assert!(examples.len() >= 3);
+    for example in examples {
+        let parsed = cli::parse(example.split_whitespace().map(OsString::from));
+        assert!(parsed.is_ok(), "plb {example}: {parsed:?}");
+    }
+}
+
+#[test]
+fn plb_8_tells_every_exit_status() {
+    let line = cli::HELP.lines().find_map(|line| line.strip_prefix("Exit status: ")).unwrap();
+    let shown = line.split(", ").filter_map(|meaning| meaning.split(' ').next());
+    let described = section(PROGRAM_PAGE, "EXIT STATUS").lines().filter_map(|line| line.strip_prefix(".It "));
+    assert_eq!(described.collect::<Vec<_>>(), shown.collect::<Vec<_>>());
+}
