@@ -9,8 +9,9 @@ use plb::cli::{self, Command};
 use plb::config::{self, Config, LogTarget, Mode, Overrides};
 use plb::daemon::daemonize::{self, Outcome, Readiness};
 use plb::daemon::descriptors::close_inherited;
+use plb::log::has_syslog;
 use plb::start::StartError;
-use plb::{demo, log as logging, server};
+use plb::{demo, server};
 
 /// Something failed at run time or at the start.
 const FAILURE: u8 = 1;
@@ -20,8 +21,8 @@ const USAGE: u8 = 2;
 const CONFIG: u8 = 78;
 /// The step that fails when there can be no daemon.
 const DAEMONIZE: &str = "cannot go into the background";
-/// Where the syslog of this host listens.
-const SYSLOG: &str = "/dev/log";
+/// Where a log goes that goes nowhere.
+const NULL: &str = "/dev/null";
 
 fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os().skip(1)) {
@@ -87,7 +88,7 @@ fn serve(mut config: Config, overrides: &Overrides) -> ExitCode {
             }
         },
     };
-    match readiness.and_then(|readiness| start(config, readiness)) {
+    match readiness.and_then(|readiness| server::run(config, readiness)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(FAILURE, &error.to_string()),
     }
@@ -95,7 +96,7 @@ fn serve(mut config: Config, overrides: &Overrides) -> ExitCode {
 
 /// Runs plb again as a daemon; what that meets at its start is how this process ends.
 fn launch(config: &Config) -> ExitCode {
-    if config.log_file == LogTarget::Standard && !Path::new(SYSLOG).exists() {
+    if config.log_file == LogTarget::Standard && !has_syslog() {
         say("the log goes nowhere once plb serves in the background: name a file with log_file or --logfile");
     }
     if config.access_log == Some(LogTarget::Standard) {
@@ -109,19 +110,12 @@ fn launch(config: &Config) -> ExitCode {
     }
 }
 
-/// In the background the standard streams lead nowhere: the log goes to the syslog of this host, where there is one.
+/// In the background the standard streams lead nowhere, and none may be kept open for a log.
 fn leave_standard_streams(config: &mut Config) {
-    if config.log_file == LogTarget::Standard && Path::new(SYSLOG).exists() {
-        config.log_file = LogTarget::Syslog;
+    if config.log_file == LogTarget::Standard {
+        config.log_file = if has_syslog() { LogTarget::Syslog } else { LogTarget::File(NULL.into()) };
     }
     config.access_log.take_if(|target| *target == LogTarget::Standard);
-}
-
-fn start(config: Config, readiness: Option<Readiness>) -> Result<(), StartError> {
-    let log = logging::build(config.log_level, &config.log_file)
-        .map_err(|error| StartError::new(format!("cannot open the log {}", config.log_file), error))?;
-    logging::install(log, config.log_level);
-    server::run(config, readiness)
 }
 
 fn print(text: &str) -> ExitCode {

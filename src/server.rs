@@ -1,41 +1,44 @@
 //! The server: owns everything, and turns.
 //!
 //! ```text
-//! poll ▶ mark ▶ expire ▶ accept ▶ run ▶ reap ▶ report ▶ obey ▶ poll …
+//! poll ▶ mark ▶ expire ▶ accept ▶ run ▶ reap ▶ report ▶ obey ▶ write ▶ poll …
 //! ```
 //! Events only mark; a stream or a session is freed in `reap` and nowhere else; the clock is read once a turn.
 
 mod accept;
+mod core;
 mod health;
+mod idle;
 mod stop;
 
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 
-use crate::balance::{BackendId, Failure, Pools};
+use crate::balance::{BackendId, Failure};
 use crate::base::arena::{Arena, Id};
 use crate::base::buffers::{BUFFER_BYTES, Buffers};
 use crate::base::time::Time;
 use crate::base::timer::TimerWheel;
-use crate::config::Config;
+use crate::config::{Config, LogTarget};
 use crate::daemon::daemonize::Readiness;
 use crate::daemon::limits::Descriptors;
 use crate::daemon::signals::Signals;
 use crate::daemon::supervision::Supervision;
+use crate::log::Logs;
+use crate::log::outlet::Pace;
 use crate::net::driver::{Driver, Pair, Verdict};
 use crate::net::idle::Idle;
 use crate::net::listener::Listener;
 use crate::net::probe::Probe;
 use crate::net::stream::{Owner, Stream};
 use crate::net::token::Source;
-use crate::protocol::Stage;
-use crate::session::Context;
-use crate::session::record::{CloseReason, Counters};
+use crate::session::record::CloseReason;
 use crate::start::{Bound, Confined, StartError, supervise};
+use core::Core;
 
 /// The most events that one poll gives.
 const EVENTS_MAX: usize = 512;
@@ -60,22 +63,12 @@ enum Alarm {
     Relieve,
     /// Buffers that nobody needed are given up.
     Trim,
+    /// Log lines that could not be written are tried again.
+    Log,
     /// The time for a graceful stop is over.
     Shutdown,
     /// The service manager wants a sign of life.
     Watchdog,
-}
-
-/// What the sessions act upon.
-struct Core {
-    now: Time,
-    config: Config,
-    pools: Pools,
-    scratch: Vec<u8>,
-    counters: Counters,
-    stage: Stage,
-    date: String,
-    date_second: u64,
 }
 
 /// What the server counts.
@@ -121,6 +114,9 @@ pub struct Server {
     relieving: bool,
     /// Whether a trim of the buffers is filed.
     trimming: bool,
+    logs: Logs,
+    /// Whether it is filed when to try the logs again.
+    retrying: bool,
     stats: Stats,
     supervision: Supervision,
 }
@@ -132,25 +128,35 @@ pub struct Server {
 /// # Errors
 /// What the system refuses at the start. Once it serves, nothing ends it but a signal.
 pub fn run(config: Config, readiness: Option<Readiness>) -> Result<(), StartError> {
+    let logs = Logs::open(&config).map_err(|(step, error)| StartError::new(step, error))?;
+    let is_elsewhere = config.log_file != LogTarget::Standard;
+    let outcome = start(config, logs, readiness).and_then(Server::serve);
+    if let (Err(error), true) = (&outcome, is_elsewhere) {
+        log::error!("plb: {error}");
+    }
+    outcome
+}
+
+/// The ports come first, so that a second instance fails there and stays away from the pid file.
+fn start(config: Config, logs: Logs, readiness: Option<Readiness>) -> Result<Server, StartError> {
     let bound = Bound::new(config)?;
-    // Here is the place for what else needs a path or root; and a second instance has failed before the pid file.
     let supervision = supervise(&bound.config, readiness)?;
-    Server::new(bound.confine()?, supervision)?.serve()
+    Server::new(bound.confine()?, logs, supervision)
 }
 
 impl Server {
     /// A server for what is bound and confined, with those who watch over it. Serving with privileges does not compile:
     ///
     /// ```compile_fail,E0308
-    /// use plb::{daemon::supervision::Supervision, server::Server, start::{Bound, StartError}};
-    /// fn serve(bound: Bound) -> Result<(), StartError> {
-    ///     Server::new(bound, Supervision::default())?.serve()
+    /// use plb::{daemon::supervision::Supervision, log::Logs, server::Server, start::{Bound, StartError}};
+    /// fn serve(bound: Bound, logs: Logs) -> Result<(), StartError> {
+    ///     Server::new(bound, logs, Supervision::default())?.serve()
     /// }
     /// ```
     ///
     /// # Errors
     /// Descriptors or memory ran out.
-    pub fn new(confined: Confined, supervision: Supervision) -> Result<Server, StartError> {
+    pub fn new(confined: Confined, logs: Logs, supervision: Supervision) -> Result<Server, StartError> {
         let Bound { config, mut listeners, addresses, descriptors } = confined.into_parts();
         let setup = |error: io::Error| StartError::new("cannot set up the event loop", error);
         let poll = Poll::new().map_err(setup)?;
@@ -198,6 +204,8 @@ impl Server {
             is_full: false,
             relieving: false,
             trimming: false,
+            logs,
+            retrying: false,
             stats: Stats::default(),
             supervision,
         })
@@ -212,9 +220,11 @@ impl Server {
         let told = self.supervision.serving(&self.status());
         told.map_err(|error| StartError::new("cannot go into the background", error))?;
         self.feed_watchdog();
+        self.logs.set_pace(Pace::EachTurn);
         while !self.is_over() {
             self.turn().map_err(|error| StartError::new("the event loop failed", error))?;
         }
+        self.logs.set_pace(Pace::AtOnce);
         log::info!("plb: stopped");
         Ok(())
     }
@@ -232,6 +242,7 @@ impl Server {
         self.reap();
         self.report();
         self.obey();
+        self.write();
         Ok(())
     }
 
@@ -278,16 +289,6 @@ impl Server {
         self.conclude_probes();
     }
 
-    /// What comes on an idle connection, be it bytes or an end, makes it useless; the backend is not to blame.
-    fn drop_disturbed(&mut self) {
-        for id in self.disturbed.drain(..) {
-            if let Some(Owner::Idle(slot)) = self.driver.streams.get(id).map(Stream::owner) {
-                self.driver.idle.remove(slot);
-                self.driver.retire(id);
-            }
-        }
-    }
-
     /// Acts on the timers that are due.
     fn expire(&mut self) {
         let mut due = std::mem::take(&mut self.due);
@@ -304,6 +305,10 @@ impl Server {
                     self.relieve(usize::MAX);
                 }
                 Alarm::Trim => self.trim(),
+                Alarm::Log => {
+                    self.retrying = false;
+                    self.logs.retry();
+                }
                 Alarm::Shutdown => self.cut_off(),
                 Alarm::Watchdog => self.feed_watchdog(),
             }
@@ -326,19 +331,6 @@ impl Server {
         match catch_unwind(AssertUnwindSafe(|| pair.session.timed_out(ready, &mut core.context()))) {
             Ok(()) => enqueue(&mut self.pairs, &mut self.runnable, id),
             Err(_) => self.bury(id),
-        }
-    }
-
-    fn expire_idle(&mut self, backend: BackendId) {
-        let timeout = self.core.config.pools[backend.pool()].timeouts.idle;
-        // A connection that was parked this long ago, or longer.
-        let before = Time::from_micros(self.core.now.as_micros().saturating_sub(timeout.as_micros() as u64));
-        while let Some(id) = self.driver.idle.expire(backend, before) {
-            self.driver.retire(id);
-        }
-        match self.driver.idle.oldest(backend) {
-            Some(oldest) => drop(self.wheel.insert(oldest + timeout, Alarm::Idle(backend))),
-            None => self.driver.idle.unwatch(backend),
         }
     }
 
@@ -459,6 +451,15 @@ impl Server {
             self.wheel.insert(self.core.now + TRIM, Alarm::Trim);
         }
     }
+
+    /// Writes the log lines of this turn. What cannot be written now is tried again, in a while.
+    fn write(&mut self) {
+        self.logs.write(&mut self.core.records, &self.core.config, self.core.now);
+        if let Some(pause) = self.logs.pause().filter(|_| !self.retrying) {
+            self.retrying = true;
+            self.wheel.insert(self.core.now + pause, Alarm::Log);
+        }
+    }
 }
 
 /// Queues a session, once.
@@ -477,40 +478,4 @@ fn announce(config: &Config, listeners: &[Listener], descriptors: &Descriptors, 
     let Descriptors { limit, needed, .. } = descriptors;
     let memory = buffers.lent_max() * BUFFER_BYTES / 1024;
     log::info!("at most {} clients, {needed} of {limit} descriptors, {memory} KiB of buffers", config.max_clients);
-}
-
-impl Core {
-    fn new(config: Config) -> Core {
-        Core {
-            now: Time::START,
-            pools: Pools::new(&config.pools, Time::START),
-            config,
-            scratch: Vec::new(),
-            counters: Counters::default(),
-            stage: Stage::Serving,
-            date: httpdate::fmt_http_date(SystemTime::now()),
-            date_second: 0,
-        }
-    }
-
-    /// A turn begins.
-    fn tick(&mut self, elapsed: Duration) {
-        self.now = Time::START + elapsed;
-        if self.date_second != elapsed.as_secs() {
-            self.date_second = elapsed.as_secs();
-            self.date = httpdate::fmt_http_date(SystemTime::now());
-        }
-    }
-
-    fn context(&mut self) -> Context<'_> {
-        Context {
-            now: self.now,
-            date: &self.date,
-            stage: self.stage,
-            pools: &mut self.pools,
-            config: &self.config,
-            scratch: &mut self.scratch,
-            counters: &mut self.counters,
-        }
-    }
 }

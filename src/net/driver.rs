@@ -301,7 +301,7 @@ mod tests {
     use crate::config::{ProtocolName, quick_start};
     use crate::net::addresses::Alternatives;
     use crate::protocol::Stage;
-    use crate::session::record::Counters;
+    use crate::session::record::{Counters, Records};
 
     #[test]
     fn an_address_that_fails_at_once_does_not_keep_the_others_from_being_tried() {
@@ -330,6 +330,7 @@ mod tests {
             config: &config,
             scratch: &mut Vec::new(),
             counters: &mut Counters::default(),
+            records: &mut Records::default(),
         };
         let mut pair = Pair {
             session: Session::new(0, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), context),

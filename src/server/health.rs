@@ -125,13 +125,6 @@ impl Server {
         format!("{up} of {all} backends up, {} clients", self.pairs.len())
     }
 
-    /// Connections to a backend that is down are not kept.
-    fn drop_idle(&mut self, backend: BackendId) {
-        while let Some(id) = self.driver.idle.take(backend) {
-            self.driver.retire(id);
-        }
-    }
-
     /// `pool/backend`, as the log names it.
     pub(super) fn backend_name(&self, backend: BackendId) -> String {
         let pool = &self.core.config.pools[backend.pool()];

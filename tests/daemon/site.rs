@@ -44,7 +44,9 @@ impl Site {
         // Daemons whose parent is gone become children of the tests, which so learn how they end.
         set_child_subreaper(true).expect("Linux has it");
         let site = Site { directory: tempfile::tempdir().expect("there is room"), reservation: Reservation::new() };
-        let yaml = configuration("http", settings, backends).replace("127.0.0.1:0", &site.address().to_string());
+        // So that an ordinary user may look at his daemon in /proc.
+        let settings = format!("core_dumps: true\n{settings}");
+        let yaml = configuration("http", &settings, backends).replace("127.0.0.1:0", &site.address().to_string());
         std::fs::write(site.config(), yaml).expect("there is room");
         site
     }

@@ -73,6 +73,31 @@ fn too_few_descriptors() {
     assert_fails(&site, command, 1, "plb: max_clients 1000 needs ");
 }
 
+/// Whether root runs the tests: an ordinary user's plb changes neither its user nor its root directory.
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+#[test]
+fn a_user_that_is_not_there() {
+    if is_root() {
+        let site = Site::new("user: no-such-user");
+        assert_plb_fails(&site, 1, "plb: ");
+        assert!(site.log().contains("no-such-user"), "{}", site.log());
+        assert_eq!(site.pid_text(), "", "it was ours");
+    }
+}
+
+#[test]
+fn a_root_directory_that_is_not_there() {
+    if is_root() {
+        let site = Site::new("chroot_dir: /nonexistent/plb");
+        assert_plb_fails(&site, 1, "plb: ");
+        assert!(site.log().contains("/nonexistent/plb"), "{}", site.log());
+        assert_eq!(site.pid_text(), "", "it was ours");
+    }
+}
+
 #[test]
 fn a_pid_file_in_a_directory_that_is_not_there() {
     let site = Site::new("");

@@ -138,8 +138,7 @@ fn running_out_of_descriptors_pauses_accepting_without_a_spin_and_it_resumes() {
     let origin = Origin::named("only");
     let plb = Plb::http(
         "timeout_idle: 1h
-backlog: 400
-core_dumps: true",
+backlog: 400\ncore_dumps: true",
         &[origin.address()],
     );
     let mut first = Client::connect(plb.web());

@@ -47,6 +47,11 @@ impl Plb {
                     bytes += count;
                     barren = 0;
                     self.moved = true;
+                    match io {
+                        Io::Read(Side::Client) => pair.moved[0] += count as u64,
+                        Io::Write(Side::Client) => pair.moved[1] += count as u64,
+                        _ => {}
+                    }
                 }
                 _ => barren += 1,
             }
