@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use plb::cli::{self, Command};
 use plb::config::{self, Config, LogTarget, Mode, Overrides};
-use plb::daemon::daemonize::{self, Outcome, Readiness};
+use plb::daemon::daemonize::{self, Readiness};
 use plb::daemon::descriptors::close_inherited;
 use plb::log::has_syslog;
 use plb::start::StartError;
@@ -103,9 +103,11 @@ fn launch(config: &Config) -> ExitCode {
         say("there is no access log in the background: name a file with access_log");
     }
     match daemonize::spawn() {
-        Ok(Outcome::Serves) => ExitCode::SUCCESS,
-        Ok(Outcome::Failed(status)) => ExitCode::from(status), // it has said why
-        Ok(Outcome::Killed(signal)) => fail(FAILURE, &format!("the daemon was killed by {signal} before it served")),
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(status)) => match status.code().and_then(|code| u8::try_from(code).ok()) {
+            Some(code @ 1..) => ExitCode::from(code), // it has said why
+            _ => fail(FAILURE, &format!("the daemon ended before it served: {status}")),
+        },
         Err(error) => fail(FAILURE, &StartError::new(DAEMONIZE, error).to_string()),
     }
 }

@@ -24,10 +24,10 @@ use crate::base::buffers::{BUFFER_BYTES, Buffers};
 use crate::base::time::Time;
 use crate::base::timer::TimerWheel;
 use crate::config::{Config, LogTarget};
+use crate::daemon::Supervision;
 use crate::daemon::daemonize::Readiness;
 use crate::daemon::limits::Descriptors;
 use crate::daemon::signals::Signals;
-use crate::daemon::supervision::Supervision;
 use crate::log::Logs;
 use crate::log::outlet::Pace;
 use crate::net::driver::{Driver, Pair, Verdict};
@@ -148,7 +148,7 @@ impl Server {
     /// A server for what is bound and confined, with those who watch over it. Serving with privileges does not compile:
     ///
     /// ```compile_fail,E0308
-    /// use plb::{daemon::supervision::Supervision, log::Logs, server::Server, start::{Bound, StartError}};
+    /// use plb::{daemon::Supervision, log::Logs, server::Server, start::{Bound, StartError}};
     /// fn serve(bound: Bound, logs: Logs) -> Result<(), StartError> {
     ///     Server::new(bound, logs, Supervision::default())?.serve()
     /// }
@@ -217,9 +217,7 @@ impl Server {
     /// The poll itself fails, which it does for a bug only.
     pub fn serve(mut self) -> Result<(), StartError> {
         log::info!("plb: serving");
-        let told = self.supervision.serving(&self.status());
-        told.map_err(|error| StartError::new("cannot go into the background", error))?;
-        self.feed_watchdog();
+        self.tell_ready().map_err(|error| StartError::new("cannot go into the background", error))?;
         self.logs.set_pace(Pace::EachTurn);
         while !self.is_over() {
             self.turn().map_err(|error| StartError::new("the event loop failed", error))?;

@@ -8,6 +8,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use crate::config::{self, Config, Confinement, Mode};
+use crate::daemon::Supervision;
 use crate::daemon::daemonize::Readiness;
 use crate::daemon::limits::{Descriptors, plan_descriptors, raise_descriptors};
 use crate::daemon::notify::Notify;
@@ -15,7 +16,6 @@ use crate::daemon::pid_file::PidFile;
 use crate::daemon::privileges;
 #[cfg(target_os = "linux")]
 use crate::daemon::sandbox;
-use crate::daemon::supervision::Supervision;
 use crate::net::addresses::{Addresses, Alternatives};
 use crate::net::listener::Listener;
 use crate::net::probe::PROBES_MAX;
@@ -119,9 +119,9 @@ pub fn supervise(config: &Config, readiness: Option<Readiness>) -> Result<Superv
     let mode = if readiness.is_some() { Mode::Background } else { Mode::Foreground };
     let notify = Notify::connect().unwrap_or_else(|error| {
         log::warn!("the service manager cannot be told anything: {error}");
-        None
+        Notify::default()
     });
-    let pid_file = config.pid_file.file(mode).map(|path| {
+    let pid_file = config.pid_path(mode).map(|path| {
         PidFile::write(path).map_err(|error| StartError::new(format!("pid file {}", path.display()), error))
     });
     let pid_file = pid_file.transpose()?;

@@ -12,9 +12,9 @@ use serde_yaml::Value;
 use super::error::{quoted, suggestion};
 use super::units::{
     self, ACCOUNT_ALLOWED, DIRECTORY_ALLOWED, HOST_ALLOWED, LOG_LEVEL_ALLOWED, LOG_LEVELS, LOG_TARGET_ALLOWED,
-    NAME_ALLOWED, PID_PATH_ALLOWED,
+    NAME_ALLOWED,
 };
-use super::{AccessFormat, Account, LogTarget, PidPath, Policy, ProtocolName, Upgrade};
+use super::{AccessFormat, Account, LogTarget, Policy, ProtocolName, Upgrade};
 
 /// The protocols by name.
 const PROTOCOLS: [(&str, ProtocolName); 2] = [("http", ProtocolName::Http), ("tcp", ProtocolName::Tcp)];
@@ -92,8 +92,8 @@ choice! {
     Format(AccessFormat) of FORMATS
 }
 leaf! {
-    /// Where the pid is written.
-    PidFile(PidPath)
+    /// The name of a file, or a word that stands for one.
+    FileName(String)
 }
 leaf! {
     /// The name of a listener, a pool or a backend; empty while it is not set.
@@ -192,11 +192,11 @@ impl TryFrom<Value> for TargetOrNone {
     }
 }
 
-impl TryFrom<Value> for PidFile {
+impl TryFrom<Value> for FileName {
     type Error = String;
     fn try_from(value: Value) -> Result<Self, String> {
-        let path = value.as_str().and_then(|text| units::pid_path(text.as_ref()));
-        path.map(PidFile).ok_or_else(|| wrong(PID_PATH_ALLOWED, &value))
+        let name = value.as_str().filter(|name| !name.is_empty() && !name.contains('\0'));
+        name.map(|name| FileName(name.to_string())).ok_or_else(|| wrong("a file, auto or none", &value))
     }
 }
 
@@ -287,9 +287,9 @@ impl From<TargetOrNone> for Value {
     }
 }
 
-impl From<PidFile> for Value {
-    fn from(leaf: PidFile) -> Value {
-        leaf.0.to_string().into()
+impl From<FileName> for Value {
+    fn from(leaf: FileName) -> Value {
+        leaf.0.into()
     }
 }
 

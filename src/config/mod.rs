@@ -57,7 +57,7 @@ pub struct Overrides {
     /// Where the log goes.
     pub log_file: Option<LogTarget>,
     /// Where the pid is written.
-    pub pid_file: Option<PidPath>,
+    pub pid_file: Option<PathBuf>,
     /// Whether plb leaves the terminal.
     pub mode: Mode,
 }
@@ -82,7 +82,16 @@ impl Config {
             self.log_file = target.clone();
         }
         if let Some(path) = &overrides.pid_file {
-            self.pid_file = path.clone();
+            self.pid_file.clone_from(path);
+        }
+    }
+
+    /// Where a process in this mode writes its pid, if anywhere.
+    pub fn pid_path(&self, mode: Mode) -> Option<&Path> {
+        match (self.pid_file.to_str(), mode) {
+            (Some("none"), _) | (Some("auto"), Mode::Foreground) => None,
+            (Some("auto"), Mode::Background) => Some(Path::new(PID_FILE_DEFAULT)),
+            _ => Some(&self.pid_file),
         }
     }
 }
@@ -98,8 +107,8 @@ pub struct Config {
     pub access_log: Option<LogTarget>,
     /// What such a line looks like.
     pub access_log_format: AccessFormat,
-    /// Where the pid is written.
-    pub pid_file: PidPath,
+    /// Where the pid is written: a file, `auto` or `none`; see [`Config::pid_path`].
+    pub pid_file: PathBuf,
     /// The number of clients that are served at once; more wait in the backlog.
     pub max_clients: u32,
     /// The sum of all lent buffers, in bytes.
@@ -143,28 +152,6 @@ pub enum AccessFormat {
     Combined,
     /// A JSON object with plb's own fields.
     Json,
-}
-
-/// Where the pid is written. Its text is what the file says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PidPath {
-    /// `auto`: to [`PID_FILE_DEFAULT`] in the background, nowhere in the foreground.
-    Automatic,
-    /// `none`: nowhere.
-    Absent,
-    /// To this file.
-    File(PathBuf),
-}
-
-impl PidPath {
-    /// The file for a process in this mode, if there is one.
-    pub fn file(&self, mode: Mode) -> Option<&Path> {
-        match (self, mode) {
-            (PidPath::File(path), _) => Some(path),
-            (PidPath::Automatic, Mode::Background) => Some(Path::new(PID_FILE_DEFAULT)),
-            (PidPath::Automatic, Mode::Foreground) | (PidPath::Absent, _) => None,
-        }
-    }
 }
 
 /// What the process gives up before it serves.
@@ -354,25 +341,17 @@ mod tests {
         config.apply(&Overrides::default());
         assert_eq!(config.log_file, LogTarget::File("/f".into()));
         assert_eq!(config.log_level, log::LevelFilter::Warn);
-        assert_eq!(config.pid_file, PidPath::Automatic);
+        assert_eq!(config.pid_path(Mode::Foreground), None);
+        assert_eq!(config.pid_path(Mode::Background), Some(Path::new(PID_FILE_DEFAULT)));
         config.apply(&Overrides {
             log_level: Some(log::LevelFilter::Debug),
             log_file: Some(LogTarget::Standard),
-            pid_file: Some(PidPath::Absent),
+            pid_file: Some("/p".into()),
             mode: Mode::Background,
         });
-        assert_eq!((config.log_level, config.log_file), (log::LevelFilter::Debug, LogTarget::Standard));
-        assert_eq!(config.pid_file, PidPath::Absent);
-    }
-
-    #[test]
-    fn a_daemon_has_a_pid_file_unless_it_is_told_otherwise() {
-        let path = |setting: PidPath, mode| setting.file(mode).map(Path::to_path_buf);
-        assert_eq!(path(PidPath::Automatic, Mode::Background), Some(PID_FILE_DEFAULT.into()));
-        assert_eq!(path(PidPath::Automatic, Mode::Foreground), None);
-        for mode in [Mode::Background, Mode::Foreground] {
-            assert_eq!(path(PidPath::Absent, mode), None);
-            assert_eq!(path(PidPath::File("/f".into()), mode), Some("/f".into()));
-        }
+        assert_eq!((config.log_level, &config.log_file), (log::LevelFilter::Debug, &LogTarget::Standard));
+        assert_eq!(config.pid_path(Mode::Foreground), Some(Path::new("/p")));
+        config.pid_file = "none".into();
+        assert_eq!(config.pid_path(Mode::Background), None);
     }
 }

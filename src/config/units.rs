@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::{Account, LogTarget, PidPath};
+use super::{Account, LogTarget};
 
 /// The longest timeout: 30 days, so that no sum of timeouts comes near an overflow.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -28,8 +28,6 @@ pub const LOG_LEVELS: [(&str, LevelFilter); 5] = [
 pub const LOG_LEVEL_ALLOWED: &str = "error, warn, info, debug, trace or 0 (debug) to 3 (error)";
 /// What [`log_target`] takes.
 pub const LOG_TARGET_ALLOWED: &str = "a file, -, syslog or udp://HOST:PORT";
-/// What [`pid_path`] takes.
-pub const PID_PATH_ALLOWED: &str = "a file, auto or none";
 /// What [`duration`] takes.
 pub const DURATION_ALLOWED: &str = "a duration from 1ms to 720h with its unit (ms, s, m or h), such as 30s";
 /// What [`listen_address`] takes.
@@ -107,26 +105,6 @@ impl fmt::Display for LogTarget {
             LogTarget::Syslog => f.write_str("syslog"),
             LogTarget::Udp { host, port } if host.contains(':') => write!(f, "{UDP}[{host}]:{port}"),
             LogTarget::Udp { host, port } => write!(f, "{UDP}{host}:{port}"),
-        }
-    }
-}
-
-/// Where the pid is written. A file whose name means something else is named with its directory, as in `./none`.
-pub fn pid_path(text: &OsStr) -> Option<PidPath> {
-    match text.as_encoded_bytes() {
-        b"" => None,
-        b"auto" => Some(PidPath::Automatic),
-        b"none" => Some(PidPath::Absent),
-        path => (!path.contains(&0)).then(|| PidPath::File(PathBuf::from(text))),
-    }
-}
-
-impl fmt::Display for PidPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PidPath::Automatic => f.write_str("auto"),
-            PidPath::Absent => f.write_str("none"),
-            PidPath::File(path) => write!(f, "{}", path.display()),
         }
     }
 }

@@ -9,4 +9,14 @@ pub mod privileges;
 #[cfg(target_os = "linux")]
 pub mod sandbox;
 pub mod signals;
-pub mod supervision;
+
+/// Those who watch over the process, held from the start to the end.
+#[derive(Debug, Default)]
+pub struct Supervision {
+    /// The parent, until it knows.
+    pub readiness: Option<daemonize::Readiness>,
+    /// The service manager.
+    pub notify: notify::Notify,
+    /// Emptied when this is dropped.
+    pub pid_file: Option<pid_file::PidFile>,
+}

@@ -11,36 +11,37 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// The connection to the service manager.
-#[derive(Debug)]
+/// Whoever has to be told what becomes of the process; nobody, by default.
+#[derive(Debug, Default)]
 pub struct Notify {
-    socket: UnixDatagram,
+    socket: Option<UnixDatagram>,
+    /// How often the manager wants a sign of life.
     watchdog: Option<Duration>,
 }
 
 impl Notify {
-    /// Connects to whoever `NOTIFY_SOCKET` names; `None` when nobody wants to know.
+    /// Connects to whoever `NOTIFY_SOCKET` names, if it is set.
     ///
     /// # Errors
     /// There is no such socket.
-    pub fn connect() -> io::Result<Option<Notify>> {
-        let Some(name) = env::var_os("NOTIFY_SOCKET") else { return Ok(None) };
+    pub fn connect() -> io::Result<Notify> {
+        let Some(name) = env::var_os("NOTIFY_SOCKET") else { return Ok(Notify::default()) };
         let socket = UnixDatagram::unbound()?;
         socket.connect_addr(&address(&name)?)?;
         socket.set_nonblocking(true)?;
         let (period, pid) = (env::var("WATCHDOG_USEC").ok(), env::var("WATCHDOG_PID").ok());
         let watchdog = watchdog_pause(period.as_deref(), pid.as_deref(), std::process::id());
-        Ok(Some(Notify { socket, watchdog }))
+        Ok(Notify { socket: Some(socket), watchdog })
     }
 
-    /// Sends one message, if there is room for it.
+    /// Sends one message, if somebody is there and has room for it.
     pub fn send(&self, message: &str) {
-        drop(self.socket.send(message.as_bytes())); // nobody may be there any more
+        self.socket.iter().for_each(|socket| drop(socket.send(message.as_bytes())));
     }
 
-    /// How often the manager wants a sign of life.
-    pub fn watchdog(&self) -> Option<Duration> {
-        self.watchdog
+    /// Tells that the loop turns, and when to tell it again; `None` when nobody asks.
+    pub fn alive(&self) -> Option<Duration> {
+        self.watchdog.inspect(|_| self.send("WATCHDOG=1"))
     }
 }
 

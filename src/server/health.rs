@@ -114,15 +114,15 @@ impl Server {
             }
         }
         if changed {
-            self.supervision.status(&self.status());
+            self.supervision.notify.send(&self.status());
         }
     }
 
-    /// How plb is, in a line for the service manager.
+    /// How plb is, for the service manager.
     pub(super) fn status(&self) -> String {
         let pools = &self.core.pools;
         let (all, up) = (pools.ids().count(), pools.ids().filter(|&id| pools.health(id) == State::Up).count());
-        format!("{up} of {all} backends up, {} clients", self.pairs.len())
+        format!("STATUS={up} of {all} backends up, {} clients", self.pairs.len())
     }
 
     /// `pool/backend`, as the log names it.

@@ -199,7 +199,7 @@ fn a_daemon_that_is_killed_before_it_serves_is_reported() {
     kill(daemon_of(&site), Signal::SIGKILL).expect("it runs");
     let ended = command.end();
     assert_eq!(ended.code, Some(1));
-    assert_eq!(ended.said, "plb: the daemon was killed by SIGKILL before it served\n");
+    assert_eq!(ended.said, "plb: the daemon ended before it served: signal: 9 (SIGKILL)\n");
 }
 
 #[test]

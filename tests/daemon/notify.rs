@@ -10,32 +10,32 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// The end of a service manager: a socket, and how it is named in the environment.
-struct Manager {
+struct Supervisor {
     socket: UnixDatagram,
     name: String,
     directory: TempDir,
 }
 
-impl Manager {
-    fn new() -> Manager {
+impl Supervisor {
+    fn new() -> Supervisor {
         let directory = tempfile::tempdir().expect("there is room");
         let path = directory.path().join("notify");
         let socket = UnixDatagram::bind(&path).expect("the directory takes it");
-        Manager::with(socket, path.to_str().expect("a plain path").to_string(), directory)
+        Supervisor::with(socket, path.to_str().expect("a plain path").to_string(), directory)
     }
 
     /// In no file system.
-    fn abstract_one() -> Manager {
+    fn abstract_one() -> Supervisor {
         let directory = tempfile::tempdir().expect("there is room");
         let name = directory.path().to_str().expect("a plain path").to_string();
         let address = SocketAddr::from_abstract_name(&name).expect("it is short");
         let socket = UnixDatagram::bind_addr(&address).expect("nobody else is called so");
-        Manager::with(socket, format!("@{name}"), directory)
+        Supervisor::with(socket, format!("@{name}"), directory)
     }
 
-    fn with(socket: UnixDatagram, name: String, directory: TempDir) -> Manager {
+    fn with(socket: UnixDatagram, name: String, directory: TempDir) -> Supervisor {
         socket.set_read_timeout(Some(PATIENCE)).expect("a socket takes it");
-        Manager { socket, name, directory }
+        Supervisor { socket, name, directory }
     }
 
     fn message(&self) -> String {
@@ -56,7 +56,7 @@ impl Manager {
 
 #[test]
 fn the_manager_is_told_of_the_start_the_backends_and_the_stop() {
-    for manager in [Manager::new(), Manager::abstract_one()] {
+    for manager in [Supervisor::new(), Supervisor::abstract_one()] {
         let mut origin = Origin::named("only");
         let plb = manager.plb("server_retry: 1\ntimeout_cleanup: 100ms", &origin, &[]);
         assert_eq!(manager.message(), "READY=1\nSTATUS=1 of 1 backends up, 0 clients");
@@ -76,7 +76,7 @@ fn the_manager_is_told_of_the_start_the_backends_and_the_stop() {
 
 #[test]
 fn the_manager_hears_of_a_daemon_as_well() {
-    let (manager, site) = (Manager::new(), Site::new(""));
+    let (manager, site) = (Supervisor::new(), Site::new(""));
     let ended = crate::site::run(site.plb(&["-B"]).env("NOTIFY_SOCKET", &manager.name));
     assert_eq!(ended.code, Some(0), "{}", ended.said);
     assert!(manager.message().starts_with("READY=1\n"));
@@ -86,7 +86,7 @@ fn the_manager_hears_of_a_daemon_as_well() {
 
 #[test]
 fn the_watchdog_is_fed_while_the_loop_turns() {
-    let (manager, origin) = (Manager::new(), Origin::named("only"));
+    let (manager, origin) = (Supervisor::new(), Origin::named("only"));
     let plb = manager.plb("", &origin, &[("WATCHDOG_USEC", "100000")]);
     assert!(manager.message().starts_with("READY=1\n"));
     for _ in 0..5 {
@@ -97,7 +97,7 @@ fn the_watchdog_is_fed_while_the_loop_turns() {
 
 #[test]
 fn a_watchdog_that_watches_another_process_is_not_fed() {
-    let (manager, origin) = (Manager::new(), Origin::named("only"));
+    let (manager, origin) = (Supervisor::new(), Origin::named("only"));
     let plb = manager.plb("", &origin, &[("WATCHDOG_USEC", "2000"), ("WATCHDOG_PID", "1")]);
     assert!(manager.message().starts_with("READY=1\n"));
     bodies(plb.web(), 20);
@@ -107,7 +107,7 @@ fn a_watchdog_that_watches_another_process_is_not_fed() {
 
 #[test]
 fn a_manager_that_does_not_read_or_is_gone_costs_nothing() {
-    let (manager, origin) = (Manager::new(), Origin::named("only"));
+    let (manager, origin) = (Supervisor::new(), Origin::named("only"));
     let plb = manager.plb("", &origin, &[("WATCHDOG_USEC", "2000")]);
     assert!(manager.message().starts_with("READY=1\n"));
     let crowd = UnixDatagram::unbound().expect("descriptors are left");
