@@ -32,6 +32,7 @@ use crate::log::Logs;
 use crate::log::outlet::Pace;
 use crate::net::driver::{Driver, Pair, Verdict};
 use crate::net::idle::Idle;
+use crate::net::kernel_pipe::KernelPipes;
 use crate::net::listener::Listener;
 use crate::net::probe::Probe;
 use crate::net::stream::{Owner, Stream};
@@ -63,6 +64,8 @@ enum Alarm {
     Relieve,
     /// Buffers that nobody needed are given up.
     Trim,
+    /// Whoever had begun to connect before a stop is in the backlog.
+    LastCall,
     /// Log lines that could not be written are tried again.
     Log,
     /// The time for a graceful stop is over.
@@ -108,6 +111,8 @@ pub struct Server {
     settled: Vec<(Id<Probe>, Result<(), Failure>)>,
     signals: Signals,
     asked: Vec<u32>,
+    /// During a stop, no listener is closed before.
+    last_call: Time,
     /// Whether clients wait for others to leave.
     is_full: bool,
     /// Whether a further try of those who lack a descriptor is filed.
@@ -145,12 +150,20 @@ fn start(config: Config, logs: Logs, readiness: Option<Readiness>) -> Result<Ser
 }
 
 impl Server {
-    /// A server for what is bound and confined, with those who watch over it. Serving with privileges does not compile:
+    /// A server for what is bound and confined:
+    ///
+    /// ```
+    /// # use plb::{daemon::Supervision, log::Logs, server::Server, start::{Bound, StartError}};
+    /// fn serve(bound: Bound, logs: Logs, watchers: Supervision) -> Result<(), StartError> {
+    ///     Server::new(bound.confine()?, logs, watchers)?.serve()
+    /// }
+    /// ```
+    /// Serving with privileges does not compile:
     ///
     /// ```compile_fail,E0308
-    /// use plb::{daemon::Supervision, log::Logs, server::Server, start::{Bound, StartError}};
-    /// fn serve(bound: Bound, logs: Logs) -> Result<(), StartError> {
-    ///     Server::new(bound, logs, Supervision::default())?.serve()
+    /// # use plb::{daemon::Supervision, log::Logs, server::Server, start::{Bound, StartError}};
+    /// fn serve(bound: Bound, logs: Logs, watchers: Supervision) -> Result<(), StartError> {
+    ///     Server::new(bound, logs, watchers)?.serve()
     /// }
     /// ```
     ///
@@ -181,6 +194,7 @@ impl Server {
                 streams: Arena::with_capacity(2 * clients),
                 idle,
                 buffers,
+                kernel_pipes: KernelPipes::new(descriptors.kernel_pipes),
                 hungry: 0,
                 addresses,
                 retired: Vec::with_capacity(2 * clients),
@@ -201,6 +215,7 @@ impl Server {
             settled: Vec::new(),
             signals,
             asked: Vec::new(),
+            last_call: Time::START,
             is_full: false,
             relieving: false,
             trimming: false,
@@ -222,7 +237,6 @@ impl Server {
         while !self.is_over() {
             self.turn().map_err(|error| StartError::new("the event loop failed", error))?;
         }
-        self.logs.set_pace(Pace::AtOnce);
         log::info!("plb: stopped");
         Ok(())
     }
@@ -303,6 +317,7 @@ impl Server {
                     self.relieve(usize::MAX);
                 }
                 Alarm::Trim => self.trim(),
+                Alarm::LastCall => self.look_again(),
                 Alarm::Log => {
                     self.retrying = false;
                     self.logs.retry();
@@ -422,7 +437,7 @@ impl Server {
             if let Some(timer) = pair.timer {
                 self.wheel.remove(timer);
             }
-            self.driver.take_back(pair.session.take_buffers());
+            self.driver.clear(&mut pair);
             for stream in [Some(pair.client), pair.backend].into_iter().flatten() {
                 if pair.session.close_reason().is_abrupt() {
                     self.driver.streams.get(stream).into_iter().for_each(Stream::reset_on_drop);

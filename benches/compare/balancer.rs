@@ -1,6 +1,7 @@
 //! A balancer under measurement: found, configured, started with origins of its own, and ended with its guard.
 
 use std::fs::{self, File};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::configuration::{self, Listen};
+use crate::configuration::{self, Listen, Scene};
 use crate::load::{Life, Load, Speech};
 use crate::origin::Origin;
-use crate::process::{self, BALANCER_CPU, LOOK_EVERY, Process};
-use crate::relay;
+use crate::process::{self, BALANCER_CPU, LOOK_EVERY, Orphan, Process};
+use crate::{relay, shuttle};
 
 /// Where the listeners of every balancer are, each with a port of its own for all of them.
 const LISTEN_HOSTS: [Ipv4Addr; 3] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 8), Ipv4Addr::new(127, 0, 0, 9)];
@@ -54,7 +55,7 @@ pub struct Balancer {
     // Ended in this order: nobody sees its origin die.
     _process: Process,
     _origin: Origin,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Kind {
@@ -95,16 +96,17 @@ impl Contender {
         Ok(Contender { kind, program })
     }
 
-    /// Starts it with new origins on new ports and makes one exchange of each kind with it: a cold start ends there.
-    pub fn start(&self) -> Result<Balancer, String> {
-        let origin = Origin::start()?;
+    /// Starts it for `scene` with new origins on new ports and makes one exchange of each kind with it: a cold start ends there.
+    pub fn start(&self, scene: Scene) -> Result<Balancer, String> {
+        let mut origin = Origin::start(scene.backends)?;
         let listen = free_addresses(self.kind)?;
         let directory = tempfile::tempdir().map_err(|error| format!("temporary directory: {error}"))?;
         let configuration = directory.path().join("configuration");
-        let text = configuration::text(self.kind, listen, &origin, directory.path());
+        let text = configuration::text(self.kind, scene, listen, &origin, directory.path());
         fs::write(&configuration, text).map_err(|error| format!("{}: {error}", configuration.display()))?;
         let log = directory.path().join("log");
         let mut process = self.spawn(&configuration, listen, &origin, &log)?;
+        origin.outlive(process.id()).map_err(|error| format!("the origin is gone: {error}"))?;
         if let Err(error) = await_serving(&mut process, self.kind, listen) {
             return Err(format!("{error}; it said: {}", fs::read_to_string(&log).unwrap_or_default().trim()));
         }
@@ -112,7 +114,10 @@ impl Contender {
             Kind::Haproxy | Kind::HaproxySplice | Kind::Plb | Kind::Relay => process.id(),
             Kind::Nginx => *process::children(process.id()).first().ok_or("nginx has no worker")?,
         };
-        Ok(Balancer { listen, serving, _process: process, _origin: origin, _directory: directory })
+        if self.kind == Kind::Plb {
+            process::verify_confined(serving)?;
+        }
+        Ok(Balancer { listen, serving, _process: process, _origin: origin, directory })
     }
 
     fn spawn(&self, configuration: &Path, listen: Listen, origin: &Origin, log: &Path) -> Result<Process, String> {
@@ -121,13 +126,24 @@ impl Contender {
             Kind::Haproxy | Kind::HaproxySplice => command.args(["-db", "-f"]).arg(configuration),
             Kind::Plb => command.arg("--config").arg(configuration),
             Kind::Nginx => command.args(["-e", "stderr", "-c"]).arg(configuration),
-            Kind::Relay => {
-                command.arg(relay::ARGUMENT).args([listen.http, origin.http].map(|address| address.to_string()))
-            }
+            // Where there are several backends, exchanges are spread over them; where there is one, bytes go through.
+            Kind::Relay => command
+                .arg(if origin.web.len() > 1 { shuttle::ARGUMENT } else { relay::ARGUMENT })
+                .arg(listen.http.to_string())
+                .args(origin.web.iter().map(ToString::to_string)),
         };
         let errors = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
-        let started = Process::start(&command, BALANCER_CPU, Stdio::null(), Stdio::null(), errors.into());
+        let started =
+            Process::start(&command, BALANCER_CPU, Orphan::Ends, [Stdio::null(), Stdio::null(), errors.into()]);
         started.map_err(|error| format!("setpriv: {error} (package util-linux)"))
+    }
+}
+
+impl Balancer {
+    /// The number of lines in its access log.
+    pub fn access_log_lines(&self) -> io::Result<u64> {
+        let text = fs::read(configuration::access_log(self.directory.path()))?;
+        Ok(text.iter().filter(|&&letter| letter == b'\n').count() as u64)
     }
 }
 
@@ -135,7 +151,8 @@ impl Contender {
 fn await_serving(process: &mut Process, kind: Kind, listen: Listen) -> Result<(), String> {
     let limit = Instant::now() + START_LIMIT;
     let all = [(listen.http, Speech::Http), (listen.tunnel, Speech::Http), (listen.echo, Speech::Echo)];
-    let served = if kind == Kind::Relay { &all[..1] } else { &all };
+    // The relay of exchanges does not know which answer is the last.
+    let (served, life) = if kind == Kind::Relay { (&all[..1], Life::KeepAlive) } else { (&all[..], Life::Single) };
     for &(address, speech) in served {
         while TcpStream::connect(address).is_err() {
             if let Ok(Some(status)) = process.child().try_wait() {
@@ -146,7 +163,7 @@ fn await_serving(process: &mut Process, kind: Kind, listen: Listen) -> Result<()
             }
             thread::sleep(LOOK_EVERY);
         }
-        let first = Load::new(address, speech, Life::Single, 1)?.run(1);
+        let first = Load::new(address, speech, life, 1)?.run(1);
         first.map_err(|error| format!("the first exchange with {address} fails: {error}"))?;
     }
     Ok(())

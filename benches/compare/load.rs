@@ -46,6 +46,8 @@ pub enum Life {
     Single,
     /// It stays open and idle, and the next exchange has a connection of its own.
     Held,
+    /// It does not read the answer that has begun, and the next exchange has a connection of its own.
+    Stalled,
 }
 
 /// The connections of one client population.
@@ -83,6 +85,8 @@ enum State {
     /// The answer is whole; the end of the connection is awaited.
     Ending,
     Idle,
+    /// The answer has begun and is not read.
+    Stalled,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,10 +136,22 @@ impl Load {
                 return Err(format!("{missing} exchanges are missing after {} s", RUN_LIMIT.as_secs()));
             }
         }
+        self.outcome()
+    }
+
+    fn outcome(&self) -> Result<(), String> {
         match &self.first_error {
             Some(text) => Err(format!("{} errors, the first: {text}", self.errors)),
             None => Ok(()),
         }
+    }
+
+    /// Takes note of what has happened meanwhile; an error when an idle connection failed.
+    pub fn look(&mut self) -> Result<(), String> {
+        let mut events = Events::with_capacity(1024);
+        self.poll.poll(&mut events, Some(Duration::ZERO)).map_err(|error| format!("poll: {error}"))?;
+        events.iter().for_each(|event| self.handle(event));
+        self.outcome()
     }
 
     /// Starts exchanges until as many run as may.
@@ -168,7 +184,7 @@ impl Load {
     fn handle(&mut self, event: &Event) {
         let key = event.token().0;
         let connection = &mut self.connections[key];
-        let was_idle = connection.state == State::Idle;
+        let was_idle = matches!(connection.state, State::Idle | State::Stalled);
         let outcome = match connection.state {
             State::Connecting => connection.connected(event, &self.message),
             _ => connection.advance(event, self.speech, self.life, &mut self.buffer),
@@ -195,6 +211,7 @@ impl Load {
             Life::KeepAlive => self.resting.push(key),
             Life::Single => drop(self.connections.remove(key)),
             Life::Held => self.connections[key].received = Vec::new(),
+            Life::Stalled => {}
         }
     }
 
@@ -213,8 +230,10 @@ impl Connection {
     }
 
     fn advance(&mut self, event: &Event, speech: Speech, life: Life, buffer: &mut [u8]) -> Result<Progress, String> {
-        if let (State::Answering, Speech::Bulk(bytes)) = (self.state, speech) {
-            return self.discard_answer(bytes, buffer);
+        match (self.state, speech, life) {
+            (State::Answering | State::Stalled, _, Life::Stalled) => return self.stalled(event),
+            (State::Answering, Speech::Bulk(bytes), _) => return self.discard_answer(bytes, buffer),
+            _ => {}
         }
         let before = self.received.len();
         let source = receive(&mut self.stream, event, buffer, &mut self.received)
@@ -247,11 +266,21 @@ impl Connection {
                 }
                 Ok(Progress::Waiting)
             }
-            (true, Source::Open, Life::KeepAlive | Life::Held) => {
+            (true, Source::Open, Life::KeepAlive | Life::Held | Life::Stalled) => {
                 self.state = State::Idle;
                 Ok(Progress::Finished)
             }
         }
+    }
+
+    /// Lets the answer wait.
+    fn stalled(&mut self, event: &Event) -> Result<Progress, String> {
+        if event.is_error() || event.is_read_closed() {
+            return Err("a connection was ended whose answer was not read".to_string());
+        }
+        let begins = self.state == State::Answering && event.is_readable();
+        self.state = if begins { State::Stalled } else { self.state };
+        Ok(if begins { Progress::Finished } else { Progress::Waiting })
     }
 
     /// Takes what has come of an answer with a body of so many bytes.
@@ -300,7 +329,7 @@ fn message(speech: Speech, life: Life) -> Vec<u8> {
         (Speech::Echo, _) => messages::ECHO.to_vec(),
         (Speech::Bulk(bytes), _) => messages::bulk_request(bytes),
         (Speech::Http, Life::Single) => messages::LAST_REQUEST.to_vec(),
-        (Speech::Http, Life::KeepAlive | Life::Held) => messages::REQUEST.to_vec(),
+        (Speech::Http, Life::KeepAlive | Life::Held | Life::Stalled) => messages::REQUEST.to_vec(),
     }
 }
 

@@ -13,7 +13,9 @@ pub const USAGE: &str = "usage: cargo bench --bench compare -- [UNIT...] [OPTION
 units (default: all)
   a  keep-alive GET           b  one GET a client connection
   c  TCP connect-echo-close   d  bulk, HTTP and TCP
-  e  memory of an idle client
+  e  memory of an idle client f  a over 10 and over 1000 backends
+  g  a beside idle clients    l  a with an access log
+  s  memory of a stalled reader
 options
   --rounds N     rounds (default 5)
   --scale F      multiplies the exchanges of a round (default 1)
@@ -101,7 +103,7 @@ impl Default for Options {
 
 fn units_of(letter: &str) -> Result<Vec<Unit>, String> {
     let units: Vec<Unit> = Unit::ALL.into_iter().filter(|unit| unit.letter() == letter).collect();
-    if units.is_empty() { Err(format!("there is no unit {letter:?}: a, b, c, d or e")) } else { Ok(units) }
+    if units.is_empty() { Err(format!("there is no unit {letter:?}: see the usage")) } else { Ok(units) }
 }
 
 fn kinds_of(list: &str) -> Result<Vec<Kind>, String> {

@@ -1,4 +1,4 @@
-//! The bare relay: what is left of a balancer that decides nothing, as the floor of its cost.
+//! The bare relay of bytes: what is left of a balancer that decides nothing, as the floor of its cost.
 //!
 //! It splices all that comes, either way, between a client and a connection to the origin, through pipes of 1 MiB.
 

@@ -5,6 +5,7 @@
 //! several processes map count for each of them in part.
 
 use crate::balancer::{Balancer, Contender, Kind};
+use crate::configuration::AccessLog;
 use crate::load::Load;
 use crate::process;
 use crate::unit::{Measure, Plan, Unit};
@@ -45,6 +46,7 @@ fn measure_together(group: &[(Unit, &Contender)], scale: f64) -> Vec<Cost> {
 struct Trial {
     // Clients leave before their balancer ends.
     load: Load,
+    crowd: Load,
     balancer: Balancer,
     plan: Plan,
     /// How many slices of its work have been done.
@@ -55,10 +57,11 @@ struct Trial {
 
 impl Trial {
     fn start(plan: Plan, contender: &Contender) -> Result<Trial, String> {
-        let balancer = contender.start()?;
-        let mut load = plan.load(balancer.listen)?;
+        let balancer = contender.start(plan.scene)?;
+        let (mut load, mut crowd) = (plan.load(balancer.listen)?, plan.crowd(balancer.listen)?);
+        crowd.run(plan.idle_clients)?;
         load.run(plan.warm_up())?;
-        Ok(Trial { load, balancer, plan, done: 0, cost: 0.0 })
+        Ok(Trial { load, crowd, balancer, plan, done: 0, cost: 0.0 })
     }
 
     /// Does the next slice, where there is one left.
@@ -70,7 +73,30 @@ impl Trial {
         self.load.run(self.plan.count / self.slices())?;
         self.cost += self.spent()? - before;
         self.done += 1;
-        Ok(())
+        if self.done == self.slices() { self.verify() } else { Ok(()) }
+    }
+
+    /// Whether the balancer was all the time what it was said to be.
+    fn verify(&mut self) -> Result<(), String> {
+        self.load.look()?;
+        self.crowd.look()?;
+        let gone = |error| format!("the serving process is gone: {error}");
+        let (found, expected) = (process::descriptors(self.balancer.serving).map_err(gone)?, self.plan.descriptors());
+        if found < expected {
+            return Err(format!(
+                "it has {found} descriptors, not the {expected} of all connections that it was to keep"
+            ));
+        }
+        if self.plan.scene.access_log == AccessLog::Off {
+            return Ok(());
+        }
+        let lines = self.balancer.access_log_lines().map_err(|error| format!("access log: {error}"))?;
+        let expected = self.plan.count / self.slices() * self.done;
+        if lines < expected {
+            Err(format!("{lines} lines in the access log after {expected} exchanges"))
+        } else {
+            Ok(())
+        }
     }
 
     fn slices(&self) -> u64 {
@@ -87,7 +113,7 @@ impl Trial {
     fn spent(&self) -> Result<f64, String> {
         let spent = match self.plan.measure {
             Measure::Time => process::cpu_nanoseconds(self.balancer.serving),
-            Measure::Memory => process::settled_pss_kib(self.balancer.serving),
+            Measure::Memory => process::settled_memory_kib(self.balancer.serving),
         };
         spent.map(|spent| spent as f64).map_err(|error| format!("the serving process is gone: {error}"))
     }

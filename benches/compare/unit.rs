@@ -1,7 +1,7 @@
 //! The units of work: what is done once, by how many clients at a time, how often in a round, and by which balancers.
 
 use crate::balancer::Kind;
-use crate::configuration::Listen;
+use crate::configuration::{AccessLog, Listen, Scene};
 use crate::load::{Life, Load, Speech};
 
 /// A megabyte, as bulk transfers are counted.
@@ -9,6 +9,8 @@ pub const MEGABYTE: u64 = 1_000_000;
 /// What one bulk transfer carries at scale 1, and the least that it carries.
 const BULK_BYTES: u64 = 256 * MEGABYTE;
 const BULK_BYTES_MIN: u64 = 4 * MEGABYTE;
+/// The length of a response that is not read.
+const STALLED_BYTES: u64 = 50 * MEGABYTE;
 /// The fewest exchanges of a round, where they are small.
 const COUNT_MIN: u64 = 100;
 
@@ -25,10 +27,24 @@ pub enum Unit {
     BulkHttp,
     /// A megabyte of the same response through a TCP listener.
     BulkTcp,
+    /// A small GET on a client connection that stays, spread over a few backends.
+    FewBackends,
+    /// The same over very many.
+    ManyBackends,
+    /// A small GET on a client connection that stays, while nobody else is there.
+    Alone,
+    /// The same while thousands of idle clients are there.
+    Crowded,
+    /// A small GET on a client connection that stays, without an access log.
+    Unlogged,
+    /// The same with one.
+    Logged,
     /// Memory of an HTTP client that is idle after one exchange.
     IdleClient,
     /// Memory of a TCP client and its origin that are idle after one echo.
     IdlePair,
+    /// Memory of an HTTP client that does not read its long response.
+    StalledReader,
 }
 
 /// How a cost is measured.
@@ -59,6 +75,12 @@ pub struct Plan {
     pub measure: Measure,
     /// Who does it.
     pub kinds: &'static [Kind],
+    /// What the balancers are set up for.
+    pub scene: Scene,
+    /// The clients that are idle meanwhile.
+    pub idle_clients: u64,
+    /// The unit whose cost in the same round this one's is compared with.
+    pub baseline: Option<Unit>,
     /// How many exchanges there are in a round.
     pub count: u64,
     /// How many of them run at a time.
@@ -70,15 +92,29 @@ pub struct Plan {
 
 impl Unit {
     /// All of them, in the order of the table.
-    pub const ALL: [Unit; 7] =
-        [Unit::KeepAlive, Unit::Request, Unit::Echo, Unit::BulkHttp, Unit::BulkTcp, Unit::IdleClient, Unit::IdlePair];
+    pub const ALL: [Unit; 14] = [
+        Unit::KeepAlive,
+        Unit::Request,
+        Unit::Echo,
+        Unit::BulkHttp,
+        Unit::BulkTcp,
+        Unit::IdleClient,
+        Unit::IdlePair,
+        Unit::FewBackends,
+        Unit::ManyBackends,
+        Unit::Alone,
+        Unit::Crowded,
+        Unit::Unlogged,
+        Unit::Logged,
+        Unit::StalledReader,
+    ];
 
     /// How it is done at scale 1.
     #[rustfmt::skip]
     fn plan(self) -> Plan {
         let small = Plan {
             letter: "a", title: "(a) keep-alive GET, ns", measure: Measure::Time, kinds: &Kind::PEERS,
-            count: 100_000, parallel: 64,
+            scene: Scene::PLAIN, idle_clients: 0, baseline: None, count: 100_000, parallel: 64,
             target: Target::Http, speech: Speech::Http, life: Life::KeepAlive,
         };
         let bulk = Plan {
@@ -88,6 +124,11 @@ impl Unit {
         let idle = Plan {
             letter: "e", title: "(e) idle keep-alive client, KiB", measure: Measure::Memory,
             count: 5_000, parallel: 32, life: Life::Held, ..small
+        };
+        let spread = Plan {
+            letter: "f", title: "(f) (a) over 10 backends, ns", count: 50_000,
+            kinds: &[Kind::Haproxy, Kind::Plb, Kind::Nginx, Kind::Relay], scene: Scene { backends: 10, ..Scene::PLAIN },
+            ..small
         };
         match self {
             Unit::KeepAlive => small,
@@ -103,6 +144,25 @@ impl Unit {
             Unit::IdleClient => idle,
             Unit::IdlePair => Plan {
                 title: "(e) idle TCP pair, KiB", target: Target::Echo, speech: Speech::Echo, ..idle
+            },
+            Unit::FewBackends => spread,
+            Unit::ManyBackends => Plan {
+                title: "(f) (a) over 1000 backends, ns", baseline: Some(Unit::FewBackends),
+                scene: Scene { backends: 1_000, ..Scene::PLAIN }, ..spread
+            },
+            Unit::Alone => Plan { letter: "g", title: "(g) (a) alone, ns", ..small },
+            Unit::Crowded => Plan {
+                letter: "g", title: "(g) (a) beside 5000 idle clients, ns", baseline: Some(Unit::Alone),
+                idle_clients: 5_000, ..small
+            },
+            Unit::Unlogged => Plan { letter: "l", title: "(l) (a) without a log, ns", kinds: &[Kind::Plb], ..small },
+            Unit::Logged => Plan {
+                letter: "l", title: "(l) (a) with an access log, ns", baseline: Some(Unit::Unlogged), kinds: &[Kind::Plb],
+                scene: Scene { access_log: AccessLog::File, ..Scene::PLAIN }, ..small
+            },
+            Unit::StalledReader => Plan {
+                letter: "s", title: "(s) stalled reader of 50 MB, KiB", count: 500, speech: Speech::Bulk(STALLED_BYTES),
+                life: Life::Stalled, ..idle
             },
         }
     }
@@ -120,6 +180,7 @@ impl Unit {
             }
             (Measure::Time, _) => plan.count = times(plan.count, scale).max(COUNT_MIN),
         }
+        plan.idle_clients = times(plan.idle_clients, scale.min(1.0));
         plan
     }
 
@@ -131,6 +192,11 @@ impl Unit {
     /// What the table says about it.
     pub fn title(self) -> &'static str {
         self.plan().title
+    }
+
+    /// The unit whose cost in the same round this one's is compared with.
+    pub fn baseline(self) -> Option<Unit> {
+        self.plan().baseline
     }
 
     /// What of its cost is measured.
@@ -150,10 +216,20 @@ impl Plan {
         Load::new(target, self.speech, self.life, self.parallel)
     }
 
-    /// How many exchanges come before the measurement.
+    /// The clients that are idle meanwhile.
+    pub fn crowd(&self, listen: Listen) -> Result<Load, String> {
+        Load::new(listen.http, Speech::Http, Life::Held, self.parallel)
+    }
+
+    /// The descriptors that a balancer has at least, when it keeps all connections that it may.
+    pub fn descriptors(&self) -> u64 {
+        u64::from(self.scene.backends) + self.idle_clients
+    }
+
+    /// How many exchanges come before the measurement: every backend gets some of them.
     pub fn warm_up(&self) -> u64 {
         match self.measure {
-            Measure::Time => (self.count / 10).max(self.parallel),
+            Measure::Time => (self.count / 10).max(self.parallel).max(2 * u64::from(self.scene.backends)),
             Measure::Memory => 0,
         }
     }

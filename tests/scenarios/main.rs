@@ -5,18 +5,23 @@
 
 mod harness;
 
+mod access_log;
 mod backpressure;
 mod basics;
+mod bulk;
 mod cli;
 mod demo;
 mod distribution;
 mod error_replies;
 mod failover;
+mod fairness;
 mod harness_itself;
 mod limits;
+mod logs;
 mod reuse;
 mod signals;
 mod stale_connection;
+mod stop_under_load;
 mod tcp;
 mod timeouts;
 mod upgrade;
