@@ -222,7 +222,8 @@ impl HttpClient {
             return;
         }
         let request = &self.requests[self.answered];
-        let raced = self.answered > 0 && !is_idempotent(request.id);
+        // What is idempotent, but too long to be kept, cannot be sent again either.
+        let raced = self.answered > 0 && (!is_idempotent(request.id) || request.body_bytes > 4_000);
         let unruly = !matches!(self.manner, Manner::Polite | Manner::EndsEarly);
         let excusable = raced && self.may_race(world) || unruly || self.may_starve(world) || world.answered_early;
         assert!(excusable, "{name}: an end before the answer to request {}", request.id);
