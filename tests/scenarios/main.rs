@@ -8,6 +8,7 @@ mod harness;
 mod access_log;
 mod backpressure;
 mod basics;
+mod bulk;
 mod cli;
 mod demo;
 mod distribution;
