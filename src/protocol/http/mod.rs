@@ -151,7 +151,7 @@ impl Http {
     fn accept(&mut self, view: &mut View, head: RequestHead) -> Step {
         let kept = match head.body {
             Body::None => true,
-            Body::Length(length) => view.scratch.len() as u64 + length <= BUFFER_BYTES as u64,
+            Body::Length(length) => length.saturating_add(view.scratch.len() as u64) <= BUFFER_BYTES as u64,
             Body::Chunked | Body::UntilClose => false,
         };
         let reuse = match self.state {
