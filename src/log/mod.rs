@@ -152,6 +152,11 @@ impl Access {
     }
 }
 
+/// Whether this host has a syslog that takes lines.
+pub fn has_syslog() -> bool {
+    Sink::local(&LOCAL_SOCKETS.map(PathBuf::from)).is_ok()
+}
+
 /// The end of a log's lines where they leave the process.
 fn open(target: &LogTarget, standard: BorrowedFd) -> io::Result<(Sink, Preamble)> {
     Ok(match target {
