@@ -2,7 +2,7 @@
 //!
 //! It is bounded in count and in time; one wrong byte, early end or refused connection is an error.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::interrupt;
 use crate::messages;
-use crate::receive::{BUFFER_BYTES, Source, receive};
+use crate::receive::{BUFFER_BYTES, Source, discard, receive};
 
 /// The longest that one run may take.
 const RUN_LIMIT: Duration = Duration::from_secs(60);
@@ -23,6 +23,8 @@ const ERRORS_MAX: u64 = 100;
 /// Clients come from this many loopback addresses, so that none runs out of ports to closed connections' TIME_WAIT.
 const SOURCE_COUNT: u32 = 8;
 const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 16);
+/// The most of a long body that one call takes.
+const DISCARD_BYTES: usize = 1 << 20;
 
 /// What clients speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub enum Speech {
     Http,
     /// A few bytes and the same bytes back.
     Echo,
+    /// One GET and its response with a body of so many bytes, which are counted and thrown away.
+    Bulk(u64),
 }
 
 /// What becomes of a connection after its exchange.
@@ -42,6 +46,8 @@ pub enum Life {
     Single,
     /// It stays open and idle, and the next exchange has a connection of its own.
     Held,
+    /// It does not read the answer that has begun, and the next exchange has a connection of its own.
+    Stalled,
 }
 
 /// The connections of one client population.
@@ -60,6 +66,7 @@ pub struct Load {
     goal: u64,
     errors: u64,
     first_error: Option<String>,
+    message: Vec<u8>,
     buffer: Vec<u8>,
 }
 
@@ -67,6 +74,8 @@ struct Connection {
     stream: TcpStream,
     state: State,
     received: Vec<u8>,
+    /// What has not come yet of a long body whose head has come.
+    missing: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +85,8 @@ enum State {
     /// The answer is whole; the end of the connection is awaited.
     Ending,
     Idle,
+    /// The answer has begun and is not read.
+    Stalled,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +112,8 @@ impl Load {
             goal: 0,
             errors: 0,
             first_error: None,
-            buffer: vec![0; BUFFER_BYTES],
+            message: message(speech, life),
+            buffer: vec![0; if matches!(speech, Speech::Bulk(_)) { DISCARD_BYTES } else { BUFFER_BYTES }],
         })
     }
 
@@ -124,10 +136,22 @@ impl Load {
                 return Err(format!("{missing} exchanges are missing after {} s", RUN_LIMIT.as_secs()));
             }
         }
+        self.outcome()
+    }
+
+    fn outcome(&self) -> Result<(), String> {
         match &self.first_error {
             Some(text) => Err(format!("{} errors, the first: {text}", self.errors)),
             None => Ok(()),
         }
+    }
+
+    /// Takes note of what has happened meanwhile; an error when an idle connection failed.
+    pub fn look(&mut self) -> Result<(), String> {
+        let mut events = Events::with_capacity(1024);
+        self.poll.poll(&mut events, Some(Duration::ZERO)).map_err(|error| format!("poll: {error}"))?;
+        events.iter().for_each(|event| self.handle(event));
+        self.outcome()
     }
 
     /// Starts exchanges until as many run as may.
@@ -135,7 +159,7 @@ impl Load {
         while self.started < self.goal && self.started - self.finished < self.parallel && self.errors < ERRORS_MAX {
             self.started += 1;
             let outcome = match self.resting.pop() {
-                Some(key) => self.connections[key].send(self.speech, self.life).map_err(|error| (Some(key), error)),
+                Some(key) => self.connections[key].send(&self.message).map_err(|error| (Some(key), error)),
                 None => self.open().map_err(|error| (None, error)),
             };
             if let Err((key, error)) = outcome {
@@ -152,7 +176,7 @@ impl Load {
         let mut stream = connect(source, self.target)?;
         let entry = self.connections.vacant_entry();
         self.poll.registry().register(&mut stream, Token(entry.key()), Interest::READABLE | Interest::WRITABLE)?;
-        entry.insert(Connection { stream, state: State::Connecting, received: Vec::new() });
+        entry.insert(Connection { stream, state: State::Connecting, received: Vec::new(), missing: None });
         Ok(())
     }
 
@@ -160,8 +184,11 @@ impl Load {
     fn handle(&mut self, event: &Event) {
         let key = event.token().0;
         let connection = &mut self.connections[key];
-        let was_idle = connection.state == State::Idle;
-        let outcome = connection.advance(event, self.speech, self.life, &mut self.buffer);
+        let was_idle = matches!(connection.state, State::Idle | State::Stalled);
+        let outcome = match connection.state {
+            State::Connecting => connection.connected(event, &self.message),
+            _ => connection.advance(event, self.speech, self.life, &mut self.buffer),
+        };
         match outcome {
             Ok(Progress::Waiting) => return,
             Ok(Progress::Finished) => self.settle(key),
@@ -184,6 +211,7 @@ impl Load {
             Life::KeepAlive => self.resting.push(key),
             Life::Single => drop(self.connections.remove(key)),
             Life::Held => self.connections[key].received = Vec::new(),
+            Life::Stalled => {}
         }
     }
 
@@ -194,12 +222,18 @@ impl Load {
 }
 
 impl Connection {
+    fn connected(&mut self, event: &Event, message: &[u8]) -> Result<Progress, String> {
+        if event.is_writable() || event.is_error() {
+            self.send(message).map_err(|error| format!("connect: {error}"))?;
+        }
+        Ok(Progress::Waiting)
+    }
+
     fn advance(&mut self, event: &Event, speech: Speech, life: Life, buffer: &mut [u8]) -> Result<Progress, String> {
-        if self.state == State::Connecting {
-            if event.is_writable() || event.is_error() {
-                self.send(speech, life).map_err(|error| format!("connect: {error}"))?;
-            }
-            return Ok(Progress::Waiting);
+        match (self.state, speech, life) {
+            (State::Answering | State::Stalled, _, Life::Stalled) => return self.stalled(event),
+            (State::Answering, Speech::Bulk(bytes), _) => return self.discard_answer(bytes, buffer),
+            _ => {}
         }
         let before = self.received.len();
         let source = receive(&mut self.stream, event, buffer, &mut self.received)
@@ -218,6 +252,7 @@ impl Connection {
         let is_whole = match speech {
             Speech::Http => messages::is_whole_response(&self.received)?,
             Speech::Echo => messages::is_whole(&self.received, messages::ECHO)?,
+            Speech::Bulk(_) => unreachable!("it is discarded"),
         };
         let ends_first = life == Life::Single && speech == Speech::Http;
         match (is_whole, source, life) {
@@ -231,27 +266,76 @@ impl Connection {
                 }
                 Ok(Progress::Waiting)
             }
-            (true, Source::Open, Life::KeepAlive | Life::Held) => {
+            (true, Source::Open, Life::KeepAlive | Life::Held | Life::Stalled) => {
                 self.state = State::Idle;
                 Ok(Progress::Finished)
             }
         }
     }
 
+    /// Lets the answer wait.
+    fn stalled(&mut self, event: &Event) -> Result<Progress, String> {
+        if event.is_error() || event.is_read_closed() {
+            return Err("a connection was ended whose answer was not read".to_string());
+        }
+        let begins = self.state == State::Answering && event.is_readable();
+        self.state = if begins { State::Stalled } else { self.state };
+        Ok(if begins { Progress::Finished } else { Progress::Waiting })
+    }
+
+    /// Takes what has come of an answer with a body of so many bytes.
+    fn discard_answer(&mut self, bytes: u64, buffer: &mut [u8]) -> Result<Progress, String> {
+        loop {
+            let taken = match self.missing {
+                None => self.stream.read(&mut buffer[..BUFFER_BYTES]),
+                Some(_) => discard(&self.stream, buffer),
+            };
+            let count = match taken {
+                Ok(0) => return Err(format!("the connection was ended early, {:?} bytes are missing", self.missing)),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Progress::Waiting),
+                Err(error) => return Err(format!("receive: {error}")),
+            };
+            self.missing = match self.missing {
+                Some(missing) => Some(less(missing, count)?),
+                None => {
+                    self.received.extend_from_slice(&buffer[..count]);
+                    let head = messages::response_head_length(&self.received, bytes)?;
+                    head.map(|head| less(bytes, self.received.len() - head)).transpose()?
+                }
+            };
+            if self.missing == Some(0) {
+                self.state = State::Idle;
+                return Ok(Progress::Finished);
+            }
+        }
+    }
+
     /// Sends the one message of an exchange; it is far smaller than a send buffer, so a part of it is a fault.
-    fn send(&mut self, speech: Speech, life: Life) -> io::Result<()> {
-        let message = match (speech, life) {
-            (Speech::Echo, _) => messages::ECHO,
-            (Speech::Http, Life::Single) => messages::LAST_REQUEST,
-            (Speech::Http, Life::KeepAlive | Life::Held) => messages::REQUEST,
-        };
+    fn send(&mut self, message: &[u8]) -> io::Result<()> {
         self.received.clear();
+        self.missing = None;
         self.state = State::Answering;
         match self.stream.write(message)? {
             count if count == message.len() => Ok(()),
             _ => Err(io::ErrorKind::WriteZero.into()),
         }
     }
+}
+
+/// What a client sends in an exchange.
+fn message(speech: Speech, life: Life) -> Vec<u8> {
+    match (speech, life) {
+        (Speech::Echo, _) => messages::ECHO.to_vec(),
+        (Speech::Bulk(bytes), _) => messages::bulk_request(bytes),
+        (Speech::Http, Life::Single) => messages::LAST_REQUEST.to_vec(),
+        (Speech::Http, Life::KeepAlive | Life::Held | Life::Stalled) => messages::REQUEST.to_vec(),
+    }
+}
+
+/// What is missing of a body after `count` more bytes of it.
+fn less(missing: u64, count: usize) -> Result<u64, String> {
+    missing.checked_sub(count as u64).ok_or_else(|| "bytes after the answer".to_string())
 }
 
 /// A connection that is under way from `source` to `target`.

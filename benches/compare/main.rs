@@ -1,15 +1,15 @@
 //! plb side by side with other balancers: what one unit of work costs each of them, in CPU time or in memory.
 //!
 //! ```text
-//! cargo bench --bench compare -- a b c e --rounds 5
+//! cargo bench --bench compare -- a b c d e f g l s --rounds 5
 //! ```
 //!
 //! Rounds interleave the balancers, so that what disturbs the machine disturbs all of them, and each figure is also
 //! given as a share of haproxy's in the same round. Every round starts the balancers anew; they have one processor, of
 //! which only one of them makes use at a time, and clients and origins share another. The cost is the CPU time of the
 //! serving process, the kernel's work on its behalf included; memory is the growth of its proportional set size since
-//! the first exchange of each kind. Traffic never leaves the loopback interface. Each balancer does what it does by
-//! default: plb adds its forwarding fields, nginx its own. Linux with setpriv and taskset (util-linux) is needed.
+//! the first exchange of each kind. Traffic never leaves the loopback interface. No balancer adds a field to
+//! a message; otherwise each does what it does by default. Linux with setpriv and taskset (util-linux) is needed.
 
 mod balancer;
 mod configuration;
@@ -20,8 +20,10 @@ mod options;
 mod origin;
 mod process;
 mod receive;
+mod relay;
 mod report;
 mod round;
+mod shuttle;
 mod syscalls;
 mod unit;
 
@@ -45,8 +47,17 @@ enum Verdict {
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let has = |name: &str| arguments.iter().any(|argument| argument == name);
-    if has(origin::ARGUMENT) {
-        return exit_code(origin::serve().map(|()| Verdict::Complete).map_err(|error| format!("origin: {error}")));
+    if let Some((name, rest)) = arguments.split_first() {
+        let role = match name.to_str() {
+            Some(origin::ARGUMENT) => Some(origin::serve(rest)),
+            Some(relay::ARGUMENT) => Some(relay::serve(rest)),
+            Some(shuttle::ARGUMENT) => Some(shuttle::serve(rest)),
+            _ => None,
+        };
+        if let Some(outcome) = role {
+            let name = name.to_string_lossy();
+            return exit_code(outcome.map(|()| Verdict::Complete).map_err(|error| format!("{name}: {error}")));
+        }
     }
     // `cargo bench` alone adds `--bench`; `cargo test` also runs benches and must not wait for minutes.
     if !has("--bench") || has("--test") {
@@ -96,9 +107,10 @@ fn contenders(options: &Options, verdict: &mut Verdict) -> Vec<Contender> {
 
 fn compare_costs(options: &Options, contenders: &[Contender], verdict: &mut Verdict) {
     let mut samples = Vec::new();
-    let rounds = (1..=options.rounds).flat_map(|round| options.units.iter().map(move |unit| (round, *unit)));
-    for (round, unit) in rounds.take_while(|_| !interrupt::requested()) {
-        for (kind, cost) in round::measure(unit, contenders, options.scale) {
+    let groups = || options.units.chunk_by(|one, other| one.letter() == other.letter());
+    let rounds = (1..=options.rounds).flat_map(|round| groups().map(move |group| (round, group)));
+    for (round, group) in rounds.take_while(|_| !interrupt::requested()) {
+        for (unit, kind, cost) in round::measure(group, contenders, options.scale) {
             let about = format!("round {round}, {}, {}", unit.title(), kind.name());
             let Some(value) = complain(cost, &about, verdict) else { continue };
             eprintln!("{about}: {value:.2}");
@@ -106,7 +118,7 @@ fn compare_costs(options: &Options, contenders: &[Contender], verdict: &mut Verd
         }
     }
     match options.format {
-        Format::Markdown => print!("{}", report::markdown(&samples)),
+        Format::Markdown => print!("{}{}", report::markdown(&samples), report::growth_markdown(&samples)),
         Format::Csv => print!("{}", report::csv(&samples)),
     }
 }
@@ -118,7 +130,8 @@ fn count_calls(options: &Options, contenders: &[Contender], verdict: &mut Verdic
     let units: Vec<Unit> = options.units.iter().copied().filter(|unit| unit.measure() == Measure::Time).collect();
     for contender in contenders {
         let mut columns = Vec::new();
-        for unit in units.iter().take_while(|_| !interrupt::requested()) {
+        let takes_part = |unit: &&Unit| unit.scaled(options.scale).kinds.contains(&contender.kind);
+        for unit in units.iter().filter(takes_part).take_while(|_| !interrupt::requested()) {
             let about = format!("{}, {}", unit.title(), contender.kind.name());
             let calls = complain(syscalls::count(contender, *unit, options.scale), &about, verdict);
             columns.extend(calls.map(|calls| (*unit, calls)));

@@ -15,6 +15,8 @@ pub const LAST_REQUEST: &[u8] =
 pub const ECHO: &[u8] = &[b'e'; 64];
 /// The content of the origin's response.
 const BODY: &[u8] = &[b'b'; 100];
+/// What precedes the number of bytes in the path of a request for a long response.
+const BULK_PATH: &str = "/bytes/";
 
 /// What the origin has received at the start of its buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +27,30 @@ pub enum Received {
     Request(usize),
     /// A request that asks for the end of the connection.
     LastRequest,
+    /// A request of `length` bytes for a response whose body has this many; the connection stays.
+    BulkRequest {
+        /// Of the request.
+        length: usize,
+        /// Of the body of its response.
+        bytes: u64,
+    },
 }
 
 /// The whole response of the origin, about 200 bytes.
 pub fn response() -> Vec<u8> {
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\nContent-Length: {}\r\n\r\n",
-        BODY.len()
-    );
-    [head.as_bytes(), BODY].concat()
+    [&response_head(BODY.len() as u64), BODY].concat()
+}
+
+/// The head of the origin's response with a body of so many bytes.
+pub fn response_head(bytes: u64) -> Vec<u8> {
+    let fields = "Content-Type: text/plain\r\nCache-Control: no-store";
+    format!("HTTP/1.1 200 OK\r\n{fields}\r\nContent-Length: {bytes}\r\n\r\n").into_bytes()
+}
+
+/// The request for a body of so many bytes, of a client that stays.
+pub fn bulk_request(bytes: u64) -> Vec<u8> {
+    format!("GET {BULK_PATH}{bytes} HTTP/1.1\r\nHost: compare.test\r\nUser-Agent: compare\r\nAccept: */*\r\n\r\n")
+        .into_bytes()
 }
 
 /// Finds the request that `bytes` start with; the error says why they are none.
@@ -46,25 +63,39 @@ pub fn read_request(bytes: &[u8]) -> Result<Received, String> {
     let is_last = request.headers.iter().any(|field| {
         field.name.eq_ignore_ascii_case("connection") && field.value.to_ascii_lowercase() == b"close".as_slice()
     });
-    Ok(if is_last { Received::LastRequest } else { Received::Request(length) })
+    let bytes = request.path.and_then(|path| path.strip_prefix(BULK_PATH)).map(str::parse);
+    match bytes.transpose().map_err(|error| format!("bad path: {error}"))? {
+        Some(bytes) => Ok(Received::BulkRequest { length, bytes }),
+        None if is_last => Ok(Received::LastRequest),
+        None => Ok(Received::Request(length)),
+    }
 }
 
 /// Whether `bytes` are the whole expected response; the error says how they differ from it.
 pub fn is_whole_response(bytes: &[u8]) -> Result<bool, String> {
+    match response_head_length(bytes, BODY.len() as u64)? {
+        Some(length) => is_whole(&bytes[length..], BODY),
+        None => Ok(false),
+    }
+}
+
+/// The length of the response head that `bytes` start with, once it is whole; an error when it does not announce a body
+/// of `announced` bytes.
+pub fn response_head_length(bytes: &[u8], announced: u64) -> Result<Option<usize>, String> {
     let mut fields = [EMPTY_HEADER; FIELDS_MAX];
     let mut response = Response::new(&mut fields);
     let Status::Complete(length) = response.parse(bytes).map_err(|error| format!("bad response: {error}"))? else {
-        return Ok(false);
+        return Ok(None);
     };
     if response.code != Some(200) {
         return Err(format!("status {:?} instead of 200", response.code));
     }
-    let announced = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
-    let announced = announced.and_then(|field| std::str::from_utf8(field.value).ok()?.parse().ok());
-    if announced != Some(BODY.len()) {
-        return Err(format!("Content-Length {announced:?} instead of {}", BODY.len()));
+    let found = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
+    let found = found.and_then(|field| std::str::from_utf8(field.value).ok()?.parse::<u64>().ok());
+    match found {
+        Some(bytes) if bytes == announced => Ok(Some(length)),
+        _ => Err(format!("Content-Length {found:?} instead of {announced}")),
     }
-    is_whole(&bytes[length..], BODY)
 }
 
 /// Whether `bytes` are all of `expected`; an error when they cannot become it.

@@ -12,11 +12,14 @@ use crate::unit::Unit;
 pub const USAGE: &str = "usage: cargo bench --bench compare -- [UNIT...] [OPTION...]
 units (default: all)
   a  keep-alive GET           b  one GET a client connection
-  c  TCP connect-echo-close   e  memory of an idle client
+  c  TCP connect-echo-close   d  bulk, HTTP and TCP
+  e  memory of an idle client f  a over 10 and over 1000 backends
+  g  a beside idle clients    l  a with an access log
+  s  memory of a stalled reader
 options
   --rounds N     rounds (default 5)
   --scale F      multiplies the exchanges of a round (default 1)
-  --only LIST    of haproxy,plb,nginx (default all)
+  --only LIST    of haproxy,plb,nginx,haproxy-splice,relay (default all)
   --plb PATH     the plb to measure (default: the one that cargo has built)
   --syscalls     count system calls with strace instead of measuring
   --csv          print every figure instead of a table";
@@ -100,13 +103,13 @@ impl Default for Options {
 
 fn units_of(letter: &str) -> Result<Vec<Unit>, String> {
     let units: Vec<Unit> = Unit::ALL.into_iter().filter(|unit| unit.letter() == letter).collect();
-    if units.is_empty() { Err(format!("there is no unit {letter:?}: a, b, c or e")) } else { Ok(units) }
+    if units.is_empty() { Err(format!("there is no unit {letter:?}: see the usage")) } else { Ok(units) }
 }
 
 fn kinds_of(list: &str) -> Result<Vec<Kind>, String> {
     let unknown = list.split(',').find(|name| Kind::ALL.iter().all(|kind| kind.name() != *name));
     match unknown {
-        Some(name) => Err(format!("there is no balancer {name:?}: haproxy, plb or nginx")),
+        Some(name) => Err(format!("there is no balancer {name:?}: haproxy, plb, nginx, haproxy-splice or relay")),
         None => Ok(Kind::ALL.into_iter().filter(|kind| list.split(',').any(|name| name == kind.name())).collect()),
     }
 }

@@ -1,16 +1,22 @@
 //! A process that the comparison has started: pinned, ended with its guard, and what it has cost so far.
 //!
-//! The guard ends it on every way out of a round; the parent-death signal of setpriv(1) covers the bench being killed.
+//! The guard ends it on every way out of a round; the parent-death signal of setpriv(1) covers the bench being killed,
+//! but not for a process that gives up root, which clears it: prctl(2), `PR_SET_PDEATHSIG`.
 
-use std::fs;
+use std::collections::HashSet;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 
 /// The processor of the load generator and of the origins.
 pub const LOAD_CPU: u32 = 0;
@@ -28,6 +34,15 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(800);
 /// A process that never comes to rest is read all the same.
 const SETTLE_READINGS_MAX: u32 = 15;
 
+/// What a process does when the comparison is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Orphan {
+    /// It gets SIGTERM.
+    Ends,
+    /// It finds out by itself.
+    Knows,
+}
+
 /// A child process; dropping it ends it and its children.
 #[derive(Debug)]
 pub struct Process {
@@ -36,10 +51,19 @@ pub struct Process {
 
 impl Process {
     /// Starts `command` on the processor `cpu`, its standard streams as given there.
-    pub fn start(command: &Command, cpu: u32, input: Stdio, output: Stdio, errors: Stdio) -> io::Result<Process> {
+    pub fn start(
+        command: &Command,
+        cpu: u32,
+        orphan: Orphan,
+        [input, output, errors]: [Stdio; 3],
+    ) -> io::Result<Process> {
+        let signal = match orphan {
+            Orphan::Ends => "TERM",
+            Orphan::Knows => "clear",
+        };
         // Both tools exec what follows them, so the child's id is the id of the program itself.
         let mut pinned = Command::new("setpriv");
-        pinned.args(["--pdeathsig", "TERM", "taskset", "-c"]).arg(cpu.to_string());
+        pinned.args(["--pdeathsig", signal, "taskset", "-c"]).arg(cpu.to_string());
         pinned.arg(command.get_program()).args(command.get_args());
         let child = pinned.stdin(input).stdout(output).stderr(errors).spawn()?;
         Ok(Process { child })
@@ -110,13 +134,18 @@ pub fn cpu_nanoseconds(id: u32) -> io::Result<u64> {
     Ok(sum)
 }
 
-/// The proportional set size of process `id` in KiB once it is at rest: when it has been the same for some readings.
-/// A balancer may give memory back a while after it was needed.
-pub fn settled_pss_kib(id: u32) -> io::Result<u64> {
-    let (mut last, mut same) = (pss_kib(id)?, 0);
+/// The number of descriptors that process `id` has open.
+pub fn descriptors(id: u32) -> io::Result<u64> {
+    Ok(fs::read_dir(format!("/proc/{id}/fd"))?.count() as u64)
+}
+
+/// The proportional set size of process `id` in KiB, and what its kernel pipes hold at most, once it is at rest: when
+/// the sum has been the same for some readings. A balancer may give memory back a while after it was needed.
+pub fn settled_memory_kib(id: u32) -> io::Result<u64> {
+    let (mut last, mut same) = (memory_kib(id)?, 0);
     for _ in 0..SETTLE_READINGS_MAX {
         thread::sleep(SETTLE_PAUSE);
-        let now = pss_kib(id)?;
+        let now = memory_kib(id)?;
         same = if now == last { same + 1 } else { 0 };
         last = now;
         if same == SETTLE_READINGS {
@@ -126,6 +155,29 @@ pub fn settled_pss_kib(id: u32) -> io::Result<u64> {
     Ok(last)
 }
 
+fn memory_kib(id: u32) -> io::Result<u64> {
+    Ok(pss_kib(id)? + pipes_kib(id)?)
+}
+
+/// The capacity of the pipes of process `id` that are not empty, in KiB. It is more than what they hold; that cannot be
+/// seen from outside.
+fn pipes_kib(id: u32) -> io::Result<u64> {
+    let (mut seen, mut bytes) = (HashSet::new(), 0);
+    for entry in fs::read_dir(format!("/proc/{id}/fd"))? {
+        let path = entry?.path();
+        // A descriptor may have been closed meanwhile.
+        let Ok(target) = fs::read_link(&path) else { continue };
+        // Both ends have the same name.
+        if !target.to_string_lossy().starts_with("pipe:") || !seen.insert(target) {
+            continue;
+        }
+        let Ok(pipe) = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&path) else { continue };
+        let is_empty = poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO)? == 0;
+        bytes += if is_empty { 0 } else { fcntl(&pipe, FcntlArg::F_GETPIPE_SZ)? as u64 };
+    }
+    Ok(bytes / 1024)
+}
+
 fn pss_kib(id: u32) -> io::Result<u64> {
     let rollup = fs::read_to_string(format!("/proc/{id}/smaps_rollup"))?;
     first_number(rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or_default())
@@ -133,8 +185,32 @@ fn pss_kib(id: u32) -> io::Result<u64> {
 
 /// The id of the process that traces process `id`; 0 when none does.
 pub fn tracer(id: u32) -> io::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-    first_number(status.lines().find_map(|line| line.strip_prefix("TracerPid:")).unwrap_or_default())
+    first_number(&status(id, "TracerPid:")?)
+}
+
+/// An error when process `id`, which was started with what rights this one has, still has those of root or sees all files.
+pub fn verify_confined(id: u32) -> Result<(), String> {
+    let (users, root) = (status(id, "Uid:"), fs::read_link(format!("/proc/{id}/root")));
+    let (users, root) = users.and_then(|users| Ok((users, root?))).map_err(|error| format!("/proc/{id}: {error}"))?;
+    if users.split_whitespace().any(|user| user == "0") {
+        return Err(format!("it is not confined: it has the user ids {users}"));
+    }
+    if geteuid().is_root() && root == Path::new("/") {
+        return Err("it is not confined: it has no root directory of its own".to_string());
+    }
+    Ok(())
+}
+
+/// What /proc/ID/status says after `name`.
+fn status(id: u32, name: &str) -> io::Result<String> {
+    let text = fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    Ok(line.ok_or_else(|| io::Error::other(format!("no {name}")))?.trim().to_string())
+}
+
+/// Asks process `id` to end.
+pub fn ask_to_end(id: u32) {
+    send(id, Signal::SIGTERM);
 }
 
 /// Where `program` is; a name without a slash is looked for on the path and where daemons are kept.

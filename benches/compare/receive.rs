@@ -1,9 +1,11 @@
 //! Reading what a socket has after an edge-triggered event, for both ends of the comparison.
 
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 
 use mio::event::Event;
 use mio::net::TcpStream;
+use nix::sys::socket::{MsgFlags, recv};
 
 /// The size of the buffer that `receive` is given.
 pub const BUFFER_BYTES: usize = 16 * 1024;
@@ -32,4 +34,9 @@ pub fn receive(stream: &mut TcpStream, event: &Event, buffer: &mut [u8], receive
             return Ok(Source::Open);
         }
     }
+}
+
+/// Takes up to `room.len()` bytes out of `stream` without copying them anywhere: tcp(7), `MSG_TRUNC`.
+pub fn discard(stream: &TcpStream, room: &mut [u8]) -> io::Result<usize> {
+    Ok(recv(stream.as_raw_fd(), room, MsgFlags::MSG_TRUNC)?)
 }

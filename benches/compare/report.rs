@@ -41,6 +41,29 @@ pub fn markdown(samples: &[Sample]) -> String {
     table
 }
 
+/// What the units that have a baseline cost, as a multiple of its cost for the same balancer in the same round.
+pub fn growth_markdown(samples: &[Sample]) -> String {
+    let mut rows = String::new();
+    for unit in Unit::ALL {
+        for kind in Kind::ALL {
+            let growths = sorted(of(samples, unit, kind).filter_map(|sample| growth(samples, sample)));
+            let relative = sorted(of(samples, unit, kind).filter_map(|sample| growth_of_relay(samples, sample)));
+            if growths.is_empty() {
+                continue;
+            }
+            let [middle, least, most] =
+                [median(&growths), growths.first().copied(), growths.last().copied()].map(shown);
+            let (title, name, relative) = (unit.title(), kind.name(), shown(median(&relative)));
+            // Writing to a string cannot fail.
+            let _ = writeln!(rows, "| {title} | {name} | {middle} | {least} | {most} | {relative} |");
+        }
+    }
+    if rows.is_empty() {
+        return rows;
+    }
+    format!("\n| unit | balancer | of its baseline | min | max | of the relay's |\n|---|---|--:|--:|--:|--:|\n{rows}")
+}
+
 /// Every figure as a line of comma-separated values.
 pub fn csv(samples: &[Sample]) -> String {
     let mut lines = String::from("round,unit,balancer,value\n");
@@ -56,7 +79,8 @@ pub fn calls_markdown(kind: Kind, columns: &[(Unit, Calls)]) -> String {
     let mut names: Vec<&String> = columns.iter().flat_map(|(_, calls)| calls.keys()).collect();
     names.sort_unstable();
     names.dedup();
-    let titles: String = columns.iter().map(|(unit, _)| format!(" ({}) |", unit.letter())).collect();
+    let title = |unit: &Unit| unit.title().split(',').next().unwrap_or_default();
+    let titles: String = columns.iter().map(|(unit, _)| format!(" {} |", title(unit))).collect();
     let mut table = format!("| calls of {} |{titles}\n|---|{}\n", kind.name(), "--:|".repeat(columns.len()));
     for name in names {
         let cells = columns.iter().map(|(_, calls)| format!(" {:.3} |", calls.get(name).unwrap_or(&0.0)));
@@ -75,6 +99,18 @@ fn of(samples: &[Sample], unit: Unit, kind: Kind) -> impl Iterator<Item = &Sampl
 fn ratio(samples: &[Sample], sample: &Sample) -> Option<f64> {
     let mut references = of(samples, sample.unit, Kind::Haproxy);
     references.find(|reference| reference.round == sample.round).map(|reference| sample.value / reference.value)
+}
+
+/// The figure as a multiple of the one of the unit's baseline.
+fn growth(samples: &[Sample], sample: &Sample) -> Option<f64> {
+    let mut baselines = of(samples, sample.unit.baseline()?, sample.kind);
+    baselines.find(|baseline| baseline.round == sample.round).map(|baseline| sample.value / baseline.value)
+}
+
+/// That multiple as a share of the bare relay's.
+fn growth_of_relay(samples: &[Sample], sample: &Sample) -> Option<f64> {
+    let relay = of(samples, sample.unit, Kind::Relay).find(|relay| relay.round == sample.round)?;
+    Some(growth(samples, sample)? / growth(samples, relay)?)
 }
 
 fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::balancer::Contender;
-use crate::process::{self, LOAD_CPU, LOOK_EVERY, Process};
+use crate::process::{self, LOAD_CPU, LOOK_EVERY, Orphan, Process};
 use crate::unit::Unit;
 
 /// How long strace may take to attach.
@@ -26,23 +26,25 @@ pub fn is_available() -> bool {
 
 /// Counts the calls of `contender` for one `unit`, after a warm-up.
 pub fn count(contender: &Contender, unit: Unit, scale: f64) -> Result<Calls, String> {
-    let balancer = contender.start()?;
-    let count = unit.scaled_count(scale / 10.0);
-    let mut load = unit.load(&balancer)?;
-    load.run(count)?;
+    let plan = unit.scaled(scale / 10.0);
+    let balancer = contender.start(plan.scene)?;
+    let (mut load, mut crowd) = (plan.load(balancer.listen)?, plan.crowd(balancer.listen)?);
+    crowd.run(plan.idle_clients)?;
+    load.run(plan.warm_up())?;
     let directory = tempfile::tempdir().map_err(|error| format!("temporary directory: {error}"))?;
     let summary = directory.path().join("summary");
     let mut tracer = attach(balancer.serving, &summary)?;
-    load.run(count)?;
+    load.run(plan.count)?;
     tracer.end(Signal::SIGINT).ok_or("strace does not end")?;
     let text = fs::read_to_string(&summary).map_err(|error| format!("strace: {error}"))?;
-    Ok(read_summary(&text).map(|(name, calls)| (name, calls / count as f64)).collect())
+    let units = plan.count as f64 * plan.units_an_exchange();
+    Ok(read_summary(&text).map(|(name, calls)| (name, calls / units)).collect())
 }
 
 fn attach(id: u32, summary: &Path) -> Result<Process, String> {
     let mut command = Command::new("strace");
     command.args(["-c", "-f", "-p", &id.to_string(), "-o"]).arg(summary);
-    let tracer = Process::start(&command, LOAD_CPU, Stdio::null(), Stdio::null(), Stdio::null());
+    let tracer = Process::start(&command, LOAD_CPU, Orphan::Ends, [Stdio::null(), Stdio::null(), Stdio::null()]);
     let tracer = tracer.map_err(|error| format!("strace: {error}"))?;
     let limit = Instant::now() + ATTACH_LIMIT;
     while process::tracer(id).map_err(|error| error.to_string())? == 0 {

@@ -83,12 +83,14 @@ impl Server {
     fn summarize(&self) {
         let (core, stats, counters) = (&self.core, &self.stats, &self.core.counters);
         log::info!(
-            "summary: {} clients, {} idle backend connections, {} of {} buffers lent, {} kernel pipes in use",
+            "summary: {} clients, {} idle backend connections, {} of {} buffers lent, {} kernel pipes in use, \
+             {} log lines lost",
             self.pairs.len(),
             self.driver.idle.len(),
             self.driver.buffers.lent(),
             self.driver.buffers.lent_max(),
             self.driver.kernel_pipes.in_use(),
+            self.logs.lost(),
         );
         log::info!(
             "summary: {} accepted, {} exchanges, {} retries, {} errors answered, {} aborted, {} out of resources, \

@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod access_log;
 mod backpressure;
 mod basics;
 mod bulk;
@@ -15,6 +16,7 @@ mod error_replies;
 mod failover;
 mod harness_itself;
 mod limits;
+mod logs;
 mod reuse;
 mod signals;
 mod stale_connection;

@@ -83,7 +83,7 @@ impl Fault {
 /// What a connection holds, what a peer moves at once and what it has to say where bodies may be long, in bytes.
 const BULK_CAPACITY: usize = 100_000;
 const BULK_PIECE: u64 = 60_000;
-const BULK_LENGTH: u64 = 250_000;
+const BULK_LENGTH: u64 = 120_000;
 
 /// What a seed stands for.
 #[derive(Clone, Debug)]
@@ -121,7 +121,7 @@ impl Profile {
     pub fn new(rng: &mut Rng) -> Profile {
         let weather = [Weather::Calm, Weather::OneBad, Weather::Chaos][rng.below(3) as usize];
         let protocol = if rng.chance(1, 3) { ProtocolName::Tcp } else { ProtocolName::Http };
-        let bulk = rng.chance(1, 3);
+        let bulk = rng.chance(1, 4);
         let tls_in = if bulk { 8 } else { 3 };
         let look = |rng: &mut Rng| if rng.chance(1, tls_in) { Look::Tls } else { Look::Plain };
         let upgrades = protocol == ProtocolName::Http && rng.chance(1, 5);
@@ -212,6 +212,8 @@ pub struct World {
     pub wires: Vec<Wire>,
     /// How often a backend saw each request.
     pub seen: BTreeMap<u32, u32>,
+    /// The requests that were answered, and how.
+    pub answered: Vec<(u32, u32)>,
     /// Whether plb was told to stop.
     pub draining: bool,
     /// Whether a backend answered a request before it was whole: then the client's connection ends with that answer.
@@ -236,6 +238,7 @@ impl World {
             rng,
             wires: Vec::new(),
             seen: BTreeMap::new(),
+            answered: Vec::new(),
             draining: false,
             answered_early: false,
             patient: true,

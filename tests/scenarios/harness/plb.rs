@@ -131,7 +131,8 @@ impl Plb {
                 return found;
             }
             let left = limit.saturating_duration_since(Instant::now());
-            assert!(!lines.ended && !left.is_zero(), "never logged: {what}");
+            let goes_on = !lines.ended && !left.is_zero();
+            assert!(goes_on, "never logged: {what}; but\n{}", lines.lines.join("\n"));
             lines = self.log.changed.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -187,6 +188,13 @@ impl Plb {
     pub fn resident_bytes(&self) -> u64 {
         let text = self.proc("statm");
         4096 * text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("the second field")
+    }
+
+    /// Its share of the memory that it uses, in bytes (Linux: /proc/PID/smaps_rollup).
+    pub fn proportional_bytes(&self) -> u64 {
+        let text = self.proc("smaps_rollup");
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("the kernel tells it");
+        1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kilobytes")
     }
 
     /// Processor time that it used (Linux: /proc/PID/stat, fields 14 and 15 in ticks of 10 ms).
