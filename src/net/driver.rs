@@ -1,7 +1,7 @@
 //! The driver: makes the system calls that a session names, within a budget.
 //!
-//! It owns the streams, the idle set, the buffers and the kernel pipes. It decides nothing about a session; it never frees a stream,
-//! but retires it until the turn ends, because events of this turn may still name it.
+//! It owns the streams, the idle set, the buffers and the kernel pipes. It decides nothing about a session; it never
+//! frees a stream, but retires it until the turn ends, because events of this turn may still name it.
 
 use std::io;
 
