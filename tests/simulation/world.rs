@@ -83,7 +83,7 @@ impl Fault {
 /// What a connection holds, what a peer moves at once and what it has to say where bodies may be long, in bytes.
 const BULK_CAPACITY: usize = 100_000;
 const BULK_PIECE: u64 = 60_000;
-const BULK_LENGTH: u64 = 120_000;
+const BULK_LENGTH: u64 = 200_000;
 
 /// What a seed stands for.
 #[derive(Clone, Debug)]
@@ -121,7 +121,7 @@ impl Profile {
     pub fn new(rng: &mut Rng) -> Profile {
         let weather = [Weather::Calm, Weather::OneBad, Weather::Chaos][rng.below(3) as usize];
         let protocol = if rng.chance(1, 3) { ProtocolName::Tcp } else { ProtocolName::Http };
-        let bulk = rng.chance(1, 4);
+        let bulk = rng.chance(1, 3);
         let tls_in = if bulk { 8 } else { 3 };
         let look = |rng: &mut Rng| if rng.chance(1, tls_in) { Look::Tls } else { Look::Plain };
         let upgrades = protocol == ProtocolName::Http && rng.chance(1, 5);
