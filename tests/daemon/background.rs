@@ -115,8 +115,9 @@ fn a_daemon_of_an_ordinary_user_is_in_no_directory_of_his() {
     }
     let site = Site::new("");
     std::fs::set_permissions(site.path(""), Permissions::from_mode(0o777)).expect("it is ours");
-    // Where everybody can execute it.
-    std::fs::copy(PROGRAM, site.path("program")).expect("there is room for the program");
+    // Where everybody can execute it. Were it written by this process, a child that another test has just forked could
+    // hold it open for writing, and it could not be executed.
+    assert_eq!(run(Command::new("cp").arg(PROGRAM).arg(site.path("program"))).code, Some(0));
     let mut command = Command::new("setpriv");
     command.current_dir(site.path("")).args(["--reuid=54321", "--regid=54321", "--clear-groups", "./program"]);
     let ended = run(command.args(site.plb(&["-B"]).get_args()));
@@ -131,7 +132,8 @@ fn a_daemon_of_an_ordinary_user_is_in_no_directory_of_his() {
 fn paths_are_those_of_the_caller() {
     let site = Site::new("");
     let mut command = Command::new(PROGRAM);
-    command.current_dir(site.path("")).args(["-B", "-c", "./plb.yaml", "-l", "./plb.log", "-g", "plb.pid"]);
+    let config = format!("../{}/plb.yaml", site.name());
+    command.current_dir(site.path("")).args(["-B", "-c", &config, "-l", "./plb.log", "-g", "plb.pid"]);
     assert_eq!(run(&mut command).code, Some(0));
     let pid = site.pid();
     assert_is_detached(pid);
