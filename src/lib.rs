@@ -70,6 +70,9 @@
 //! - A backend that drops an idle connection may be about to stop: the request goes to another one first.
 //! - A daemon that stops waits up to [`session::phase::DRAIN_GRACE`] for the request of a client that has just come or was
 //!   promised to be kept, so that under load nobody is cut off between two requests.
+//! - A listener that is closed resets who is in its backlog, and one that stays open under load is never empty. So a
+//!   daemon that stops turns newcomers away first ([`net::listener::Listener::turn_away`]), and closes the listener when
+//!   whoever had begun to connect is in and served.
 //! - A client whose last answer was whole is lingered for briefly ([`session::phase::LINGER_BRIEFLY`]): its place is wanted.
 //! - What a sink owes is the pipe's knowledge, so that nothing ends or is parked before it is flushed.
 //! - Free buffers are trimmed once a second to what was needed in that second, and all that grows is allocated at the
