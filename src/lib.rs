@@ -19,20 +19,21 @@
 //! | [`session`] | the pair: phases, deadlines, attempts at backends | all above |
 //! | [`net`] | system calls: streams, listeners, the idle set, probes, the driver | all above |
 //! | [`server`] | owns everything; the turn | all above |
+//! | [`log`] | lines leave the process and wait for nobody: the daemon's log, the access log | all above but `net` |
 //! | [`daemon`] | the process: descriptors, limits, privileges, sandbox, signals | `config` |
 //! | [`start`] | a configuration becomes what is bound, and then confined | `config`, `daemon`, `net` |
-//! | [`cli`], [`log`], [`demo`] | the command line; the daemon's log; origins and a client to look at | `config` |
+//! | [`cli`], [`demo`] | the command line; origins and a client to look at | `config` |
 //!
 //! Dependencies point upwards in this table only. `base`, `config`, `balance`, `protocol` and `session` are pure: no
 //! socket, no clock, no log. `tests/tidy.rs` holds the code to this.
 //!
 //! # The turn
 //! ```text
-//! poll ▶ mark ▶ expire ▶ accept ▶ run ▶ reap ▶ report ▶ obey ▶ poll …
+//! poll ▶ mark ▶ expire ▶ accept ▶ run ▶ reap ▶ report ▶ obey ▶ write ▶ poll …
 //! ```
 //! `mark` sets booleans, `expire` fires timers, `accept` takes clients while there is room, `run` runs the sessions that
 //! are queued at that moment, each within a budget of calls and bytes, `reap` frees (and only `reap` does), `report` logs
-//! what changed in health, `obey` acts on signals. The clock is read once a turn.
+//! what changed in health, `obey` acts on signals, `write` writes the log lines of the turn. The clock is read once a turn.
 //!
 //! # The life of a byte
 //! An event for a client's socket marks its [`net::stream::Stream`] readable and queues its [`net::driver::Pair`]. In
@@ -74,12 +75,18 @@
 //! - Free buffers are trimmed once a second to what was needed in that second, and all that grows is allocated at the
 //!   start, so that they go back to the system.
 //! - When descriptors run out, accepting pauses and idle connections stay: those who are being served need them. A
-//!   connection to a backend that finds no descriptor evicts the oldest idle one.
+//!   connection to a backend that finds no descriptor evicts the oldest idle one; where there is none, the session waits
+//!   in line for what is freed or parked, and nobody is accepted before it.
 //! - `TCP_NODELAY` is set on a backend's connection before the second segment: the first one never waits, and many
 //!   connections send one only.
 //! - An upgrade needs one `Upgrade` with one protocol, and a 101 that names the same one: who chooses among several opens
 //!   a tunnel for what was not judged. Protocols that carry further requests (`h2c`, TLS) are never tunnelled.
 //! - While it stops, a daemon forwards a request for an upgrade without it: the tunnel could only be cut off.
+//! - No log ever holds up the service: lines are gathered in a buffer with a limit and written once a turn, past
+//!   descriptors that do not block; what does not fit is lost, and counted. A standard stream's own flags stay as they
+//!   are, for others share them.
+//! - An exchange has one [`session::record::Record`], filled only where there is an access log. It is handed in when the
+//!   last byte has left for the client, or when nothing more can.
 //! - The log's default level is `info`; PLB 0.3's was 2, which is `warn`.
 //!
 //! - Who serves is nobody, wherever root started it: there is no setting that lets root serve. Users and root directory are

@@ -8,8 +8,7 @@ use std::process::ExitCode;
 use plb::cli::{self, Command};
 use plb::config::{self, Config, Overrides};
 use plb::daemon::descriptors::close_inherited;
-use plb::start::StartError;
-use plb::{demo, log as logging, server};
+use plb::{demo, server};
 
 /// Something failed at run time or at the start.
 const FAILURE: u8 = 1;
@@ -72,17 +71,10 @@ fn read_text(path: &Path) -> io::Result<String> {
 fn serve(mut config: Config, overrides: &Overrides) -> ExitCode {
     config.apply(overrides);
     close_inherited();
-    match start(config) {
+    match server::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(FAILURE, &error.to_string()),
     }
-}
-
-fn start(config: Config) -> Result<(), StartError> {
-    let log = logging::build(config.log_level, &config.log_file)
-        .map_err(|error| StartError::new(format!("cannot open the log {}", config.log_file), error))?;
-    logging::install(log, config.log_level);
-    server::run(config)
 }
 
 fn print(text: &str) -> ExitCode {

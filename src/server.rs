@@ -1,39 +1,41 @@
 //! The server: owns everything, and turns.
 //!
 //! ```text
-//! poll ▶ mark ▶ expire ▶ accept ▶ run ▶ reap ▶ report ▶ obey ▶ poll …
+//! poll ▶ mark ▶ expire ▶ accept ▶ run ▶ reap ▶ report ▶ obey ▶ write ▶ poll …
 //! ```
 //! Events only mark; a stream or a session is freed in `reap` and nowhere else; the clock is read once a turn.
 
 mod accept;
+mod core;
 mod health;
 mod stop;
 
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 
-use crate::balance::{BackendId, Failure, Pools};
+use crate::balance::{BackendId, Failure};
 use crate::base::arena::{Arena, Id};
 use crate::base::buffers::{BUFFER_BYTES, Buffers};
 use crate::base::time::Time;
 use crate::base::timer::TimerWheel;
-use crate::config::Config;
+use crate::config::{Config, LogTarget};
 use crate::daemon::limits::Descriptors;
 use crate::daemon::signals::Signals;
+use crate::log::Logs;
+use crate::log::outlet::Pace;
 use crate::net::driver::{Driver, Pair, Verdict};
 use crate::net::idle::Idle;
 use crate::net::listener::Listener;
 use crate::net::probe::Probe;
 use crate::net::stream::{Owner, Stream};
 use crate::net::token::Source;
-use crate::protocol::Stage;
-use crate::session::Context;
-use crate::session::record::{CloseReason, Counters};
+use crate::session::record::CloseReason;
 use crate::start::{Bound, Confined, StartError};
+use core::Core;
 
 /// The most events that one poll gives.
 const EVENTS_MAX: usize = 512;
@@ -54,22 +56,14 @@ enum Alarm {
     Probe(Id<Probe>),
     /// Accepting goes on.
     Resume,
+    /// Descriptors may have been freed elsewhere.
+    Relieve,
     /// Buffers that nobody needed are given up.
     Trim,
+    /// Log lines that could not be written are tried again.
+    Log,
     /// The time for a graceful stop is over.
     Shutdown,
-}
-
-/// What the sessions act upon.
-struct Core {
-    now: Time,
-    config: Config,
-    pools: Pools,
-    scratch: Vec<u8>,
-    counters: Counters,
-    stage: Stage,
-    date: String,
-    date_second: u64,
 }
 
 /// What the server counts.
@@ -81,6 +75,7 @@ struct Stats {
     panics: u64,
     pauses: u64,
     fullnesses: u64,
+    lacks: u64,
 }
 
 /// The balancer.
@@ -95,6 +90,8 @@ pub struct Server {
     runnable: VecDeque<Id<Pair>>,
     /// Sessions that wait for buffers, first come, first served.
     starving: VecDeque<Id<Pair>>,
+    /// Sessions that wait for a descriptor, first come, first served.
+    lacking: VecDeque<Id<Pair>>,
     /// Sessions that ended in this turn.
     finished: Vec<Id<Pair>>,
     /// Idle connections that an event came for.
@@ -108,8 +105,13 @@ pub struct Server {
     asked: Vec<u32>,
     /// Whether clients wait for others to leave.
     is_full: bool,
+    /// Whether a further try of those who lack a descriptor is filed.
+    relieving: bool,
     /// Whether a trim of the buffers is filed.
     trimming: bool,
+    logs: Logs,
+    /// Whether it is filed when to try the logs again.
+    retrying: bool,
     stats: Stats,
 }
 
@@ -118,9 +120,16 @@ pub struct Server {
 /// # Errors
 /// What the system refuses at the start. Once it serves, nothing ends it but a signal.
 pub fn run(config: Config) -> Result<(), StartError> {
-    let bound = Bound::new(config)?;
-    // Here is the place for what else needs a path or root.
-    Server::new(bound.confine()?)?.serve()
+    let logs = Logs::open(&config).map_err(|(step, error)| StartError::new(step, error))?;
+    let is_elsewhere = config.log_file != LogTarget::Standard;
+    let outcome = Bound::new(config)
+        .and_then(Bound::confine)
+        .and_then(|confined| Server::new(confined, logs))
+        .and_then(Server::serve);
+    if let (Err(error), true) = (&outcome, is_elsewhere) {
+        log::error!("plb: {error}");
+    }
+    outcome
 }
 
 impl Server {
@@ -134,7 +143,7 @@ impl Server {
     ///
     /// # Errors
     /// Descriptors or memory ran out.
-    pub fn new(confined: Confined) -> Result<Server, StartError> {
+    pub fn new(confined: Confined, logs: Logs) -> Result<Server, StartError> {
         let Bound { config, mut listeners, addresses, descriptors } = confined.into_parts();
         let setup = |error: io::Error| StartError::new("cannot set up the event loop", error);
         let poll = Poll::new().map_err(setup)?;
@@ -162,12 +171,14 @@ impl Server {
                 hungry: 0,
                 addresses,
                 retired: Vec::with_capacity(2 * clients),
+                parked: 0,
                 newly_idle: Vec::with_capacity(EVENTS_MAX),
             },
             core: Core::new(config),
             pairs: Arena::with_capacity(clients),
             runnable: VecDeque::with_capacity(clients),
             starving: VecDeque::new(),
+            lacking: VecDeque::new(),
             finished: Vec::with_capacity(clients),
             disturbed: Vec::with_capacity(EVENTS_MAX),
             wheel: TimerWheel::with_capacity(clients, Time::START),
@@ -178,7 +189,10 @@ impl Server {
             signals,
             asked: Vec::new(),
             is_full: false,
+            relieving: false,
             trimming: false,
+            logs,
+            retrying: false,
             stats: Stats::default(),
         })
     }
@@ -189,9 +203,11 @@ impl Server {
     /// The poll itself fails, which it does for a bug only.
     pub fn serve(mut self) -> Result<(), StartError> {
         log::info!("plb: serving");
+        self.logs.set_pace(Pace::EachTurn);
         while !self.is_over() {
             self.turn().map_err(|error| StartError::new("the event loop failed", error))?;
         }
+        self.logs.set_pace(Pace::AtOnce);
         log::info!("plb: stopped");
         Ok(())
     }
@@ -209,6 +225,7 @@ impl Server {
         self.reap();
         self.report();
         self.obey();
+        self.write();
         Ok(())
     }
 
@@ -276,7 +293,15 @@ impl Server {
                 Alarm::Revive(backend) => self.revive(backend),
                 Alarm::Probe(id) => self.time_out_probe(id),
                 Alarm::Resume => self.listeners.iter_mut().flatten().for_each(Listener::resume),
+                Alarm::Relieve => {
+                    self.relieving = false;
+                    self.relieve(usize::MAX);
+                }
                 Alarm::Trim => self.trim(),
+                Alarm::Log => {
+                    self.retrying = false;
+                    self.logs.retry();
+                }
                 Alarm::Shutdown => self.cut_off(),
             }
         }
@@ -330,9 +355,10 @@ impl Server {
             let (driver, core) = (&mut self.driver, &mut self.core);
             // A bug in one session is that session's end, and nobody else's.
             let verdict = catch_unwind(AssertUnwindSafe(|| driver.run(id, pair, &mut core.context())));
+            self.note_lack(id, verdict.as_ref().ok().copied());
             match verdict {
                 Ok(Verdict::Over) => self.finished.push(id),
-                Ok(Verdict::Waits) => self.file(id),
+                Ok(Verdict::Waits | Verdict::Lacks) => self.file(id),
                 Ok(Verdict::GoesOn) => {
                     self.file(id);
                     enqueue(&mut self.pairs, &mut self.runnable, id);
@@ -397,6 +423,9 @@ impl Server {
     fn reap(&mut self) {
         for id in self.finished.drain(..) {
             let Some(mut pair) = self.pairs.remove(id) else { continue };
+            if pair.lacks {
+                self.lacking.retain(|other| *other != id);
+            }
             if let Some(timer) = pair.timer {
                 self.wheel.remove(timer);
             }
@@ -408,11 +437,13 @@ impl Server {
                 self.driver.retire(stream);
             }
         }
-        let freed = !self.driver.retired.is_empty();
+        let freed = self.driver.retired.len();
         for id in self.driver.retired.drain(..) {
             self.driver.streams.remove(id);
         }
-        if freed {
+        let parked = std::mem::take(&mut self.driver.parked);
+        self.relieve(freed + parked);
+        if freed > 0 {
             self.listeners.iter_mut().flatten().for_each(Listener::resume);
         }
         for backend in self.driver.newly_idle.drain(..) {
@@ -423,6 +454,15 @@ impl Server {
         if !self.trimming && self.driver.buffers.has_free() {
             self.trimming = true;
             self.wheel.insert(self.core.now + TRIM, Alarm::Trim);
+        }
+    }
+
+    /// Writes the log lines of this turn. What cannot be written now is tried again, in a while.
+    fn write(&mut self) {
+        self.logs.write(&mut self.core.records, &self.core.config, self.core.now);
+        if let Some(pause) = self.logs.pause().filter(|_| !self.retrying) {
+            self.retrying = true;
+            self.wheel.insert(self.core.now + pause, Alarm::Log);
         }
     }
 }
@@ -443,40 +483,4 @@ fn announce(config: &Config, listeners: &[Listener], descriptors: &Descriptors, 
     let Descriptors { limit, needed, .. } = descriptors;
     let memory = buffers.lent_max() * BUFFER_BYTES / 1024;
     log::info!("at most {} clients, {needed} of {limit} descriptors, {memory} KiB of buffers", config.max_clients);
-}
-
-impl Core {
-    fn new(config: Config) -> Core {
-        Core {
-            now: Time::START,
-            pools: Pools::new(&config.pools, Time::START),
-            config,
-            scratch: Vec::new(),
-            counters: Counters::default(),
-            stage: Stage::Serving,
-            date: httpdate::fmt_http_date(SystemTime::now()),
-            date_second: 0,
-        }
-    }
-
-    /// A turn begins.
-    fn tick(&mut self, elapsed: Duration) {
-        self.now = Time::START + elapsed;
-        if self.date_second != elapsed.as_secs() {
-            self.date_second = elapsed.as_secs();
-            self.date = httpdate::fmt_http_date(SystemTime::now());
-        }
-    }
-
-    fn context(&mut self) -> Context<'_> {
-        Context {
-            now: self.now,
-            date: &self.date,
-            stage: self.stage,
-            pools: &mut self.pools,
-            config: &self.config,
-            scratch: &mut self.scratch,
-            counters: &mut self.counters,
-        }
-    }
 }

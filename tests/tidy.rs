@@ -16,12 +16,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("session", &["base", "config", "balance", "protocol"]),
     ("daemon", &["base", "config"]),
     ("net", &["base", "config", "balance", "protocol", "session"]),
-    ("log", &["config"]),
+    ("log", &["base", "config", "balance", "protocol", "session"]),
     ("cli", &["config"]),
     ("start", &["base", "config", "daemon", "net"]),
-    ("server", &["base", "config", "balance", "protocol", "session", "daemon", "net", "start"]),
-    ("demo", &["base", "config", "log", "start", "server"]),
-    ("main", &["cli", "config", "daemon", "log", "start", "server", "demo"]),
+    ("server", &["base", "config", "balance", "protocol", "session", "daemon", "net", "log", "start"]),
+    ("demo", &["base", "config", "start", "server"]),
+    ("main", &["cli", "config", "daemon", "start", "server", "demo"]),
     ("lib", &[]),
 ];
 

@@ -304,3 +304,31 @@ mod system {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(uid: Uid, gid: Gid) -> Identity {
+        Identity { name: "somebody".to_string(), uid, gid, root: None }
+    }
+
+    #[test]
+    fn who_is_somebody_else_or_can_become_root_is_found_out() {
+        let other = Uid::from_raw(getuid().as_raw() + 1);
+        let refusal = verify(&identity(other, getgid())).expect_err("it is not that user");
+        assert!(refusal.reason.contains("another"), "{}", refusal.reason);
+        if getuid().is_root() {
+            let refusal = verify(&identity(getuid(), getgid())).expect_err("it is root");
+            assert!(refusal.reason.contains("root again"), "{}", refusal.reason);
+        }
+    }
+
+    #[test]
+    fn who_is_left_is_said_with_the_root_directory() {
+        let nobody = identity(Uid::from_raw(7), Gid::from_raw(8));
+        assert_eq!(nobody.to_string(), "user somebody (7:8)");
+        let confined = Identity { root: Some(PathBuf::from("/var/empty")), ..nobody };
+        assert_eq!(confined.to_string(), "user somebody (7:8), root directory /var/empty");
+    }
+}

@@ -4,7 +4,7 @@
 //! Both hold for the calling thread and whatever it starts, and cannot be taken back. Each is good without the other,
 //! and a kernel that has neither is no reason not to serve.
 //!
-//! A new call in the loop, the logs or the stop belongs in [`CALLS`]; `strace -f -e status=failed` shows one that is
+//! A new call in the loop, the logs or the stop belongs in `CALLS`; `strace -f -e status=failed` shows one that is
 //! missing as EPERM.
 
 use std::collections::BTreeMap;
@@ -120,7 +120,7 @@ fn restrict() -> Result<RestrictionStatus, RulesetError> {
         .restrict_self()
 }
 
-/// Forbids every system call that is not in [`CALLS`] or its like: EPERM, and not the end of the process, so that a
+/// Forbids every system call that is not in `CALLS` or its like: EPERM, and not the end of the process, so that a
 /// call that was forgotten there (or that a newer C library makes) is an error of one session and not of everybody's.
 /// What it would be good for to an intruder is refused either way.
 ///

@@ -3,10 +3,13 @@
 //! It owns the streams, the idle set and the buffers. It decides nothing about a session; it never frees a stream,
 //! but retires it until the turn ends, because events of this turn may still name it.
 
+use std::io;
+
 use mio::Registry;
+use nix::errno::Errno;
 
 use super::addresses::Addresses;
-use super::failure::failure_of;
+use super::failure::{failure_of, is_lack_of_descriptors};
 use super::idle::Idle;
 use super::stream::{Owner, Stream};
 use super::token::Source;
@@ -40,6 +43,8 @@ pub struct Pair {
     pub queued: bool,
     /// Whether it waits for buffers.
     pub starved: bool,
+    /// Whether it waits for a descriptor.
+    pub lacks: bool,
 }
 
 /// How a run of a session ended.
@@ -51,6 +56,8 @@ pub enum Verdict {
     GoesOn,
     /// It waits for buffers.
     Starves,
+    /// It waits for a descriptor.
+    Lacks,
     /// It is over.
     Over,
 }
@@ -71,6 +78,8 @@ pub struct Driver {
     pub addresses: Addresses,
     /// The streams to be dropped when the turn ends.
     pub retired: Vec<Id<Stream>>,
+    /// Connections that became idle in this turn.
+    pub parked: usize,
     /// The backends whose idle connections nobody looks after yet.
     pub newly_idle: Vec<BackendId>,
 }
@@ -99,8 +108,7 @@ impl Driver {
             let outcome = self.perform(id, pair, io, context);
             match (io, outcome) {
                 (Io::Borrow, Outcome::Blocked) => return Verdict::Starves,
-                // A descriptor is being freed for it.
-                (Io::Acquire { .. }, Outcome::Blocked) => return Verdict::GoesOn,
+                (Io::Acquire { .. }, Outcome::Blocked) => return Verdict::Lacks,
                 (_, Outcome::Bytes { count, .. }) => bytes += count,
                 _ => {}
             }
@@ -203,14 +211,18 @@ impl Driver {
                 pair.backend = Some(stream);
                 Outcome::Started { alternatives }
             }
-            Err(failure) => self.unconnected(failure, backend, step, context),
+            Err(error) => self.unconnected(&error, backend, step, context),
         }
     }
 
     /// What follows when no connection could be asked for.
-    fn unconnected(&mut self, failure: Failure, backend: BackendId, step: u8, context: &mut Context) -> Outcome {
+    fn unconnected(&mut self, error: &io::Error, backend: BackendId, step: u8, context: &mut Context) -> Outcome {
+        let failure = failure_of(error);
         if let Some(evicted) = (failure == Failure::Local).then(|| self.idle.evict()).flatten() {
             self.retire(evicted);
+            return Outcome::Blocked;
+        }
+        if is_lack_of_descriptors(error) {
             return Outcome::Blocked;
         }
         let (_, _, alternatives) = self.addresses.get(backend, step);
@@ -221,9 +233,9 @@ impl Driver {
         Outcome::Failed(failure)
     }
 
-    fn connect(&mut self, id: Id<Pair>, backend: BackendId, step: u8) -> Result<(Id<Stream>, u8), Failure> {
+    fn connect(&mut self, id: Id<Pair>, backend: BackendId, step: u8) -> io::Result<(Id<Stream>, u8)> {
         let (address, position, alternatives) = self.addresses.get(backend, step);
-        let mut stream = Stream::connect(address).map_err(|error| failure_of(&error))?;
+        let mut stream = Stream::connect(address)?;
         stream.set_owner(Owner::Session(id, Side::Backend));
         if step > 0 {
             stream.set_alternative(backend, position);
@@ -232,12 +244,15 @@ impl Driver {
     }
 
     /// Takes a stream in and adds it to the poll.
-    pub fn insert(&mut self, stream: Stream) -> Result<Id<Stream>, Failure> {
+    ///
+    /// # Errors
+    /// The system lacks memory for it, whatever it says.
+    pub fn insert(&mut self, stream: Stream) -> io::Result<Id<Stream>> {
         let id = self.streams.insert(stream);
-        let Some(stream) = self.streams.get_mut(id) else { return Err(Failure::Local) };
+        let stream = self.streams.get_mut(id).ok_or(Errno::ENOMEM)?;
         if stream.register(&self.registry, Source::Stream(id).into()).is_err() {
             self.retire(id);
-            return Err(Failure::Local);
+            return Err(Errno::ENOMEM.into());
         }
         Ok(id)
     }
@@ -260,6 +275,7 @@ impl Driver {
         if let Some(superfluous) = self.idle.superfluous(backend, backend_max) {
             self.retire(superfluous);
         }
+        self.parked += 1;
         let slot = self.idle.park(id, backend, context.now);
         if self.idle.watch(backend) {
             self.newly_idle.push(backend);
@@ -285,7 +301,7 @@ mod tests {
     use crate::config::{ProtocolName, quick_start};
     use crate::net::addresses::Alternatives;
     use crate::protocol::Stage;
-    use crate::session::record::Counters;
+    use crate::session::record::{Counters, Records};
 
     #[test]
     fn an_address_that_fails_at_once_does_not_keep_the_others_from_being_tried() {
@@ -303,6 +319,7 @@ mod tests {
             hungry: 0,
             addresses: Addresses::new(vec![vec![alternatives]]),
             retired: Vec::new(),
+            parked: 0,
             newly_idle: Vec::new(),
         };
         let context = &mut Context {
@@ -313,6 +330,7 @@ mod tests {
             config: &config,
             scratch: &mut Vec::new(),
             counters: &mut Counters::default(),
+            records: &mut Records::default(),
         };
         let mut pair = Pair {
             session: Session::new(0, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), context),
@@ -322,6 +340,7 @@ mod tests {
             filed: Time::NEVER,
             queued: false,
             starved: false,
+            lacks: false,
         };
         assert_eq!(driver.run(Id::from_parts(0, 0), &mut pair, context), Verdict::Waits);
         assert!(pair.backend.is_some(), "{:?}", pair.session.phase());

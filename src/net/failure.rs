@@ -24,6 +24,11 @@ pub fn failure_of(error: &io::Error) -> Failure {
     }
 }
 
+/// Whether it was for a descriptor that a call failed: one that we close makes up for it.
+pub fn is_lack_of_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_raw(error.raw_os_error().unwrap_or(0)), Errno::EMFILE | Errno::ENFILE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

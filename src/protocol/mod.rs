@@ -5,6 +5,7 @@
 
 pub mod http;
 pub mod tcp;
+pub mod transcript;
 mod tunnel;
 
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use crate::balance::{Failure, Key};
 use crate::base::pipe::Pipe;
 use crate::base::time::Time;
 use crate::config;
+use transcript::Transcript;
 
 /// What a protocol may see and move.
 pub struct View<'a> {
@@ -30,6 +32,8 @@ pub struct View<'a> {
     pub date: &'a str,
     /// Whether the daemon is about to stop.
     pub stage: Stage,
+    /// What is said, when somebody wants to know.
+    pub transcript: Option<&'a mut Transcript>,
 }
 
 /// What the daemon is doing.

@@ -103,6 +103,7 @@ mod tests {
             listener: &config.listeners[0],
             date: "",
             stage: Stage::Serving,
+            transcript: None,
         };
         let mut tcp = Tcp::new();
         tcp.advance(&mut view);

@@ -1,4 +1,6 @@
 //! The server's part in admission: clients are taken while there is room, and accepting rests when descriptors run out.
+//!
+//! Who was taken comes before who waits: while a session lacks a descriptor, what is freed is for it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,8 +8,9 @@ use std::net::SocketAddr;
 use mio::net::TcpStream;
 
 use super::{Alarm, Server, enqueue};
+use crate::base::arena::Id;
 use crate::base::time::Time;
-use crate::net::driver::Pair;
+use crate::net::driver::{Pair, Verdict};
 use crate::net::listener::{Accepted, PAUSE};
 use crate::net::stream::{Owner, Stream};
 use crate::session::{Session, Side};
@@ -18,7 +21,11 @@ const ACCEPTS_MAX: usize = 64;
 impl Server {
     /// Whether another client may be taken.
     pub(super) fn has_room(&self) -> bool {
-        self.pairs.len() < self.core.config.max_clients as usize
+        !self.is_crowded() && self.lacking.is_empty()
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.pairs.len() >= self.core.config.max_clients as usize
     }
 
     /// Takes clients from the backlogs, a few from each, as long as there is room.
@@ -48,7 +55,7 @@ impl Server {
 
     /// Says that clients have to wait: for the first time, and then ever more rarely.
     fn note_fullness(&mut self) {
-        let is_full = !self.has_room() && self.listeners.iter().flatten().any(|listener| listener.is_ready());
+        let is_full = self.is_crowded() && self.listeners.iter().flatten().any(|listener| listener.is_ready());
         if is_full && !self.is_full {
             self.stats.fullnesses += 1;
             if self.stats.fullnesses.is_power_of_two() {
@@ -70,6 +77,34 @@ impl Server {
         }
     }
 
+    /// Keeps the line of those who wait for a descriptor: who has tried in vain keeps its place.
+    pub(super) fn note_lack(&mut self, id: Id<Pair>, verdict: Option<Verdict>) {
+        let lacks = verdict == Some(Verdict::Lacks);
+        if lacks && !std::mem::replace(&mut self.relieving, true) {
+            self.wheel.insert(self.core.now + PAUSE, Alarm::Relieve);
+        }
+        let Some(pair) = self.pairs.get_mut(id) else { return };
+        match (std::mem::replace(&mut pair.lacks, lacks), lacks) {
+            (false, true) => {
+                self.lacking.push_back(id);
+                self.stats.lacks += 1;
+                if self.stats.lacks.is_power_of_two() {
+                    let times = self.stats.lacks;
+                    log::warn!("descriptors ran out, a connection to a backend waits for one (so far {times} times)");
+                }
+            }
+            (true, false) => self.lacking.retain(|other| *other != id),
+            _ => {}
+        }
+    }
+
+    /// So many descriptors or idle connections may be had: the first in the line try again.
+    pub(super) fn relieve(&mut self, count: usize) {
+        for &id in self.lacking.iter().take(count) {
+            enqueue(&mut self.pairs, &mut self.runnable, id);
+        }
+    }
+
     fn admit(&mut self, position: u16, socket: TcpStream, client: SocketAddr) {
         let Ok(stream) = self.driver.insert(Stream::accepted(socket)) else { return };
         self.stats.accepted += 1;
@@ -81,6 +116,7 @@ impl Server {
             filed: Time::NEVER,
             queued: false,
             starved: false,
+            lacks: false,
         };
         let id = self.pairs.insert(pair);
         if let Some(stream) = self.driver.streams.get_mut(stream) {

@@ -83,11 +83,12 @@ impl Server {
     fn summarize(&self) {
         let (core, stats, counters) = (&self.core, &self.stats, &self.core.counters);
         log::info!(
-            "summary: {} clients, {} idle backend connections, {} of {} buffers lent",
+            "summary: {} clients, {} idle backend connections, {} of {} buffers lent, {} log lines lost",
             self.pairs.len(),
             self.driver.idle.len(),
             self.driver.buffers.lent(),
             self.driver.buffers.lent_max(),
+            self.logs.lost(),
         );
         log::info!(
             "summary: {} accepted, {} exchanges, {} retries, {} errors answered, {} aborted, {} out of resources, \

@@ -3,7 +3,7 @@
 //! A request is sent again only where nothing is risked by it; whoever is not to blame is not blamed.
 
 use super::phase::Phase;
-use super::{Context, Part, Session, view};
+use super::{Context, Part, Session};
 use crate::balance::{Failure, Key, Lease, Outcome as Report};
 use crate::protocol::{Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble};
 
@@ -67,6 +67,7 @@ impl Session {
             if died_idle {
                 // Its own keep-alive race would have ended the client's connection just so.
                 // What it was answered before, and what it sends meanwhile, must not be lost to a reset.
+                self.conclude(Trouble::Backend(failure).into());
                 return Step::Finish(Farewell::Linger);
             }
             return self.apologize(Trouble::Backend(failure), context);
@@ -96,6 +97,7 @@ impl Session {
     /// Asks the pool for a backend that was not tried yet.
     fn pick(&mut self, otherwise: Trouble, context: &mut Context) -> Step {
         let Some(lease) = self.choose(context) else { return self.apologize(otherwise, context) };
+        self.record.iter_mut().for_each(|record| record.ask(lease.backend(), context.now));
         self.attempt = Attempt {
             lease: Some(lease),
             selection: self.attempt.selection,
@@ -120,8 +122,9 @@ impl Session {
 
     pub(super) fn apologize(&mut self, trouble: Trouble, context: &mut Context) -> Step {
         context.counters.apologies += u64::from(trouble != Trouble::SlowClient);
-        let mut view = view(&mut self.request, &mut self.response, self.listener, context);
-        self.protocol.apologize(&mut view, trouble)
+        self.conclude(trouble.into());
+        let (protocol, mut view) = self.view(context);
+        protocol.apologize(&mut view, trouble)
     }
 
     pub(super) fn release(&mut self, report: Report, context: &mut Context) {
@@ -154,7 +157,7 @@ mod tests {
     use crate::base::time::Time;
     use crate::config::{ProtocolName, quick_start};
     use crate::protocol::Stage;
-    use crate::session::record::{CloseReason, Counters};
+    use crate::session::record::{CloseReason, Counters, Records};
     use crate::session::{Io, Outcome, Readiness, Side};
 
     /// The backends to which a GET is sent whose first connection is an idle one, and is dropped without an answer.
@@ -169,6 +172,7 @@ mod tests {
             config: &config,
             scratch: &mut Vec::new(),
             counters: &mut Counters::default(),
+            records: &mut Records::default(),
         };
         let mut session = Session::new(0, "192.0.2.1:1".parse().expect("it is an address"), context);
         session.lend(Buffers::new(1 << 20).lend_pair().expect("there are buffers"));

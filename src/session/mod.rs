@@ -22,10 +22,9 @@ use crate::config;
 use crate::protocol::{AnyProtocol, Farewell, Parting, Protocol, Received, Stage, Step, Trouble, Wait};
 use attempt::{Attempt, Origin};
 pub use context::Context;
-use context::view;
 pub use io::{Io, Outcome, Part, Readiness, Side};
-use phase::{Facts, Phase, Stall};
-use record::CloseReason;
+use phase::{Phase, Stall};
+use record::{CloseReason, End, Record};
 
 /// One client connection and the backend connection that serves it.
 pub struct Session {
@@ -43,6 +42,8 @@ pub struct Session {
     parting: Option<Part>,
     /// The direction that moved last; the other one comes first.
     moved_last: Side,
+    /// What the access log is told of the exchange that is under way.
+    record: Option<Box<Record>>,
 }
 
 impl Session {
@@ -62,6 +63,7 @@ impl Session {
             last_resort: None,
             parting: None,
             moved_last: Side::Backend,
+            record: None,
         };
         session.advance(context);
         session
@@ -101,6 +103,7 @@ impl Session {
             (Io::Acquire { .. }, Outcome::Reused) => {
                 self.attempt.origin = Origin::Idle;
                 self.phase = Phase::Relay;
+                self.record.iter_mut().for_each(|record| record.connected = Some(context.now));
             }
             (Io::Acquire { .. }, Outcome::Started { alternatives }) => {
                 self.attempt.origin = Origin::Fresh;
@@ -143,6 +146,7 @@ impl Session {
             (Io::Shutdown(Side::Client), _) => self.response.shut(),
             (_, _) => {}
         }
+        self.keep_record(context);
     }
 
     /// Its deadline may have passed. A session whose deadline has moved meanwhile is left alone.
@@ -159,12 +163,21 @@ impl Session {
                 self.follow(step, context);
             }
             Stall::NextRequest | Stall::Linger => self.close(CloseReason::Idle, context),
-            Stall::ClientSink | Stall::Tunnel => self.close(CloseReason::TimedOut, context),
+            Stall::ClientSink => self.close(CloseReason::TimedOut, context),
+            Stall::Tunnel => {
+                self.conclude(End::Idle);
+                self.close(CloseReason::TimedOut, context);
+            }
             // It has spoken: just in time, or while we had no buffer to listen with.
             Stall::Backend if self.is_spoken_to(ready[1]) => {
                 if !self.has_buffers() {
                     self.backend_lost(Failure::Local, context);
                 }
+            }
+            // It was a descriptor of ours that it waited for.
+            Stall::Backend if self.phase == Phase::Acquire => {
+                context.counters.exhausted += 1;
+                self.backend_lost(Failure::Local, context);
             }
             Stall::Backend => self.backend_lost(Failure::TimedOut, context),
         }
@@ -178,6 +191,8 @@ impl Session {
     /// Ends the session without ceremony. Its lease is given back; nobody is blamed.
     pub fn close(&mut self, reason: CloseReason, context: &mut Context) {
         self.release(Report::Neutral, context);
+        self.conclude(reason.into());
+        self.file_record(context);
         context.counters.aborted += u64::from(reason.is_abrupt());
         self.phase = Phase::Closed(reason);
         self.parting = None;
@@ -324,6 +339,7 @@ impl Session {
     // What became of it.
 
     fn received(&mut self, side: Side, count: usize, context: &mut Context) {
+        self.record.iter_mut().for_each(|record| record.receive(side, count, context.now));
         match (side, self.phase) {
             (Side::Client, Phase::Linger(_)) => {
                 self.request.filled(count, context.now);
@@ -409,11 +425,12 @@ impl Session {
         if self.phase == Phase::Connecting {
             self.phase = Phase::Relay;
             self.request.touch(context.now);
+            self.record.iter_mut().for_each(|record| record.connected = Some(context.now));
         }
     }
 
     fn advance(&mut self, context: &mut Context) {
-        let step = self.protocol.advance(&mut view(&mut self.request, &mut self.response, self.listener, context));
+        let step = self.judge(context);
         self.follow(step, context);
     }
 
@@ -442,7 +459,7 @@ impl Session {
                 Step::Finish(farewell) => return self.finish(farewell, context),
                 Step::Abort => return self.close(CloseReason::Aborted, context),
             }
-            step = self.protocol.advance(&mut view(&mut self.request, &mut self.response, self.listener, context));
+            step = self.judge(context);
         }
     }
 
@@ -455,14 +472,17 @@ impl Session {
         self.response.renew_source();
         self.phase = Phase::Waiting;
         self.since = context.now;
+        self.conclude(End::Done);
     }
 
     fn finish(&mut self, farewell: Farewell, context: &mut Context) {
         self.leave_backend(Parting::Drop, context);
+        self.conclude_last();
         self.request.clear();
         self.request.renew_sink();
         self.phase = Phase::Linger(farewell);
         self.since = context.now;
+        self.keep_record(context);
     }
 
     /// The exchange with the backend is over, if there is one.
@@ -474,20 +494,5 @@ impl Session {
             Parting::Keep => Part::Park(backend),
             Parting::Drop => Part::Discard,
         });
-    }
-
-    fn stall(&self, config: &config::Config, stage: Stage) -> phase::Deadline {
-        let listener = &config.listeners[usize::from(self.listener)];
-        Facts {
-            stage,
-            phase: self.phase,
-            since: self.since,
-            wait: self.protocol.waits_for(),
-            request: &self.request,
-            response: &self.response,
-            client: &listener.timeouts,
-            server: &config.pools[listener.pool].timeouts,
-        }
-        .deadline()
     }
 }

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use crate::base::pipe::Pipe;
 use crate::base::time::Time;
-use crate::config::{ClientTimeouts, ServerTimeouts};
-use crate::protocol::{Farewell, Received, Stage, Wait};
+use crate::config::{self, ClientTimeouts, ServerTimeouts};
+use crate::protocol::{Farewell, Protocol, Received, Stage, Wait};
 
+use super::Session;
 use super::record::CloseReason;
 
 /// How long a client may go on sending after its last answer before it is cut off.
@@ -74,6 +75,24 @@ pub(super) struct Facts<'a> {
 
 /// A moment and whose fault it is when it passes.
 pub(super) type Deadline = (Time, Stall);
+
+impl Session {
+    /// The earliest deadline that applies, and what its passing would mean.
+    pub(super) fn stall(&self, config: &config::Config, stage: Stage) -> Deadline {
+        let listener = &config.listeners[usize::from(self.listener)];
+        Facts {
+            stage,
+            phase: self.phase,
+            since: self.since,
+            wait: self.protocol.waits_for(),
+            request: &self.request,
+            response: &self.response,
+            client: &listener.timeouts,
+            server: &config.pools[listener.pool].timeouts,
+        }
+        .deadline()
+    }
+}
 
 impl Facts<'_> {
     /// The earliest deadline that applies.

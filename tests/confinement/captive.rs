@@ -7,6 +7,7 @@
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::get_no_new_privs;
 use nix::sys::signal::kill;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::Mode;
@@ -82,7 +83,10 @@ fn put_on(layer: &str, backend: &str) {
     let config: Config = quick_start(ProtocolName::Http, "127.0.0.1:0", &[backend.to_string()]).expect("it is right");
     match layer {
         "none" => {}
-        "privileges" => drop(privileges::give_up(&config.confinement).expect("it can")),
+        "privileges" => {
+            privileges::give_up(&config.confinement).expect("it can");
+            assert_eq!(get_no_new_privs(), Ok(true), "the layers of the sandbox would set it too");
+        }
         "paths" => drop(sandbox::close_paths().expect("this kernel has Landlock")),
         "calls" => drop(sandbox::filter_calls().expect("this kernel has seccomp")),
         "all" => drop(Bound::new(config).and_then(Bound::confine).expect("it can")),

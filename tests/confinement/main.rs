@@ -48,10 +48,13 @@ fn written(directory: &TempDir, name: &str, text: &str) -> PathBuf {
     path
 }
 
-/// The command through a shell that opens descriptors first, under `setpriv` with these options.
+/// The command through a shell that opens descriptors and allows core dumps first, under `setpriv` with these options.
 fn planted(options: &[&str], opened: &str, command: &[&str]) -> Command {
     let mut planted = Command::new("setpriv");
-    planted.args(options).args(["sh", "-c", &format!("exec {opened}; exec \"$@\""), "sh"]).args(command);
+    planted
+        .args(options)
+        .args(["sh", "-c", &format!("exec {opened}; ulimit -c unlimited; exec \"$@\""), "sh"])
+        .args(command);
     planted
 }
 

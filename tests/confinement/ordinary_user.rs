@@ -5,7 +5,6 @@ use crate::harness::plb::PROGRAM;
 use crate::harness::{Origin, Plb, configuration};
 use crate::{Status, link, open_directory, set_mode, written};
 use nix::unistd::{getegid, geteuid};
-use std::fs;
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -16,7 +15,10 @@ const SOMEBODY: u32 = 54_321;
 fn started(settings: &str, options: &[&str], origin: &Origin) -> (TempDir, Plb) {
     let room = open_directory();
     let program = room.path().join("plb");
-    fs::copy(PROGRAM, &program).expect("there is room for the program"); // where everybody can execute it
+    // Where everybody can execute it. Not copied by this process: another thread's child could inherit the descriptor that
+    // is written to, and a file that somebody writes to cannot be executed.
+    let copied = Command::new("cp").arg(PROGRAM).arg(&program).status().expect("there is a cp");
+    assert!(copied.success(), "there is no room for the program");
     set_mode(&program, 0o755);
     let file = written(&room, "plb.yaml", &configuration("http", settings, &[origin.address()]));
     let mut command = Command::new("setpriv");

@@ -157,3 +157,46 @@ stop_plb() {
     expect 'the exit status of plb' 0 "$status"
     ! grep ' ERROR ' "$PLB_LOG" || fail 'plb has logged an error'
 }
+
+# needs_root: ends the test, as passed, for whoever is not root.
+needs_root() {
+    if [[ $(id -u) != 0 ]]; then
+        echo 'skipped: it needs root'
+        exit 0
+    fi
+}
+
+# write_daemon_configuration: what a daemon in $ROOM/empty, with all its files in $ROOM, is told.
+write_daemon_configuration() {
+    cat >"$ROOM/plb.yaml" <<CONFIGURATION
+user: nobody
+chroot_dir: $ROOM/empty
+pid_file: $ROOM/plb.pid
+log_file: $ROOM/plb.log
+access_log: $ROOM/access.log
+listeners:
+  - { name: web, listen: "127.0.0.1:0", pool: web }
+pools:
+  web: { backends: ["$ONE", "$TWO"] }
+CONFIGURATION
+}
+
+# start_daemon: starts plb in the background; sets PLB_ID, and PLB_LOG to its log.
+start_daemon() {
+    PLB_LOG=$ROOM/plb.log
+    : >"$PLB_LOG"
+    timeout 10 "$PLB" --config "$ROOM/plb.yaml" --daemonize || fail "plb does not start: status $?"
+    PLB_ID=$(cat "$ROOM/plb.pid")
+    STARTED+=("$PLB_ID")
+}
+
+# stop_daemon: asks it to stop, and expects a good end.
+stop_daemon() {
+    kill -TERM "$PLB_ID"
+    wait_for 10 is_gone "$PLB_ID" || fail 'plb does not stop'
+    grep --quiet 'plb: stopped' "$PLB_LOG" || fail 'plb has not said that it stops'
+    ! grep ' ERROR ' "$PLB_LOG" || fail 'plb has logged an error'
+}
+
+# status_of FIELD: of /proc/PID/status.
+status_of() { sed -n "s/^$1:[[:space:]]*\(.*[^[:space:]]\)[[:space:]]*$/\1/p" "/proc/$PLB_ID/status"; }

@@ -41,23 +41,115 @@ fn limit_descriptors(plb: &Plb, limit: u64) {
     assert!(status.success());
 }
 
+/// Lowers the limit so that plb can open no more than so many descriptors.
+fn leave_descriptors(plb: &Plb, count: usize) {
+    let open = plb.descriptors();
+    limit_descriptors(plb, (0..).filter(|number| !open.contains(number)).nth(count).expect("numbers do not end"));
+}
+
+/// Asserts that plb does next to nothing while a client waits in vain.
+fn quiet_while_waiting(plb: &Plb, waiting: &mut Client) {
+    let before = plb.processor_time();
+    assert!(!waiting.has_news(Duration::from_secs(1)), "there is no descriptor for it");
+    let spent = plb.processor_time() - before;
+    assert!(spent < Duration::from_millis(150), "{spent:?} of processor time in a second of nothing");
+}
+
+#[test]
+fn two_hundred_clients_are_served_in_turn_with_sixty_four_descriptors() {
+    let origin = Origin::named("only");
+    let yaml = configuration("http", "max_clients: 8\nbacklog: 400\ntimeout_keep_alive: 1h", &[origin.address()]);
+    let plb = Plb::launch_limited(&yaml, "64:64");
+    plb.wait_for_log("plb: serving");
+    let mut clients: Vec<Client> = (0..200).map(|_| Client::connect(plb.web())).collect();
+    for client in &mut clients {
+        client.ask("/");
+    }
+    let mut waiting = clients.split_off(8);
+    for client in &mut clients {
+        assert_eq!(client.response().text(), "only");
+    }
+    quiet_while_waiting(&plb, &mut waiting[0]);
+    for client in &mut clients {
+        assert_eq!(client.get("/").text(), "only", "who is in is served");
+    }
+    drop(clients);
+    for mut client in waiting {
+        assert_eq!(client.response().text(), "only");
+    }
+    assert!(plb.descriptors().len() <= 64);
+    plb.stop_unmarked();
+}
+
+#[test]
+fn clients_that_find_no_descriptor_for_a_backend_share_what_there_is() {
+    let origin = Origin::named("only");
+    let settings = "timeout_idle: 1h\ntimeout_keep_alive: 1h\nbacklog: 400\nserver_retry: 1";
+    let plb = Plb::http(settings, &[origin.address()]);
+    let mut clients: Vec<Client> = (0..200).map(|_| Client::connect(plb.web())).collect();
+    poll_until("all are in", || summary(&plb).contains("200 clients"));
+    leave_descriptors(&plb, 2);
+    for client in &mut clients {
+        client.ask("/");
+    }
+    for client in &mut clients {
+        assert_eq!(client.response().text(), "only");
+    }
+    assert!(origin.connections() <= 2, "{} connections", origin.connections());
+    plb.stop_unmarked();
+}
+
+#[test]
+fn a_client_that_finds_no_descriptor_for_a_backend_waits_quietly_for_one_and_not_forever() {
+    let gate = Gate::default();
+    let origin = Origin::http({
+        let gate = gate.clone();
+        move |request| {
+            if request.target() == "/slow" {
+                gate.pass();
+            }
+            ok("only")
+        }
+    });
+    let settings = "timeout_header_server_write: 2s\nidle_max: 0\nserver_retry: 1";
+    let plb = Plb::http(settings, &[origin.address()]);
+    let mut slow = Client::connect(plb.web());
+    let [mut patient, mut late] = [Client::connect(plb.web()), Client::connect(plb.web())];
+    slow.ask("/slow");
+    origin.wait_for("the request", |seen| seen.requests.len() == 1);
+    poll_until("all are in", || summary(&plb).contains("3 clients"));
+    leave_descriptors(&plb, 0);
+    patient.ask("/");
+    quiet_while_waiting(&plb, &mut patient);
+    gate.open();
+    assert_eq!(slow.response().text(), "only");
+    assert_eq!(patient.response().text(), "only", "it got the descriptor that the slow one left");
+    poll_until("the connection is closed", || summary(&plb).contains("b1: Up, 0 connections, 0 idle"));
+    leave_descriptors(&plb, 0);
+    late.ask("/");
+    assert_eq!(late.response().status(), 503);
+    limit_descriptors(&plb, 1024);
+    assert_eq!(late.get("/").text(), "only");
+    plb.stop_unmarked();
+}
+
 #[test]
 fn running_out_of_descriptors_pauses_accepting_without_a_spin_and_it_resumes() {
     let origin = Origin::named("only");
-    let plb = Plb::http("timeout_idle: 1h\ncore_dumps: true", &[origin.address()]);
+    let plb = Plb::http(
+        "timeout_idle: 1h
+backlog: 400\ncore_dumps: true",
+        &[origin.address()],
+    );
     let mut first = Client::connect(plb.web());
     assert_eq!(first.get("/").text(), "only");
-    let open = plb.descriptors();
-    limit_descriptors(&plb, (0..).find(|number| !open.contains(number)).expect("not all numbers are used"));
-    let mut waiting: Vec<Client> = (0..3).map(|_| Client::connect(plb.web())).collect();
+    leave_descriptors(&plb, 0);
+    let mut waiting: Vec<Client> = (0..200).map(|_| Client::connect(plb.web())).collect();
     for client in &mut waiting {
         client.ask("/");
     }
     assert_eq!(first.get("/").text(), "only", "who is in is served");
-    let before = plb.processor_time();
-    assert!(!waiting[0].has_news(Duration::from_secs(1)), "there is no descriptor for it");
-    let spent = plb.processor_time() - before;
-    assert!(spent < Duration::from_millis(300), "{spent:?} of processor time in a second of nothing");
+    quiet_while_waiting(&plb, &mut waiting[0]);
     limit_descriptors(&plb, 1024);
     drop(first);
     for client in &mut waiting {

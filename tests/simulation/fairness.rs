@@ -5,7 +5,7 @@ use plb::base::buffers::Buffers;
 use plb::base::time::Time;
 use plb::config::{Config, ProtocolName};
 use plb::protocol::Stage;
-use plb::session::record::Counters;
+use plb::session::record::{Counters, Records};
 use plb::session::{Context, Io, Outcome, Readiness, Session};
 
 /// Runs a tunnel for so many calls; the bytes that were written to the client and to the backend.
@@ -21,6 +21,7 @@ fn written(config: &Config, piece: usize, calls: u32) -> [usize; 2] {
         config,
         scratch: &mut scratch,
         counters: &mut counters,
+        records: &mut Records::default(),
     };
     let mut session = Session::new(0, "192.0.2.1:5000".parse().expect("an address"), &mut context);
     let mut written = [0; 2];

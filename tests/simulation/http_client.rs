@@ -48,6 +48,13 @@ struct Request {
     bytes: Vec<u8>,
 }
 
+impl Request {
+    /// Whether whoever answered must have read its request line: plb may tire of waiting for that.
+    fn is_known_by(&self, answer: &Message) -> bool {
+        answer.field("x-id").is_some() || answer.status() >= 500
+    }
+}
+
 /// A client.
 pub struct HttpClient {
     wire: usize,
@@ -124,7 +131,7 @@ impl HttpClient {
         !bytes.is_empty()
     }
 
-    fn read_answers(&mut self, world: &World) {
+    fn read_answers(&mut self, world: &mut World) {
         loop {
             let kind = match self.requests.get(self.answered) {
                 // Who has not read the whole head does not know that it is no GET.
@@ -143,7 +150,7 @@ impl HttpClient {
         self.sent >= self.requests[..=index].iter().map(|request| request.bytes.len()).sum()
     }
 
-    fn take_answer(&mut self, world: &World, message: &Message) {
+    fn take_answer(&mut self, world: &mut World, message: &Message) {
         let name = self.name();
         assert!(!self.told_to_go, "{name}: an answer after the last one: {}", message.first_line);
         let status = message.status();
@@ -157,6 +164,9 @@ impl HttpClient {
         if status < 200 {
             assert!(!request.old, "{name}: an interim response for an old client");
             return;
+        }
+        if request.is_known_by(message) {
+            world.answered.push((request.id, status));
         }
         match message.field("x-id") {
             Some(id) => {
@@ -200,7 +210,7 @@ impl HttpClient {
         assert!(excusable, "{name}: {status} for request {} in {:?}", request.id, self.manner);
     }
 
-    fn take_end(&mut self, world: &World) {
+    fn take_end(&mut self, world: &mut World) {
         if self.decoder.lasts_until_close() {
             let message = self.decoder.done().expect("its head was read");
             self.take_answer(world, &message);

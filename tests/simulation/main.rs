@@ -70,7 +70,7 @@ fn run(seed: u64, bug: Option<Bug>, tracing: bool) {
         }
         plb.check_stall(&world);
         if plb.is_at_rest() && !world.has_clients() && world.next() == Time::NEVER {
-            plb.check_end();
+            plb.check_end(&world);
             world.check_end();
             let calm = world.profile.weather == Weather::Calm;
             assert!(!calm || plb.timeouts == 0, "{} timeouts although nobody was slow", plb.timeouts);

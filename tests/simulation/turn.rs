@@ -4,8 +4,10 @@
 //! It decides nothing about sessions or peers.
 
 mod driver;
+mod ledger;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use plb::balance::{BackendId, Pools, State};
@@ -13,15 +15,16 @@ use plb::base::arena::{Arena, Id};
 use plb::base::buffers::Buffers;
 use plb::base::time::Time;
 use plb::base::timer::{Timer, TimerWheel};
-use plb::config::Config;
+use plb::config::{AccessFormat, Config};
 use plb::protocol::Stage;
-use plb::session::record::{CloseReason, Counters};
+use plb::session::record::{CloseReason, Counters, Records};
 use plb::session::{Context, Io, Readiness, Session, Side};
 
 use super::bug::Bug;
 use super::kernel::Edge;
 use super::stream::Stream;
 use super::world::World;
+use ledger::Ledger;
 
 /// Whom a stream serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct Pair {
     /// The calls of all sessions when it was queued.
     queued_at: u64,
     starved: bool,
+    /// The bytes that were read from the client and written to it.
+    moved: [u64; 2],
 }
 
 #[derive(Clone, Copy)]
@@ -65,6 +70,7 @@ struct Core {
     pools: Pools,
     scratch: Vec<u8>,
     counters: Counters,
+    records: Records,
     stage: Stage,
     /// Whether the stage has just changed: deadlines that it brought forward may have passed already.
     stage_is_new: bool,
@@ -80,6 +86,7 @@ impl Core {
             config: &self.config,
             scratch: &mut self.scratch,
             counters: &mut self.counters,
+            records: &mut self.records,
         }
     }
 }
@@ -109,6 +116,7 @@ pub struct Plb {
     pub moved: bool,
     /// Deadlines that were met by sessions, the quiet ones of idle clients left out.
     pub timeouts: u64,
+    ledger: Ledger,
 }
 
 impl Plb {
@@ -132,12 +140,14 @@ impl Plb {
             gone: Vec::new(),
             moved: false,
             timeouts: 0,
+            ledger: Ledger::default(),
             core: Core {
                 now: Time::START,
                 pools: Pools::new(&config.pools, Time::START),
                 config,
                 scratch: Vec::new(),
                 counters: Counters::default(),
+                records: Records::new(Some(AccessFormat::Combined)),
                 stage: Stage::Serving,
                 stage_is_new: false,
             },
@@ -166,6 +176,7 @@ impl Plb {
         self.run(world);
         self.reap(world);
         self.report(world);
+        self.ledger.take(&mut self.core.records);
         self.check();
         self.core.stage_is_new = false;
     }
@@ -308,7 +319,8 @@ impl Plb {
         while let Some(wire) = world.take_client(self.pairs.len()) {
             let id = self.streams.insert(Stream::accepted(wire, world.profile.tls[0]));
             world.register(wire, id);
-            let address = "192.0.2.1:5000".parse().expect("an address");
+            // The wire is the port, so that a record tells whose it is.
+            let address = SocketAddr::from(([192, 0, 2, 1], wire as u16));
             let pair = Pair {
                 session: Session::new(0, address, &mut self.core.context()),
                 client: id,
@@ -318,6 +330,7 @@ impl Plb {
                 queued: false,
                 queued_at: 0,
                 starved: false,
+                moved: [0; 2],
             };
             let pair = self.pairs.insert(pair);
             self.streams.get_mut(id).expect("just inserted").owner = Owner::Session(pair, Side::Client);
@@ -410,6 +423,9 @@ impl Plb {
             if let Some(timer) = pair.timer {
                 self.wheel.remove(timer);
             }
+            self.ledger.take(&mut self.core.records);
+            let wire = self.streams.get(pair.client).expect("its stream is there").wire;
+            self.ledger.close(wire, pair.moved, world.profile.weather);
             let back = pair.session.take_buffers();
             back.into_iter().flatten().for_each(|buffer| self.buffers.give_back(buffer));
             let abrupt = match self.bug {
@@ -485,7 +501,8 @@ impl Plb {
     }
 
     /// All clients are gone and all timers have fired.
-    pub fn check_end(&self) {
+    pub fn check_end(&self, world: &World) {
+        self.ledger.check_end(world);
         for backend in self.core.pools.ids() {
             assert_eq!(self.core.pools.load(backend), 0, "a lease on {backend:?} was not given back");
         }

@@ -199,6 +199,8 @@ pub struct World {
     pub wires: Vec<Wire>,
     /// How often a backend saw each request.
     pub seen: BTreeMap<u32, u32>,
+    /// The requests that were answered, and how.
+    pub answered: Vec<(u32, u32)>,
     /// Whether plb was told to stop.
     pub draining: bool,
     /// Whether a backend answered a request before it was whole: then the client's connection ends with that answer.
@@ -223,6 +225,7 @@ impl World {
             rng,
             wires: Vec::new(),
             seen: BTreeMap::new(),
+            answered: Vec::new(),
             draining: false,
             answered_early: false,
             patient: true,

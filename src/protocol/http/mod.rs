@@ -166,6 +166,9 @@ impl Http {
             upgrade: head.upgrade,
             ..Exchange::none()
         };
+        if let Some(transcript) = &mut view.transcript {
+            transcript.ask(&view.request.pending()[..head.bytes]);
+        }
         view.request.keep();
         view.response.begin();
         if view.request.replace(head.bytes, view.scratch).is_err() {
@@ -251,7 +254,10 @@ impl Http {
             return None;
         }
         match view.response.replace(head.bytes, view.scratch) {
-            Ok(()) => None,
+            Ok(()) => {
+                view.transcript.iter_mut().for_each(|transcript| transcript.interim(view.scratch));
+                None
+            }
             // The client does not take what it got so far: the rest waits, and this one is judged again.
             Err(_) if view.response.has_cleared() => Some(Step::Continue),
             Err(_) => Some(Step::Fail(Failure::Malformed)),
@@ -262,6 +268,9 @@ impl Http {
     fn answer(&mut self, view: &mut View, head: ResponseHead) -> Step {
         if view.response.replace(head.bytes, view.scratch).is_err() {
             return if view.response.has_cleared() { Step::Continue } else { Step::Fail(Failure::Malformed) };
+        }
+        if let Some(transcript) = &mut view.transcript {
+            transcript.answer(head.status, view.scratch);
         }
         if head.upgrade.is_some() {
             self.state = State::Tunnel;
@@ -315,6 +324,9 @@ impl Http {
         let content = if to_head { Content::HeadOnly } else { Content::Full };
         view.scratch.clear();
         write_reply(view.scratch, status, connection, view.date, content);
+        if let Some(transcript) = &mut view.transcript {
+            transcript.reply(status.code(), view.scratch);
+        }
         view.request.drop_cleared();
         view.response.discard(view.response.pending().len());
         if view.response.emit(view.scratch).is_err() {
@@ -374,7 +386,7 @@ impl Protocol for Http {
             Trouble::Backend(_) => Status::BadGateway,
         };
         match self.state {
-            State::Over(_) | State::Tunnel => Step::Abort,
+            State::Over(_) => Step::Abort,
             _ => self.reply_or_abort(view, status),
         }
     }

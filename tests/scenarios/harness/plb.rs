@@ -131,7 +131,8 @@ impl Plb {
                 return found;
             }
             let left = limit.saturating_duration_since(Instant::now());
-            assert!(!lines.ended && !left.is_zero(), "never logged: {what}");
+            let goes_on = !lines.ended && !left.is_zero();
+            assert!(goes_on, "never logged: {what}; but\n{}", lines.lines.join("\n"));
             lines = self.log.changed.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

@@ -47,6 +47,11 @@ impl Plb {
                     bytes += count;
                     barren = 0;
                     self.moved = true;
+                    match io {
+                        Io::Read(Side::Client) => pair.moved[0] += count as u64,
+                        Io::Write(Side::Client) => pair.moved[1] += count as u64,
+                        _ => {}
+                    }
                 }
                 _ => barren += 1,
             }
@@ -133,12 +138,12 @@ impl Plb {
                 pair.backend = Some(stream);
                 Outcome::Started { alternatives }
             }
-            Err(Failure::Local) => self.make_room(),
+            Err(Failure::Local) => self.make_room(world),
             Err(failure) => Outcome::Failed(failure),
         }
     }
 
-    fn make_room(&mut self) -> Outcome {
+    fn make_room(&mut self, world: &mut World) -> Outcome {
         match self.idle.iter_mut().find(|idle| !idle.is_empty()) {
             Some(idle) => {
                 let (evicted, _) = idle.remove(0);
@@ -146,6 +151,8 @@ impl Plb {
                 Outcome::Blocked
             }
             None if self.bug == Some(Bug::OwnLackIsBlamed) => Outcome::Failed(Failure::Refused),
+            // Nobody has one to spare: who waits has one soon, or never.
+            None if world.rng.chance(1, 2) => Outcome::Blocked,
             None => Outcome::Failed(Failure::Local),
         }
     }

@@ -1,0 +1,171 @@
+//! `Sink`: where lines leave the process, and never wait.
+//!
+//! | destination | how a write is kept from waiting |
+//! |---|---|
+//! | a regular file | it does not wait for anybody |
+//! | a pipe, a terminal, a device | `O_NONBLOCK`, on an open file description of our own |
+//! | the same, where the system lets us have none | it is asked for room first, and gets no more than fits |
+//! | a socket | `MSG_DONTWAIT` |
+//!
+//! The description behind a standard stream is shared with whoever started plb, the shell for one: a flag that is set
+//! there is set for them all. So a pipe or a terminal is opened anew, through /proc where that is (proc(5), "fd"). The
+//! last but one way has a gap: another process may fill the pipe between the question and the write.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
+
+use memchr::{memchr, memrchr};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, send};
+use nix::unistd::{geteuid, write};
+
+/// The most bytes that a write to a pipe takes as one piece (POSIX, `limits.h`); Linux takes more.
+const PIPE_BYTES_MAX: usize = if cfg!(target_os = "linux") { 4096 } else { 512 };
+
+/// Where lines leave the process.
+#[derive(Debug)]
+pub struct Sink {
+    descriptor: OwnedFd,
+    way: Way,
+}
+
+/// How they do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Into a regular file.
+    File,
+    /// Through a description of our own that does not block.
+    Own,
+    /// Through a description that others share, and that may block.
+    Shared,
+    /// Into a stream socket.
+    Stream,
+    /// Each as one datagram.
+    Datagram,
+}
+
+impl Sink {
+    /// A standard stream. Its own flags are left alone.
+    ///
+    /// # Errors
+    /// Descriptors ran out.
+    pub fn standard(stream: BorrowedFd) -> io::Result<Sink> {
+        let path = format!("/proc/self/fd/{}", stream.as_raw_fd());
+        let file = fs::File::from(stream.try_clone_to_owned()?);
+        let kind = file.metadata()?.file_type();
+        let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let own = || OpenOptions::new().write(true).custom_flags(flags.bits()).open(path);
+        Ok(match kind {
+            kind if kind.is_file() => Sink::new(file, Way::File),
+            kind if kind.is_socket() => Sink::new(file, Way::Stream),
+            _ => own().map_or_else(|_| Sink::new(file, Way::Shared), |own| Sink::new(own, Way::Own)),
+        })
+    }
+
+    /// The end of a file, which is made when it is missing; or a FIFO that somebody reads; or a device.
+    ///
+    /// Root follows no link there: whoever may write to the directory could lead it anywhere.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is no such thing.
+    pub fn file(path: &Path) -> io::Result<Sink> {
+        let is_root = geteuid().is_root();
+        let mut flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        flags.set(OFlag::O_NOFOLLOW, is_root);
+        let options = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags.bits()).clone();
+        let file = options.open(path).map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ELOOP) if is_root => io::Error::other("it is a symbolic link, which root does not follow"),
+            Some(Errno::ENXIO) => io::Error::other("it is a FIFO that nobody reads"),
+            _ => error,
+        })?;
+        let metadata = file.metadata()?;
+        let kind = metadata.file_type();
+        match () {
+            () if kind.is_file() && is_root && metadata.nlink() > 1 => {
+                Err(io::Error::other("it has another name, which root does not trust"))
+            }
+            () if kind.is_file() => Ok(Sink::new(file, Way::File)),
+            () if kind.is_fifo() || kind.is_char_device() => Ok(Sink::new(file, Way::Own)),
+            () => Err(io::Error::other("it is neither a file nor a FIFO nor a terminal")),
+        }
+    }
+
+    /// The first of these local sockets that takes a connection.
+    ///
+    /// # Errors
+    /// None does; what the last one that exists said.
+    pub fn local(paths: &[PathBuf]) -> io::Result<Sink> {
+        let mut failure = io::Error::from(ErrorKind::NotFound);
+        for path in paths {
+            let socket = UnixDatagram::unbound()?;
+            match socket.connect(path) {
+                Ok(()) => return Ok(Sink::new(socket, Way::Datagram)),
+                Err(error) if error.raw_os_error() == Some(Errno::EPROTOTYPE as i32) => {
+                    return Ok(Sink::new(UnixStream::connect(path)?, Way::Stream));
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// A server that takes datagrams.
+    ///
+    /// # Errors
+    /// There is no way there.
+    pub fn udp(server: SocketAddr) -> io::Result<Sink> {
+        let any = match server {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        let socket = UdpSocket::bind(any)?;
+        socket.connect(server)?;
+        Ok(Sink::new(socket, Way::Datagram))
+    }
+
+    fn new(descriptor: impl Into<OwnedFd>, way: Way) -> Sink {
+        Sink { descriptor: descriptor.into(), way }
+    }
+
+    /// Writes some of these lines, the first ones, and tells how many bytes of them are done with.
+    ///
+    /// # Errors
+    /// `EAGAIN` where it would wait; else what the system says.
+    pub fn write(&self, lines: &[u8]) -> Result<usize, Errno> {
+        match self.way {
+            Way::File => write(&self.descriptor, lines),
+            Way::Own => write(&self.descriptor, piece(lines)),
+            Way::Shared => {
+                let mut question = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLOUT)];
+                match poll(&mut question, PollTimeout::ZERO)? {
+                    0 => Err(Errno::EAGAIN),
+                    _ => write(&self.descriptor, piece(lines)),
+                }
+            }
+            Way::Stream => self.send(lines),
+            Way::Datagram => {
+                let end = memchr(b'\n', lines).unwrap_or(lines.len());
+                self.send(&lines[..end]).map(|_| lines.len().min(end + 1))
+            }
+        }
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        // Rust's runtime ignores SIGPIPE.
+        send(self.descriptor.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT)
+    }
+}
+
+/// As many whole lines as a pipe takes in one piece, so that no line of another writer gets into the middle of one.
+fn piece(lines: &[u8]) -> &[u8] {
+    let piece = &lines[..lines.len().min(PIPE_BYTES_MAX)];
+    memrchr(b'\n', piece).map_or(piece, |end| &piece[..=end])
+}

@@ -1,0 +1,153 @@
+//! `Transcript`: what was said in an exchange, kept for the access log because the rewritten heads no longer have it.
+//!
+//! It keeps the peer's bytes as they came; whoever writes them somewhere escapes them.
+
+use memchr::{memchr, memmem};
+
+use crate::config::AccessFormat;
+
+/// The longest part of a text that the log shows, in bytes; what is longer is cut and marked.
+pub const TEXT_BYTES_MAX: usize = 1024;
+
+/// Who answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Author {
+    /// Nobody yet.
+    Nobody,
+    /// A backend.
+    Backend,
+    /// plb itself.
+    Plb,
+}
+
+/// What the client and whoever answered it said.
+#[derive(Debug)]
+pub struct Transcript {
+    format: AccessFormat,
+    /// The texts one after the other, so that one buffer serves them all.
+    text: Vec<u8>,
+    ends: [usize; 3],
+    /// Who answered.
+    pub author: Author,
+    /// The status of the answer; 0 while there is none.
+    pub status: u16,
+    /// The length of the heads of the answer as they are sent, interim ones included.
+    pub head_bytes: u64,
+}
+
+impl Transcript {
+    /// Nothing was said yet; what the format does not show is not kept.
+    pub fn new(format: AccessFormat) -> Transcript {
+        Transcript { format, text: Vec::new(), ends: [0; 3], author: Author::Nobody, status: 0, head_bytes: 0 }
+    }
+
+    /// The same, in the memory of a former one.
+    pub fn renew(&mut self) {
+        self.text.clear();
+        *self = Transcript { text: std::mem::take(&mut self.text), ..Transcript::new(self.format) };
+    }
+
+    /// The request's head as it came, or as much of it as did.
+    pub fn ask(&mut self, head: &[u8]) {
+        let start = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let mut lines = Lines(&head[start..]);
+        let texts = [lines.next(), None, None];
+        let mut texts = texts.map(Option::unwrap_or_default);
+        if self.format == AccessFormat::Combined {
+            for (name, value) in lines.filter_map(|line| Some(line.split_at(memchr(b':', line)?))) {
+                let place = match name {
+                    name if name.eq_ignore_ascii_case(b"referer") => 1,
+                    name if name.eq_ignore_ascii_case(b"user-agent") => 2,
+                    _ => continue,
+                };
+                texts[place] = value[1..].trim_ascii();
+            }
+        }
+        self.text.clear();
+        for (end, text) in self.ends.iter_mut().zip(texts) {
+            // One byte more than is shown tells that it is cut.
+            self.text.extend_from_slice(&text[..text.len().min(TEXT_BYTES_MAX + 1)]);
+            *end = self.text.len();
+        }
+    }
+
+    /// A part of the answer's head: an interim response.
+    pub fn interim(&mut self, head: &[u8]) {
+        self.head_bytes += head.len() as u64;
+    }
+
+    /// A backend's answer began with this head, as it is sent.
+    pub fn answer(&mut self, status: u16, head: &[u8]) {
+        self.interim(head);
+        (self.author, self.status) = (Author::Backend, status);
+    }
+
+    /// plb answered with these bytes.
+    pub fn reply(&mut self, status: u16, reply: &[u8]) {
+        let end = memmem::find(reply, b"\r\n\r\n").map_or(reply.len(), |at| at + 4);
+        self.interim(&reply[..end]);
+        (self.author, self.status) = (Author::Plb, status);
+    }
+
+    /// The request line as the client wrote it; empty while there is none.
+    pub fn request_line(&self) -> &[u8] {
+        &self.text[..self.ends[0]]
+    }
+
+    /// `Referer`; empty without one.
+    pub fn referer(&self) -> &[u8] {
+        &self.text[self.ends[0]..self.ends[1]]
+    }
+
+    /// `User-Agent`; empty without one.
+    pub fn user_agent(&self) -> &[u8] {
+        &self.text[self.ends[1]..self.ends[2]]
+    }
+}
+
+/// Lines without their ends; the last one need not have one.
+struct Lines<'a>(&'a [u8]);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let end = memchr(b'\n', self.0).unwrap_or(self.0.len());
+        let line = &self.0[..end];
+        self.0 = self.0.get(end + 1..).unwrap_or_default();
+        Some(line.strip_suffix(b"\r").unwrap_or(line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &[u8] = b"\r\nGET /a HTTP/1.1\r\nHost: a\r\nreferer:  http://b/ \r\nUser-Agent: x y\r\n\r\n";
+
+    fn texts(format: AccessFormat, head: &[u8]) -> [Vec<u8>; 3] {
+        let mut transcript = Transcript::new(format);
+        transcript.ask(b"POST /other HTTP/1.1\r\nReferer: c\r\n");
+        transcript.ask(head);
+        [transcript.request_line(), transcript.referer(), transcript.user_agent()].map(<[u8]>::to_vec)
+    }
+
+    #[test]
+    fn a_head_is_kept_as_far_as_the_format_shows_it_wherever_it_is_cut() {
+        assert_eq!(texts(AccessFormat::Combined, HEAD), [&b"GET /a HTTP/1.1"[..], b"http://b/", b"x y"]);
+        assert_eq!(texts(AccessFormat::Plb, HEAD), [&b"GET /a HTTP/1.1"[..], b"", b""]);
+        for end in 0..HEAD.len() {
+            let [line, ..] = texts(AccessFormat::Combined, &HEAD[..end]);
+            assert!(b"GET /a HTTP/1.1\r".starts_with(&line), "{end}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_kept_one_byte_beyond_what_is_shown() {
+        let line = [b'x'; 5000];
+        assert_eq!(texts(AccessFormat::Json, &line)[0].len(), TEXT_BYTES_MAX + 1);
+    }
+}
