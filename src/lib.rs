@@ -18,8 +18,8 @@
 //! | [`protocol`] | what do these bytes mean? TCP, HTTP | `base`, `config`, plain types of `balance` |
 //! | [`session`] | the pair: phases, deadlines, attempts at backends | all above |
 //! | [`net`] | system calls: streams, listeners, the idle set, probes, the driver | all above |
-//! | [`server`] | owns everything; the turn | all above |
 //! | [`log`] | lines leave the process and wait for nobody: the daemon's log, the access log | all above but `net` |
+//! | [`server`] | owns everything; the turn | all above |
 //! | [`daemon`] | the process: descriptors, limits, privileges, sandbox, signals | `config` |
 //! | [`start`] | a configuration becomes what is bound, and then confined | `config`, `daemon`, `net` |
 //! | [`cli`], [`demo`] | the command line; origins and a client to look at | `config` |

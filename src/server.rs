@@ -207,7 +207,6 @@ impl Server {
         while !self.is_over() {
             self.turn().map_err(|error| StartError::new("the event loop failed", error))?;
         }
-        self.logs.set_pace(Pace::AtOnce);
         log::info!("plb: stopped");
         Ok(())
     }

@@ -15,6 +15,7 @@ pub mod stamp;
 use std::io::{self, Write};
 use std::net::ToSocketAddrs;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -74,6 +75,8 @@ impl Logs {
         let log = daemon_log(config.log_level, preamble, Arc::clone(&daemon));
         if log::set_boxed_logger(Box::new(log)).is_ok() {
             log::set_max_level(config.log_level);
+            // Rust's own one writes to standard error, and waits for whoever reads that.
+            panic::set_hook(Box::new(|bug| log::error!("{}", bug.to_string().replace('\n', " "))));
         }
         let access = config.access_log.as_ref().map(|target| {
             let (sink, preamble) =
@@ -121,6 +124,14 @@ impl Logs {
     /// The lines that were lost since the start.
     pub fn lost(&self) -> u64 {
         locked(&self.daemon).lost() + self.access.as_ref().map_or(0, |access| access.outlet.lost())
+    }
+}
+
+impl Drop for Logs {
+    /// What waits is written, as far as that can be; who logs later does so at once.
+    fn drop(&mut self) {
+        self.set_pace(Pace::AtOnce);
+        self.retry();
     }
 }
 

@@ -117,3 +117,67 @@ impl Outlet {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    fn datagrams() -> (UnixDatagram, Outlet, tempfile::TempDir) {
+        let directory = tempfile::tempdir().expect("there is room");
+        let path = directory.path().join("socket");
+        let reader = UnixDatagram::bind(&path).expect("a socket can be made");
+        reader.set_nonblocking(true).expect("a socket takes it");
+        (reader, Outlet::new(Sink::local(&[path]).expect("somebody listens")), directory)
+    }
+
+    fn read(reader: &UnixDatagram) -> Vec<String> {
+        let mut room = [0; 4096];
+        let next = || reader.recv(&mut room).ok().map(|count| String::from_utf8_lossy(&room[..count]).into_owned());
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn every_line_is_written_in_its_order_or_counted() {
+        let (reader, mut outlet, _directory) = datagrams();
+        outlet.line(|line| line.extend(b"at once\n"));
+        assert_eq!(read(&reader), ["at once"]);
+        outlet.set_pace(Pace::EachTurn);
+        let padding = "x".repeat(1_000);
+        let count = 1_000;
+        for number in 0..count {
+            outlet.line(|line| line.extend(format!("{number} {padding}\n").bytes()));
+        }
+        assert!(read(&reader).is_empty(), "not before the turn's end");
+        let lost = outlet.lost();
+        assert!(lost > 0 && outlet.waiting.len() <= WAITING_BYTES_MAX);
+        outlet.write();
+        assert_eq!(outlet.pause(), Some(PAUSES[0]), "a socket holds less");
+        assert_eq!(outlet.take_lost(), None, "it takes nothing yet");
+        let mut lines = Vec::new();
+        while outlet.pause().is_some() {
+            lines.extend(read(&reader));
+            outlet.write();
+            assert!(outlet.pause().is_some(), "it is left alone until it is tried again");
+            outlet.try_write();
+        }
+        lines.extend(read(&reader));
+        let numbers: Vec<u64> = lines.iter().filter_map(|line| line.split(' ').next()?.parse().ok()).collect();
+        assert_eq!(numbers, (0..count - lost).collect::<Vec<_>>());
+        assert_eq!((outlet.take_lost(), outlet.take_lost()), (Some(lost), None));
+    }
+
+    #[test]
+    fn a_sink_that_takes_nothing_is_tried_ever_more_rarely() {
+        let (reader, mut outlet, _directory) = datagrams();
+        drop(reader);
+        outlet.line(|line| line.extend(b"a\n"));
+        let mut pauses = vec![outlet.pause().expect("nobody listens")];
+        for _ in 0..12 {
+            outlet.try_write();
+            pauses.push(outlet.pause().expect("nobody listens"));
+        }
+        assert!(pauses.is_sorted() && pauses[0] == PAUSES[0] && pauses[12] == PAUSES[1], "{pauses:?}");
+    }
+}

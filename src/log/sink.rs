@@ -169,3 +169,53 @@ fn piece(lines: &[u8]) -> &[u8] {
     let piece = &lines[..lines.len().min(PIPE_BYTES_MAX)];
     memrchr(b'\n', piece).map_or(piece, |end| &piece[..=end])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixListener;
+
+    use nix::sys::stat::Mode;
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_that_is_full_is_not_waited_for_whoever_shares_it() {
+        let directory = tempfile::tempdir().expect("there is room");
+        let path = directory.path().join("fifo");
+        nix::unistd::mkfifo(&path, Mode::S_IRWXU).expect("a FIFO can be made");
+        assert!(Sink::file(&path).is_err(), "nobody reads it");
+        let nonblocking = OFlag::O_NONBLOCK.bits();
+        let mut reader = OpenOptions::new().read(true).custom_flags(nonblocking).open(&path).expect("it is there");
+        let lines = "a line\n".repeat(1_000);
+        let shared = OpenOptions::new().write(true).open(&path).expect("somebody reads it");
+        let standard = Sink::standard(shared.as_fd()).expect("descriptors are left");
+        for sink in [standard, Sink::new(shared, Way::Shared), Sink::file(&path).expect("somebody reads it")] {
+            let counts: Vec<_> = std::iter::from_fn(|| sink.write(lines.as_bytes()).ok()).collect();
+            assert!(counts.len() > 1 && counts.iter().all(|count| count % 7 == 0), "whole lines: {counts:?}");
+            assert_eq!(sink.write(lines.as_bytes()), Err(Errno::EAGAIN));
+            assert_eq!(reader.read_to_end(&mut Vec::new()).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+        }
+    }
+
+    #[test]
+    fn a_syslog_may_listen_on_a_stream_and_at_any_of_the_places() {
+        let directory = tempfile::tempdir().expect("there is room");
+        let [absent, path] = ["absent", "socket"].map(|name| directory.path().join(name));
+        assert_eq!(Sink::local(&[absent.clone()]).expect_err("there is none").kind(), ErrorKind::NotFound);
+        let listener = UnixListener::bind(&path).expect("a socket can be made");
+        let sink = Sink::local(&[absent, path]).expect("somebody listens");
+        assert_eq!((sink.way, sink.write(b"one\ntwo\n")), (Way::Stream, Ok(8)));
+        drop(sink);
+        let mut text = String::new();
+        listener.accept().expect("it was connected to").0.read_to_string(&mut text).expect("it was written");
+        assert_eq!(text, "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_log_that_is_no_file_is_refused() {
+        assert!(Sink::file(Path::new("/")).is_err());
+        assert!(Sink::file(Path::new("/nonexistent/log")).is_err());
+        assert_eq!(Sink::file(Path::new("/dev/null")).expect("it takes all").write(b"a\n"), Ok(2));
+    }
+}

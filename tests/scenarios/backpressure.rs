@@ -1,8 +1,11 @@
 //! Proves that a side that does not read costs no memory and nobody else's time.
 
 use crate::harness::client::{Client, bodies};
-use crate::harness::{Gate, Origin, Plb, ok};
+use crate::harness::{Gate, Origin, PATIENCE, Plb, ok};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -83,4 +86,64 @@ fn a_request_that_the_origin_does_not_read_is_not_gathered() {
     gate.open(); // the origin closes, so that the sender fails
     client.half_close();
     sending.join().expect("the sender ends");
+}
+
+/// The readers that do not read.
+const READERS: usize = 500;
+/// The length of what they ask for.
+const DOWNLOAD: usize = 50 << 20;
+/// What one of them may cost beyond its socket buffers.
+const READER_BYTES_MAX: u64 = 20 << 10;
+
+/// Asks for the download, and takes only what the kernel takes for it, which is little.
+fn reader(address: SocketAddr) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("descriptors are left");
+    socket.set_recv_buffer_size(4 << 10).expect("a socket takes it");
+    // Linux gives plb's end the more room to send the longer the segments are, which on loopback is 64 KiB.
+    socket.set_tcp_mss(1_400).expect("a TCP socket takes it");
+    socket.connect(&address.into()).expect("plb listens");
+    let mut client = Client::over(socket.into());
+    client.ask("/large");
+    client
+}
+
+#[test]
+fn five_hundred_readers_that_do_not_read_cost_little_and_end_by_the_timeout() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is such a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard one it may be set");
+    let sent = Arc::new(AtomicU64::new(0));
+    let origin = Origin::raw({
+        let sent = Arc::clone(&sent);
+        move |connection| {
+            SockRef::from(&connection.sender()).set_send_buffer_size(16 << 10).expect("a socket takes it");
+            while let Some(request) = connection.request() {
+                if request.target() != "/large" {
+                    drop(connection.send(ok("small")));
+                    continue;
+                }
+                drop(connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {DOWNLOAD}\r\n\r\n")));
+                for _ in 0..DOWNLOAD >> 14 {
+                    if connection.send([0; 1 << 14]).is_err() {
+                        return;
+                    }
+                    sent.fetch_add(1 << 14, Ordering::SeqCst);
+                }
+            }
+        }
+    });
+    let plb = Plb::http("timeout_forward_client_write: 5s\nserver_retry: 1\nbacklog: 1000", &[origin.address()]);
+    bodies(plb.web(), 20);
+    let before = plb.proportional_bytes();
+    let mut readers: Vec<Client> = (0..READERS).map(|_| reader(plb.web())).collect();
+    for reader in &mut readers {
+        assert!(reader.has_news(PATIENCE), "the response starts");
+    }
+    settled(&sent, &plb);
+    let grown = plb.proportional_bytes().saturating_sub(before);
+    assert_eq!(origin.seen(|seen| seen.over()), 0, "nobody was cut off yet");
+    assert!(grown < READERS as u64 * READER_BYTES_MAX, "{} bytes for each reader", grown / READERS as u64);
+    origin.wait_for("all are cut off", |seen| seen.over() >= READERS);
+    assert_eq!(bodies(plb.web(), 20).len(), 20);
+    drop(readers);
+    plb.stop_unmarked();
 }

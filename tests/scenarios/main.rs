@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod access_log;
 mod backpressure;
 mod basics;
 mod cli;
@@ -14,6 +15,7 @@ mod error_replies;
 mod failover;
 mod harness_itself;
 mod limits;
+mod logs;
 mod reuse;
 mod signals;
 mod stale_connection;

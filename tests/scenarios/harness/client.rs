@@ -16,7 +16,11 @@ pub struct Client {
 impl Client {
     /// Connects; a wait longer than [`PATIENCE`] is an error from then on.
     pub fn connect(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("somebody listens");
+        Client::over(TcpStream::connect_timeout(&address, PATIENCE).expect("somebody listens"))
+    }
+
+    /// The same over a connection that stands.
+    pub fn over(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket takes a timeout");
         stream.set_nodelay(true).expect("a TCP socket takes it");

@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod gate;
+pub mod lines;
 pub mod message;
 pub mod origin;
 pub mod plb;

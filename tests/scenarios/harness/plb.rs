@@ -190,6 +190,13 @@ impl Plb {
         4096 * text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("the second field")
     }
 
+    /// Its share of the memory that it uses, in bytes (Linux: /proc/PID/smaps_rollup).
+    pub fn proportional_bytes(&self) -> u64 {
+        let text = self.proc("smaps_rollup");
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("the kernel tells it");
+        1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kilobytes")
+    }
+
     /// Processor time that it used (Linux: /proc/PID/stat, fields 14 and 15 in ticks of 10 ms).
     pub fn processor_time(&self) -> Duration {
         let text = self.proc("stat");
