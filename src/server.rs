@@ -29,6 +29,7 @@ use crate::log::Logs;
 use crate::log::outlet::Pace;
 use crate::net::driver::{Driver, Pair, Verdict};
 use crate::net::idle::Idle;
+use crate::net::kernel_pipe::KernelPipes;
 use crate::net::listener::Listener;
 use crate::net::probe::Probe;
 use crate::net::stream::{Owner, Stream};
@@ -60,6 +61,8 @@ enum Alarm {
     Relieve,
     /// Buffers that nobody needed are given up.
     Trim,
+    /// Whoever had begun to connect before a stop is in the backlog.
+    LastCall,
     /// Log lines that could not be written are tried again.
     Log,
     /// The time for a graceful stop is over.
@@ -103,6 +106,8 @@ pub struct Server {
     settled: Vec<(Id<Probe>, Result<(), Failure>)>,
     signals: Signals,
     asked: Vec<u32>,
+    /// During a stop, no listener is closed before.
+    last_call: Time,
     /// Whether clients wait for others to leave.
     is_full: bool,
     /// Whether a further try of those who lack a descriptor is filed.
@@ -133,11 +138,18 @@ pub fn run(config: Config) -> Result<(), StartError> {
 }
 
 impl Server {
-    /// A server for what is bound and confined. Serving with privileges does not compile:
+    /// A server for what is bound and confined:
     ///
-    /// ```compile_fail
-    /// fn serve(bound: plb::start::Bound) -> Result<(), plb::start::StartError> {
-    ///     plb::server::Server::new(bound)?.serve()
+    /// ```
+    /// fn serve(bound: plb::start::Bound, logs: plb::log::Logs) -> Result<(), plb::start::StartError> {
+    ///     plb::server::Server::new(bound.confine()?, logs)?.serve()
+    /// }
+    /// ```
+    /// Serving with privileges does not compile:
+    ///
+    /// ```compile_fail,E0308
+    /// fn serve(bound: plb::start::Bound, logs: plb::log::Logs) -> Result<(), plb::start::StartError> {
+    ///     plb::server::Server::new(bound, logs)?.serve()
     /// }
     /// ```
     ///
@@ -168,6 +180,7 @@ impl Server {
                 streams: Arena::with_capacity(2 * clients),
                 idle,
                 buffers,
+                kernel_pipes: KernelPipes::new(descriptors.kernel_pipes),
                 hungry: 0,
                 addresses,
                 retired: Vec::with_capacity(2 * clients),
@@ -188,6 +201,7 @@ impl Server {
             settled: Vec::new(),
             signals,
             asked: Vec::new(),
+            last_call: Time::START,
             is_full: false,
             relieving: false,
             trimming: false,
@@ -297,6 +311,7 @@ impl Server {
                     self.relieve(usize::MAX);
                 }
                 Alarm::Trim => self.trim(),
+                Alarm::LastCall => self.look_again(),
                 Alarm::Log => {
                     self.retrying = false;
                     self.logs.retry();
@@ -428,7 +443,7 @@ impl Server {
             if let Some(timer) = pair.timer {
                 self.wheel.remove(timer);
             }
-            self.driver.take_back(pair.session.take_buffers());
+            self.driver.clear(&mut pair);
             for stream in [Some(pair.client), pair.backend].into_iter().flatten() {
                 if pair.session.close_reason().is_abrupt() {
                     self.driver.streams.get(stream).into_iter().for_each(Stream::reset_on_drop);

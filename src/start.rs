@@ -9,9 +9,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use crate::config::{self, Config, Confinement};
 use crate::daemon::limits::{Descriptors, plan_descriptors, raise_descriptors};
-use crate::daemon::privileges;
-#[cfg(target_os = "linux")]
-use crate::daemon::sandbox;
+use crate::daemon::{self, privileges};
 use crate::net::addresses::{Addresses, Alternatives};
 use crate::net::listener::Listener;
 use crate::net::probe::PROBES_MAX;
@@ -92,18 +90,19 @@ impl Confined {
 }
 
 /// Each layer of the sandbox that is wanted: its name, or why there is none.
-#[cfg(target_os = "linux")]
 fn sandbox(wanted: &Confinement) -> Vec<Result<String, String>> {
-    let mut layers = vec![sandbox::close_paths()];
+    #[cfg(target_os = "linux")]
+    let mut layers = vec![daemon::sandbox::close_paths()];
+    #[cfg(not(target_os = "linux"))]
+    let mut layers = Vec::new();
     if wanted.seccomp {
-        layers.push(sandbox::filter_calls());
+        #[cfg(all(
+            target_os = "linux",
+            any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+        ))]
+        layers.push(daemon::system_calls::filter_calls());
     }
     layers
-}
-
-#[cfg(not(target_os = "linux"))]
-fn sandbox(_: &Confinement) -> Vec<Result<String, String>> {
-    Vec::new()
 }
 
 fn resolve_pool(pool: &config::Pool) -> Result<Vec<Alternatives>, StartError> {

@@ -1,14 +1,20 @@
 //! The man pages say what the program does: `plb.yaml(5)` has every key of the schema with its default and its range,
-//! `plb(8)` every option of the help, and what they show as an example works.
+//! every field of the access log; `plb(8)` every option of the help; and what they show as an example works.
 //!
 //! The pages are read as mdoc source. An item of a key is `.It Ic key : Cm default`, or `Ar` and a word for what is to be
 //! written where there is no default; its text goes on to the next item.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::time::Duration;
 
+use plb::base::time::Time;
 use plb::cli;
 use plb::config::schema::{Backend, Listener, ListenerSettings, Pool, PoolSettings, Process, Schema};
+use plb::config::{AccessFormat, ProtocolName};
+use plb::log::access::Format;
+use plb::protocol::transcript::Transcript;
+use plb::session::record::Record;
 use serde_yaml::{Mapping, Value};
 
 const CONFIGURATION_PAGE: &str = include_str!("../man/plb.yaml.5");
@@ -142,4 +148,19 @@ fn plb_8_tells_every_exit_status() {
     let shown = line.split(", ").filter_map(|meaning| meaning.split(' ').next());
     let described = section(PROGRAM_PAGE, "EXIT STATUS").lines().filter_map(|line| line.strip_prefix(".It "));
     assert_eq!(described.collect::<Vec<_>>(), shown.collect::<Vec<_>>());
+}
+
+#[test]
+fn plb_yaml_5_describes_every_field_of_the_access_log() {
+    let config = plb::config::quick_start(ProtocolName::Http, "127.0.0.1:80", &["127.0.0.1:1".to_string()]).unwrap();
+    let client = "192.0.2.1:5000".parse().unwrap();
+    let record = Record::new(0, client, Time::START, Transcript::new(AccessFormat::Json));
+    let mut line = Vec::new();
+    Format::new(AccessFormat::Json).write(&record, Duration::ZERO, &config, &mut line);
+    // JSON is YAML.
+    let line: Mapping = serde_yaml::from_slice(&line).unwrap();
+    let written: Vec<&str> = line.keys().filter_map(Value::as_str).collect();
+    let items = section(CONFIGURATION_PAGE, "THE ACCESS LOG").lines().filter_map(|line| line.strip_prefix(".It Sy "));
+    let described: Vec<&str> = items.flat_map(|names| names.split(" , Sy ")).collect();
+    assert_eq!(described, written);
 }

@@ -74,7 +74,7 @@ const FILE_LINES_MAX: usize = 500;
 /// The most lines of a function, from its signature to its brace.
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// The most lines of `src`, tests left out.
+/// The most lines of code in `src`: without tests, comments and empty lines.
 const SOURCE_LINES_MAX: usize = 12_000;
 
 // The rules over the whole house.
@@ -114,9 +114,9 @@ fn types_are_named_for_what_they_are() {
 
 #[test]
 fn the_whole_stays_small() {
-    let lines: usize = sources(&["src"]).iter().map(Source::lines_before_tests).sum();
+    let lines: usize = sources(&["src"]).iter().map(Source::lines_of_code).sum();
     assert!(lines > 1_000, "only {lines} lines were found: this test looks in the wrong place");
-    assert!(lines <= SOURCE_LINES_MAX, "src has {lines} lines before tests: at most {SOURCE_LINES_MAX}");
+    assert!(lines <= SOURCE_LINES_MAX, "src has {lines} lines of code: at most {SOURCE_LINES_MAX}");
 }
 
 #[test]
@@ -316,6 +316,11 @@ impl Source {
 
     fn lines_before_tests(&self) -> usize {
         self.lines.iter().filter(|line| !line.in_tests).count()
+    }
+
+    /// The lines that are neither empty nor a comment nor a test: what has to be understood, and not what explains it.
+    fn lines_of_code(&self) -> usize {
+        self.lines.iter().filter(|line| !line.in_tests && !line.code.trim().is_empty()).count()
     }
 
     /// The lines from this one to the brace that closes what it opens; 0 for a signature without a body.

@@ -9,7 +9,11 @@
 //! sent again. *Credit* clears bytes before they arrive, exactly as many as the protocol granted, so that a body needs
 //! no judging.
 //!
+//! Of a long transfer, credited bytes may go past the buffer: [`flight`] tells of them.
+//!
 //! A pipe moves bytes and knows ends; it makes no system call and knows no protocol.
+
+mod flight;
 
 use super::buffers::{BUFFER_BYTES, Buffer};
 use super::time::Time;
@@ -45,6 +49,11 @@ pub struct Pipe {
     source_ended: bool,
     keeping: bool,
     owes: bool,
+    /// The sink took nothing when it was asked whether it would.
+    full: bool,
+    /// So many reads that fill their room have to come before bytes may take off.
+    full_reads_left: u8,
+    in_flight: u32,
     credit: u64,
     sent: u64,
     moved: Time,
@@ -69,6 +78,9 @@ impl Pipe {
             source_ended: false,
             keeping: false,
             owes: false,
+            full: false,
+            full_reads_left: flight::FULL_READS,
+            in_flight: 0,
             credit: 0,
             sent: 0,
             moved: now,
@@ -97,6 +109,11 @@ impl Pipe {
 
     /// Whether no byte is in the pipe, kept ones included.
     pub fn is_empty(&self) -> bool {
+        self.has_empty_buffer() && self.in_flight == 0
+    }
+
+    /// Whether no byte is in the buffer, kept ones included.
+    pub fn has_empty_buffer(&self) -> bool {
         self.base() == self.end
     }
 
@@ -104,7 +121,8 @@ impl Pipe {
 
     /// Whether the source may send and there is room for what it sends.
     pub fn wants_bytes(&self) -> bool {
-        !self.source_ended && (self.end < self.limit() || self.can_compact() || self.can_release())
+        let room = self.end < self.limit() || self.can_compact() || self.can_release();
+        !self.source_ended && self.in_flight == 0 && room
     }
 
     /// The room for the next read. Empty only when [`Pipe::wants_bytes`] says no, or without a buffer.
@@ -130,6 +148,7 @@ impl Pipe {
             self.moved = now;
         }
         self.end += count as u16;
+        self.judge_read();
         self.spend_credit();
     }
 
@@ -161,6 +180,7 @@ impl Pipe {
         debug_assert!(self.credit == 0 || count == UNLIMITED, "credit is granted once at a time");
         self.credit = count;
         self.spend_credit();
+        self.judge_length();
     }
 
     /// How many bytes are cleared that have not arrived yet.
@@ -210,7 +230,7 @@ impl Pipe {
 
     /// Starts the count of sent bytes anew and keeps, from the next byte that is sent, all of them.
     pub fn keep(&mut self) {
-        debug_assert!(!self.keeping && self.start == self.mark, "an exchange began while another was being sent");
+        debug_assert!(!self.keeping && self.is_drained(), "an exchange began while another was being sent");
         self.sent = 0;
         self.keeping = true;
         self.kept = self.start;
@@ -250,6 +270,7 @@ impl Pipe {
     /// Drops all bytes, judged or not.
     pub fn clear(&mut self) {
         self.keeping = false;
+        self.in_flight = 0;
         self.reset();
     }
 
@@ -257,6 +278,7 @@ impl Pipe {
     pub fn drop_cleared(&mut self) {
         self.keeping = false;
         self.start = self.mark;
+        self.in_flight = 0;
         self.credit = 0;
         self.rest();
     }
@@ -270,6 +292,7 @@ impl Pipe {
     pub fn renew_sink(&mut self) {
         self.sink = Sink::Open;
         self.owes = false;
+        self.full = false;
     }
 
     /// No byte follows the cleared ones: the sink is shut down after the last of them.
@@ -288,7 +311,12 @@ impl Pipe {
 
     /// Whether there are bytes that may leave and a sink that takes them.
     pub fn has_cleared(&self) -> bool {
-        self.start < self.mark && self.sink != Sink::Broken
+        !self.is_drained() && self.sink != Sink::Broken
+    }
+
+    /// Whether no byte is left that may leave.
+    pub fn is_drained(&self) -> bool {
+        self.start == self.mark && self.in_flight == 0
     }
 
     /// The sink took `count` of the cleared bytes.
@@ -349,7 +377,7 @@ impl Pipe {
 
     /// Whether the last byte has left and the sink is to be told so.
     pub fn wants_shutdown(&self) -> bool {
-        self.sink == Sink::Finishing && self.start == self.mark && !self.owes
+        self.sink == Sink::Finishing && self.is_drained() && !self.owes
     }
 
     /// The sink was shut down.

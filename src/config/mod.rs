@@ -85,6 +85,8 @@ pub struct Config {
     pub buffer_memory: u64,
     /// The number of idle connections to backends that are kept, over all pools.
     pub idle_max: u32,
+    /// The number of kernel pipes that are in use at once; none means that all bytes are copied.
+    pub kernel_pipes: u32,
     /// How long a graceful stop may take.
     pub timeout_shutdown: Duration,
     /// What the process gives up before it serves.

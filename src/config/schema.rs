@@ -51,6 +51,8 @@ pub struct Process {
     pub buffer_memory: Size<{ 64 * KIB }, TIB>,
     /// Idle connections to backends, over all pools.
     pub idle_max: Whole<0, 1_000_000>,
+    /// Kernel pipes in use at once.
+    pub kernel_pipes: Whole<0, 10_000>,
     /// How long a graceful stop may take.
     pub timeout_shutdown: Period,
     /// Who plb becomes when root starts it.
@@ -175,6 +177,7 @@ impl Default for Process {
             max_clients: Whole(1_000),
             buffer_memory: Size(64 * MIB),
             idle_max: Whole(1_000),
+            kernel_pipes: Whole(16),
             timeout_shutdown: seconds(30),
             user: AccountName(None),
             group: AccountName(None),

@@ -49,6 +49,7 @@ pub(super) fn process_config(process: &Process, listeners: Vec<Listener>, pools:
         max_clients: process.max_clients.0,
         buffer_memory: process.buffer_memory.0,
         idle_max: process.idle_max.0,
+        kernel_pipes: process.kernel_pipes.0,
         timeout_shutdown: process.timeout_shutdown.0,
         confinement: Confinement {
             user: process.user.0.clone(),

@@ -202,7 +202,7 @@ mod tests {
     fn a_syslog_may_listen_on_a_stream_and_at_any_of_the_places() {
         let directory = tempfile::tempdir().expect("there is room");
         let [absent, path] = ["absent", "socket"].map(|name| directory.path().join(name));
-        assert_eq!(Sink::local(&[absent.clone()]).expect_err("there is none").kind(), ErrorKind::NotFound);
+        assert_eq!(Sink::local(std::slice::from_ref(&absent)).expect_err("there is none").kind(), ErrorKind::NotFound);
         let listener = UnixListener::bind(&path).expect("a socket can be made");
         let sink = Sink::local(&[absent, path]).expect("somebody listens");
         assert_eq!((sink.way, sink.write(b"one\ntwo\n")), (Way::Stream, Ok(8)));

@@ -1,7 +1,7 @@
 //! The driver: makes the system calls that a session names, within a budget.
 //!
-//! It owns the streams, the idle set and the buffers. It decides nothing about a session; it never frees a stream,
-//! but retires it until the turn ends, because events of this turn may still name it.
+//! It owns the streams, the idle set, the buffers and the kernel pipes. It decides nothing about a session; it never
+//! frees a stream, but retires it until the turn ends, because events of this turn may still name it.
 
 use std::io;
 
@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use super::addresses::Addresses;
 use super::failure::{failure_of, is_lack_of_descriptors};
 use super::idle::Idle;
+use super::kernel_pipe::{Flight, KernelPipes, PIPE_BYTES};
 use super::stream::{Owner, Stream};
 use super::token::Source;
 use crate::balance::{BackendId, Failure};
@@ -27,6 +28,9 @@ const CALLS_MAX: u32 = 32;
 /// The most bytes a session moves in one turn.
 const BYTES_MAX: usize = 512 * 1024;
 
+/// The least that takes off at once, however small the buffer of the sink is.
+const FLIGHT_BYTES_LEAST: usize = 16 * 1024;
+
 /// A session with its two streams, its timer and its place in the queues.
 pub struct Pair {
     /// The pure part.
@@ -35,6 +39,8 @@ pub struct Pair {
     pub client: Id<Stream>,
     /// The backend's, while there is one.
     pub backend: Option<Id<Stream>>,
+    /// What is on its way to the other side, from the client and from the backend.
+    pub flights: [Option<Flight>; 2],
     /// Its one entry in the wheel.
     pub timer: Option<Timer>,
     /// The moment of that entry.
@@ -45,6 +51,15 @@ pub struct Pair {
     pub starved: bool,
     /// Whether it waits for a descriptor.
     pub lacks: bool,
+}
+
+impl Pair {
+    fn stream(&self, side: Side) -> Option<Id<Stream>> {
+        match side {
+            Side::Client => Some(self.client),
+            Side::Backend => self.backend,
+        }
+    }
 }
 
 /// How a run of a session ended.
@@ -72,6 +87,8 @@ pub struct Driver {
     pub idle: Idle,
     /// The lender.
     pub buffers: Buffers,
+    /// The lender of kernel pipes.
+    pub kernel_pipes: KernelPipes,
     /// Whether somebody waits for buffers already: then nobody overtakes.
     pub hungry: usize,
     /// Where the backends are.
@@ -89,6 +106,7 @@ impl Driver {
     pub fn run(&mut self, id: Id<Pair>, pair: &mut Pair, context: &mut Context) -> Verdict {
         let (mut calls, mut bytes) = (0, 0);
         loop {
+            self.discard_lost(pair);
             let ready = self.readiness(pair);
             let io = pair.session.next_io(ready);
             match io {
@@ -98,7 +116,7 @@ impl Driver {
                 }
                 Io::Close => {
                     // Not in `reap`: many sessions may end in one turn.
-                    self.take_back(pair.session.take_buffers());
+                    self.clear(pair);
                     return Verdict::Over;
                 }
                 _ if calls >= CALLS_MAX || bytes >= BYTES_MAX => return Verdict::GoesOn,
@@ -109,6 +127,8 @@ impl Driver {
             match (io, outcome) {
                 (Io::Borrow, Outcome::Blocked) => return Verdict::Starves,
                 (Io::Acquire { .. }, Outcome::Blocked) => return Verdict::Lacks,
+                // It counts when it lands, so that it does so in this turn.
+                (Io::Fill(_), _) => {}
                 (_, Outcome::Bytes { count, .. }) => bytes += count,
                 _ => {}
             }
@@ -123,6 +143,22 @@ impl Driver {
         }
     }
 
+    /// Takes back whatever a session that is over was lent.
+    pub fn clear(&mut self, pair: &mut Pair) {
+        self.take_back(pair.session.take_buffers());
+        for flight in pair.flights.iter_mut().filter_map(Option::take) {
+            self.kernel_pipes.discard(flight);
+        }
+    }
+
+    /// Discards the flights that the session has given up.
+    fn discard_lost(&mut self, pair: &mut Pair) {
+        for side in [Side::Client, Side::Backend] {
+            let lost = pair.flights[side as usize].take_if(|_| pair.session.in_flight(side) == 0);
+            lost.into_iter().for_each(|flight| self.kernel_pipes.discard(flight));
+        }
+    }
+
     /// Takes a stream out of service; it is dropped when the turn ends.
     pub fn retire(&mut self, id: Id<Stream>) {
         if let Some(stream) = self.streams.get_mut(id) {
@@ -133,8 +169,9 @@ impl Driver {
 
     /// What is known of the streams of both sides; nothing of one that is not there.
     pub fn readiness(&self, pair: &Pair) -> [Readiness; 2] {
-        [Some(pair.client), pair.backend]
-            .map(|id| id.and_then(|id| self.streams.get(id)).map(Stream::readiness).unwrap_or_default())
+        [Side::Client, Side::Backend].map(|side| {
+            pair.stream(side).and_then(|id| self.streams.get(id)).map(Stream::readiness).unwrap_or_default()
+        })
     }
 
     fn perform(&mut self, id: Id<Pair>, pair: &mut Pair, io: Io, context: &mut Context) -> Outcome {
@@ -147,6 +184,8 @@ impl Driver {
                 Some(stream) => stream.write(pair.session.cleared(side)),
                 None => Outcome::Failed(Failure::Reset),
             },
+            Io::Fill(source) => self.fill(pair, source),
+            Io::Drain(sink) => self.drain(pair, sink),
             Io::Shutdown(side) => self.stream(pair, side).map_or(Outcome::Done, Stream::shutdown),
             Io::FinishConnect => match self.stream(pair, Side::Backend) {
                 Some(stream) => stream.finish_connect(),
@@ -158,11 +197,7 @@ impl Driver {
     }
 
     fn stream(&mut self, pair: &Pair, side: Side) -> Option<&mut Stream> {
-        let id = match side {
-            Side::Client => Some(pair.client),
-            Side::Backend => pair.backend,
-        };
-        self.streams.get_mut(id?)
+        self.streams.get_mut(pair.stream(side)?)
     }
 
     fn lend(&mut self, pair: &mut Pair) -> Outcome {
@@ -185,6 +220,32 @@ impl Driver {
         if let (Outcome::Bytes { .. }, Some((backend, position))) = (outcome, stream.take_alternative()) {
             self.addresses.prefer(backend, position);
         }
+        outcome
+    }
+
+    /// The sink is asked first, so that nothing is held for one that takes nothing: not even a kernel pipe.
+    fn fill(&mut self, pair: &mut Pair, source: Side) -> Outcome {
+        let Some(sink) = self.stream(pair, source.other()) else { return Outcome::Unable };
+        if !sink.has_room() {
+            return Outcome::Full;
+        }
+        let room = sink.room_bytes().clamp(FLIGHT_BYTES_LEAST, PIPE_BYTES);
+        let bytes_max = pair.session.credit(source).min(room as u64) as usize;
+        let Some(id) = pair.stream(source) else { return Outcome::Unable };
+        let Some(stream) = self.streams.get_mut(id) else { return Outcome::Unable };
+        let (outcome, flight) = stream.take_off(bytes_max, &mut self.kernel_pipes);
+        pair.flights[source as usize] = flight;
+        outcome
+    }
+
+    fn drain(&mut self, pair: &mut Pair, sink: Side) -> Outcome {
+        let Some(stream) = pair.stream(sink).and_then(|id| self.streams.get_mut(id)) else {
+            return Outcome::Failed(Failure::Reset);
+        };
+        let place = &mut pair.flights[sink.other() as usize];
+        let Some(flight) = place.take() else { return Outcome::Failed(Failure::Reset) };
+        let (outcome, left) = stream.land(flight, &mut self.kernel_pipes);
+        *place = left;
         outcome
     }
 
@@ -316,6 +377,7 @@ mod tests {
             streams: Arena::with_capacity(2),
             idle: Idle::new([1].into_iter(), 0),
             buffers: Buffers::new(0),
+            kernel_pipes: KernelPipes::new(0),
             hungry: 0,
             addresses: Addresses::new(vec![vec![alternatives]]),
             retired: Vec::new(),
@@ -336,6 +398,7 @@ mod tests {
             session: Session::new(0, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), context),
             client: Id::from_parts(u32::MAX, 0),
             backend: None,
+            flights: [None, None],
             timer: None,
             filed: Time::NEVER,
             queued: false,

@@ -7,6 +7,7 @@ pub mod addresses;
 pub mod driver;
 pub mod failure;
 pub mod idle;
+pub mod kernel_pipe;
 pub mod listener;
 pub mod probe;
 pub mod stream;

@@ -7,14 +7,18 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::failure::failure_of;
 use super::idle::Slot;
+use super::kernel_pipe::{Flight, KernelPipes, TakeOff};
 use crate::balance::BackendId;
 use crate::base::arena::Id;
 use crate::net::driver::Pair;
@@ -53,6 +57,8 @@ pub struct Stream {
     readiness: Readiness,
     /// An end, an error or urgent data was seen: short reads mean nothing any more.
     closing: bool,
+    /// Urgent data was seen: splice(2) stops before it and says EAGAIN for good, where a read goes past it.
+    urgent: bool,
     nagle: Nagle,
     /// The backend's address that is on trial, when it is not the preferred one.
     alternative: Option<(BackendId, u8)>,
@@ -76,7 +82,7 @@ impl Stream {
     }
 
     fn new(socket: TcpStream, readiness: Readiness, nagle: Nagle) -> Stream {
-        Stream { socket, owner: Owner::Retired, readiness, closing: false, nagle, alternative: None }
+        Stream { socket, owner: Owner::Retired, readiness, closing: false, urgent: false, nagle, alternative: None }
     }
 
     /// Adds it to the poll, once and for both directions.
@@ -109,6 +115,7 @@ impl Stream {
 
     /// Takes note of an event.
     pub fn mark(&mut self, event: &Event) {
+        self.urgent |= event.is_priority();
         self.closing |= event.is_read_closed() || event.is_error() || event.is_priority();
         self.readiness.readable |= event.is_readable() || self.closing;
         self.readiness.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
@@ -140,35 +147,87 @@ impl Stream {
 
     /// Writes from `bytes`, which are not empty.
     pub fn write(&mut self, bytes: &[u8]) -> Outcome {
-        if self.nagle == Nagle::Sent {
-            self.nagle = Nagle::Off;
-            // Without it, segments are late but not lost.
-            let _ = self.socket.set_nodelay(true);
-        }
+        self.prepare_segment();
         loop {
-            return match self.socket.write(bytes) {
-                Ok(count) => {
-                    if self.nagle == Nagle::Unsent {
-                        self.nagle = Nagle::Sent;
-                    }
-                    Outcome::Bytes { count, owes: false }
-                }
-                Err(error) => match error.kind() {
-                    ErrorKind::Interrupted => continue,
-                    // A send before the connection stands says EAGAIN on Linux and ENOTCONN on BSD.
-                    ErrorKind::WouldBlock | ErrorKind::NotConnected => {
-                        self.readiness.writable = false;
-                        Outcome::Blocked
-                    }
-                    _ => {
-                        // What the peer said before it broke off can still be read.
-                        self.readiness.readable = true;
-                        self.closing = true;
-                        Outcome::Failed(failure_of(&error))
-                    }
-                },
-            };
+            match self.socket.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                outcome => return self.written(outcome),
+            }
         }
+    }
+
+    fn prepare_segment(&mut self) {
+        self.nagle = match self.nagle {
+            Nagle::Unsent => return,
+            Nagle::Sent => {
+                // Without it, segments are late but not lost.
+                let _ = self.socket.set_nodelay(true);
+                Nagle::Off
+            }
+            Nagle::Off => Nagle::Off,
+        }
+    }
+
+    fn written(&mut self, outcome: io::Result<usize>) -> Outcome {
+        match outcome {
+            Ok(count) => {
+                if self.nagle == Nagle::Unsent {
+                    self.nagle = Nagle::Sent;
+                }
+                Outcome::Bytes { count, owes: false }
+            }
+            // A send before the connection stands says EAGAIN on Linux and ENOTCONN on BSD.
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                self.readiness.writable = false;
+                Outcome::Blocked
+            }
+            Err(error) => {
+                // What the peer said before it broke off can still be read.
+                self.readiness.readable = true;
+                self.closing = true;
+                Outcome::Failed(failure_of(&error))
+            }
+        }
+    }
+
+    /// Whether the socket has room for a third of its buffer, which is what poll(2) calls writable. When it has not,
+    /// the question itself makes an event come when it has.
+    pub fn has_room(&mut self) -> bool {
+        let mut asked = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
+        self.readiness.writable = poll(&mut asked, PollTimeout::ZERO) != Ok(0);
+        self.readiness.writable
+    }
+
+    /// The bytes that it takes at once when it has room.
+    pub fn room_bytes(&self) -> usize {
+        socket2::SockRef::from(&self.socket).send_buffer_size().unwrap_or(0) / 3
+    }
+
+    /// Lets up to `bytes_max` bytes take off. A short count means nothing: the pipe may have been full.
+    pub fn take_off(&mut self, bytes_max: usize, pipes: &mut KernelPipes) -> (Outcome, Option<Flight>) {
+        if self.urgent {
+            return (Outcome::Unable, None);
+        }
+        let outcome = match pipes.take_off(&self.socket, bytes_max) {
+            TakeOff::Flight(flight) => {
+                return (Outcome::Bytes { count: flight.bytes(), owes: false }, Some(flight));
+            }
+            TakeOff::Ended => Outcome::Ended,
+            TakeOff::Unable => Outcome::Unable,
+            TakeOff::Failed(Errno::EAGAIN) => {
+                self.readiness.readable = false;
+                Outcome::Blocked
+            }
+            TakeOff::Failed(errno) => Outcome::Failed(failure_of(&errno.into())),
+        };
+        (outcome, None)
+    }
+
+    /// Lets a flight land, or a part of it.
+    pub fn land(&mut self, flight: Flight, pipes: &mut KernelPipes) -> (Outcome, Option<Flight>) {
+        self.prepare_segment();
+        let (outcome, left) = pipes.land(flight, &self.socket);
+        (self.written(outcome.map_err(io::Error::from)), left)
     }
 
     /// Shuts down our sending.

@@ -112,6 +112,7 @@ impl Server {
             session: Session::new(position, client, &mut self.core.context()),
             client: stream,
             backend: None,
+            flights: [None, None],
             timer: None,
             filed: Time::NEVER,
             queued: false,

@@ -1,11 +1,16 @@
 //! What an administrator may ask of a server that runs: to stop, and to tell how it is.
 
+use std::time::Duration;
+
 use super::{Alarm, Server, enqueue};
 use crate::base::arena::Id;
 use crate::daemon::signals::Request;
 use crate::net::driver::Pair;
 use crate::protocol::Stage;
 use crate::session::record::CloseReason;
+
+/// How long a connection that has begun to be established may take until it is in the backlog.
+const HANDSHAKE: Duration = Duration::from_millis(100);
 
 impl Server {
     /// Acts on the signals of this turn.
@@ -36,20 +41,27 @@ impl Server {
         log::info!("stopping: {} clients have up to {timeout:?} to finish", self.pairs.len());
         self.core.stage = Stage::Draining;
         self.wheel.insert(self.core.now + timeout, Alarm::Shutdown);
-        // Closing a listener resets what waits in its backlog: that is served first.
-        for listener in self.listeners.iter_mut().flatten() {
-            listener.mark();
-            listener.resume();
-        }
+        // Closing a listener resets what waits in its backlog, and who is about to come there: that is served first.
+        self.listeners.iter_mut().flatten().for_each(|listener| listener.turn_away());
+        self.last_call = self.core.now + HANDSHAKE;
+        self.wheel.insert(self.last_call, Alarm::LastCall);
         // Idle clients have an earlier deadline now.
         for id in self.pair_ids() {
             enqueue(&mut self.pairs, &mut self.runnable, id);
         }
     }
 
+    /// The backlogs are looked into once more, and then for as long as they are not empty.
+    pub(super) fn look_again(&mut self) {
+        for listener in self.listeners.iter_mut().flatten() {
+            listener.mark();
+            listener.resume();
+        }
+    }
+
     /// Closes the listeners whose backlogs are empty, once it stops.
     fn close_listeners(&mut self) {
-        if self.core.stage != Stage::Draining {
+        if self.core.stage != Stage::Draining || self.core.now < self.last_call {
             return;
         }
         for place in &mut self.listeners {
@@ -83,16 +95,18 @@ impl Server {
     fn summarize(&self) {
         let (core, stats, counters) = (&self.core, &self.stats, &self.core.counters);
         log::info!(
-            "summary: {} clients, {} idle backend connections, {} of {} buffers lent, {} log lines lost",
+            "summary: {} clients, {} idle backend connections, {} of {} buffers lent, {} kernel pipes in use, \
+             {} log lines lost",
             self.pairs.len(),
             self.driver.idle.len(),
             self.driver.buffers.lent(),
             self.driver.buffers.lent_max(),
+            self.driver.kernel_pipes.in_use(),
             self.logs.lost(),
         );
         log::info!(
             "summary: {} accepted, {} exchanges, {} retries, {} errors answered, {} aborted, {} out of resources, \
-             {} pauses, {} stale events, {} panics, {} bytes up, {} bytes down",
+             {} pauses, {} stale events, {} panics, {} bytes up, {} bytes down, {} bytes spliced",
             stats.accepted,
             counters.exchanges,
             counters.retries,
@@ -104,6 +118,7 @@ impl Server {
             stats.panics,
             counters.request_bytes,
             counters.response_bytes,
+            counters.spliced_bytes,
         );
         for backend in core.pools.ids() {
             let counters = core.pools.counters(backend);

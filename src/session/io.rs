@@ -12,6 +12,16 @@ pub enum Side {
     Backend = 1,
 }
 
+impl Side {
+    /// The one at the other end.
+    pub fn other(self) -> Side {
+        match self {
+            Side::Client => Side::Backend,
+            Side::Backend => Side::Client,
+        }
+    }
+}
+
 /// What is known of a stream: set by events, cleared by the calls that blocked. It lives on the stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
@@ -43,6 +53,10 @@ pub enum Io {
     Read(Side),
     /// Write what is cleared for this side.
     Write(Side),
+    /// Let bytes of this side take off, past the buffer, when the other side takes some.
+    Fill(Side),
+    /// Let what is in flight to this side land.
+    Drain(Side),
     /// Send what the stream to this side still owes.
     Flush(Side),
     /// Shut down our sending to this side.
@@ -89,6 +103,10 @@ pub enum Outcome {
     Ended,
     /// It would block, or there was no buffer to lend.
     Blocked,
+    /// Nothing was taken from the source, for the sink would block.
+    Full,
+    /// Bytes cannot go past the buffer here and now.
+    Unable,
     /// It failed.
     Failed(Failure),
 }

@@ -9,6 +9,7 @@
 mod attempt;
 mod context;
 mod io;
+mod next;
 pub mod phase;
 pub mod record;
 
@@ -46,6 +47,9 @@ pub struct Session {
     record: Option<Box<Record>>,
 }
 
+/// How bytes come into a pipe or leave it: through its buffer or past it.
+type Move = fn(&mut Pipe, usize, Time);
+
 impl Session {
     /// A client that has just been accepted.
     pub fn new(listener: u16, client: SocketAddr, context: &mut Context) -> Session {
@@ -69,36 +73,11 @@ impl Session {
         session
     }
 
-    /// The next system call, given what is known of the two streams.
-    pub fn next_io(&self, ready: [Readiness; 2]) -> Io {
-        if let Some(part) = self.parting {
-            return Io::Part(part);
-        }
-        match self.phase {
-            Phase::Closed(_) => Io::Close,
-            Phase::Acquire => match &self.attempt.lease {
-                Some(lease) => Io::Acquire {
-                    backend: lease.backend(),
-                    reuse: self.attempt.selection.reuse,
-                    address: self.attempt.address,
-                },
-                None => Io::Close,
-            },
-            Phase::Linger(farewell) => self.next_farewell(farewell, ready[0]),
-            Phase::Waiting | Phase::Connecting | Phase::Relay => {
-                let next = match self.moved_last {
-                    Side::Client => self.next_down(ready).or_else(|| self.next_up(ready)),
-                    Side::Backend => self.next_up(ready).or_else(|| self.next_down(ready)),
-                };
-                next.unwrap_or(Io::Wait)
-            }
-        }
-    }
-
     /// Takes the outcome of the call that [`Session::next_io`] named.
     pub fn complete(&mut self, io: Io, outcome: Outcome, context: &mut Context) {
         match (io, outcome) {
             (Io::Part(_), _) => self.parting = None,
+            (Io::Fill(side), Outcome::Blocked) => self.source_mut(side).stay(context.now),
             (_, Outcome::Blocked) => {}
             (Io::Acquire { .. }, Outcome::Reused) => {
                 self.attempt.origin = Origin::Idle;
@@ -113,31 +92,47 @@ impl Session {
             (Io::Acquire { .. }, Outcome::NextAddress) => self.attempt.address += 1,
             (Io::Acquire { .. } | Io::FinishConnect, Outcome::Failed(failure)) => self.backend_lost(failure, context),
             (Io::FinishConnect, _) => self.connected(context),
-            (Io::Read(side), Outcome::Bytes { count, .. }) => self.received(side, count, context),
+            (Io::Read(side), Outcome::Bytes { count, .. }) => self.received(side, Pipe::filled, count, context),
+            (Io::Fill(side), Outcome::Bytes { count, .. }) => self.received(side, Pipe::take_off, count, context),
             // A connection that a write found broken reads as ended: Linux tells an error once.
-            (Io::Read(Side::Backend), Outcome::Ended) if self.request.sink_broken() => {
+            (Io::Read(Side::Backend) | Io::Fill(Side::Backend), Outcome::Ended) if self.request.sink_broken() => {
                 self.backend_lost(Failure::Reset, context);
             }
-            (Io::Read(side), Outcome::Ended) => self.ended(side, context),
+            (Io::Read(side) | Io::Fill(side), Outcome::Ended) => self.ended(side, context),
+            (Io::Fill(side), Outcome::Full) => self.source_mut(side).wait_for_sink(context.now),
+            (Io::Fill(side), Outcome::Unable) => self.source_mut(side).ground(context.now),
             (Io::Write(side), Outcome::Bytes { count, owes }) => {
                 match owes {
                     true => self.sink_mut(side).owe(),
                     false => self.sink_mut(side).settle(context.now),
                 }
-                self.sent(side, count, context);
+                self.sent(side, Pipe::drained, count, context);
             }
-            (Io::Read(Side::Client) | Io::Write(Side::Client) | Io::Flush(Side::Client), Outcome::Failed(_)) => {
-                self.close(CloseReason::ClientGone, context);
+            (Io::Drain(side), Outcome::Bytes { count, .. }) => {
+                context.counters.spliced_bytes += count as u64;
+                self.sent(side, Pipe::land, count, context);
             }
-            (Io::Read(Side::Backend), Outcome::Failed(failure)) => self.backend_lost(failure, context),
-            (Io::Write(Side::Backend) | Io::Flush(Side::Backend), Outcome::Failed(failure)) => match self.phase {
-                Phase::Connecting => self.backend_lost(failure, context),
+            (
+                Io::Read(Side::Client)
+                | Io::Fill(Side::Client)
+                | Io::Write(Side::Client)
+                | Io::Drain(Side::Client)
+                | Io::Flush(Side::Client),
+                Outcome::Failed(_),
+            ) => self.close(CloseReason::ClientGone, context),
+            (Io::Read(Side::Backend) | Io::Fill(Side::Backend), Outcome::Failed(failure)) => {
+                self.backend_lost(failure, context);
+            }
+            (Io::Write(Side::Backend) | Io::Flush(Side::Backend), Outcome::Failed(failure))
+                if self.phase == Phase::Connecting =>
+            {
+                self.backend_lost(failure, context);
+            }
+            (Io::Write(Side::Backend) | Io::Drain(Side::Backend) | Io::Flush(Side::Backend), Outcome::Failed(_)) => {
                 // It may have answered before it closed: what it said is still to be read, and then its end.
-                _ => {
-                    self.request.break_sink();
-                    self.advance(context);
-                }
-            },
+                self.request.break_sink();
+                self.advance(context);
+            }
             (Io::Flush(side), _) => {
                 self.sink_mut(side).settle(context.now);
                 self.drained(context);
@@ -223,10 +218,7 @@ impl Session {
 
     /// The room for what this side sends.
     pub fn room(&mut self, side: Side) -> &mut [u8] {
-        match side {
-            Side::Client => self.request.room(),
-            Side::Backend => self.response.room(),
-        }
+        self.source_mut(side).room()
     }
 
     /// What this side is to be sent.
@@ -235,6 +227,16 @@ impl Session {
             Side::Client => self.response.cleared(),
             Side::Backend => self.request.cleared(),
         }
+    }
+
+    /// How many bytes more may come from this side past the buffer.
+    pub fn credit(&self, side: Side) -> u64 {
+        self.source(side).credit()
+    }
+
+    /// How many bytes of this side are in flight to the other one.
+    pub fn in_flight(&self, side: Side) -> usize {
+        self.source(side).in_flight()
     }
 
     /// Whether it has its two buffers.
@@ -250,7 +252,7 @@ impl Session {
 
     /// Takes its buffers back when there is nothing in them.
     pub fn take_idle_buffers(&mut self) -> Option<[Buffer; 2]> {
-        if !self.request.is_empty() || !self.response.is_empty() {
+        if !self.request.has_empty_buffer() || !self.response.has_empty_buffer() {
             return None;
         }
         self.take_buffers()
@@ -261,84 +263,9 @@ impl Session {
         Some([self.request.detach()?, self.response.detach()?])
     }
 
-    // What can be done next.
-
-    fn next_up(&self, ready: [Readiness; 2]) -> Option<Io> {
-        let [client, backend] = ready;
-        let connecting = self.phase == Phase::Connecting;
-        let connected = self.phase == Phase::Relay;
-        if (connecting || connected) && backend.writable {
-            if self.request.has_cleared() {
-                return Some(Io::Write(Side::Backend));
-            }
-            if self.request.owes() {
-                return Some(Io::Flush(Side::Backend));
-            }
-        }
-        if connecting && backend.settled && !self.request.has_cleared() {
-            return Some(Io::FinishConnect);
-        }
-        if connected && self.request.wants_shutdown() {
-            return Some(Io::Shutdown(Side::Backend));
-        }
-        let wanted = client.readable && self.request.wants_bytes() && !self.request.sink_broken();
-        wanted.then(|| self.read(Side::Client))
-    }
-
-    fn next_down(&self, ready: [Readiness; 2]) -> Option<Io> {
-        let [client, backend] = ready;
-        if client.writable {
-            if self.response.has_cleared() {
-                return Some(Io::Write(Side::Client));
-            }
-            if self.response.owes() {
-                return Some(Io::Flush(Side::Client));
-            }
-        }
-        if self.response.wants_shutdown() {
-            return Some(Io::Shutdown(Side::Client));
-        }
-        let connected = matches!(self.phase, Phase::Connecting | Phase::Relay);
-        let wanted = connected && backend.readable && self.response.wants_bytes();
-        wanted.then(|| self.read(Side::Backend))
-    }
-
-    fn next_farewell(&self, farewell: Farewell, client: Readiness) -> Io {
-        let unsent = self.response.has_cleared();
-        let owes = self.response.owes();
-        if client.writable && unsent {
-            return Io::Write(Side::Client);
-        }
-        if client.writable && owes {
-            return Io::Flush(Side::Client);
-        }
-        let left = !unsent && !owes;
-        if left && farewell != Farewell::Close && !self.response.is_shut() {
-            return Io::Shutdown(Side::Client);
-        }
-        let may_send = !self.request.source_ended();
-        if may_send && client.readable {
-            // Unread bytes would turn the close into a reset that destroys the answer.
-            return self.read(Side::Client);
-        }
-        if left && (farewell == Farewell::Close || !may_send) { Io::Close } else { Io::Wait }
-    }
-
-    fn read(&self, side: Side) -> Io {
-        if self.has_buffers() { Io::Read(side) } else { Io::Borrow }
-    }
-
-    fn is_just_in_time(&self, client: Readiness) -> bool {
-        self.phase == Phase::Waiting && client.readable && self.request.is_empty()
-    }
-
-    fn is_spoken_to(&self, backend: Readiness) -> bool {
-        self.phase == Phase::Relay && backend.readable && self.response.wants_bytes()
-    }
-
     // What became of it.
 
-    fn received(&mut self, side: Side, count: usize, context: &mut Context) {
+    fn received(&mut self, side: Side, take: Move, count: usize, context: &mut Context) {
         self.record.iter_mut().for_each(|record| record.receive(side, count, context.now));
         match (side, self.phase) {
             (Side::Client, Phase::Linger(_)) => {
@@ -352,14 +279,14 @@ impl Session {
                     self.since = context.now;
                 }
                 let moved = self.request.moved();
-                self.request.filled(count, context.now);
+                take(&mut self.request, count, context.now);
                 if wait.received() == Received::Whole {
                     // What is sent ahead is no progress of this request, and gives nobody more time to answer it.
                     self.request.touch(moved);
                 }
             }
             (Side::Backend, _) => {
-                self.response.filled(count, context.now);
+                take(&mut self.response, count, context.now);
                 self.attempt.heard = true;
                 self.request.release();
                 self.connected(context);
@@ -369,17 +296,17 @@ impl Session {
         self.advance(context);
     }
 
-    fn sent(&mut self, side: Side, count: usize, context: &mut Context) {
+    fn sent(&mut self, side: Side, give: Move, count: usize, context: &mut Context) {
         let drained = match side {
             Side::Backend => {
-                self.request.drained(count, context.now);
+                give(&mut self.request, count, context.now);
                 context.counters.request_bytes += count as u64;
                 self.moved_last = Side::Client;
                 self.connected(context);
                 !self.request.has_cleared()
             }
             Side::Client => {
-                self.response.drained(count, context.now);
+                give(&mut self.response, count, context.now);
                 context.counters.response_bytes += count as u64;
                 self.moved_last = Side::Backend;
                 !self.response.has_cleared()
@@ -410,6 +337,21 @@ impl Session {
         }
         if !matches!(self.phase, Phase::Linger(_)) {
             self.advance(context);
+        }
+    }
+
+    /// The pipe that begins at a side.
+    fn source(&self, side: Side) -> &Pipe {
+        match side {
+            Side::Client => &self.request,
+            Side::Backend => &self.response,
+        }
+    }
+
+    fn source_mut(&mut self, side: Side) -> &mut Pipe {
+        match side {
+            Side::Client => &mut self.request,
+            Side::Backend => &mut self.response,
         }
     }
 

@@ -138,16 +138,16 @@ impl Facts<'_> {
         if self.request.sent() < u64::from(head_bytes) {
             return (self.since + self.server.header_server_write, Stall::Backend);
         }
-        let request_side = match (self.request.has_unsent(), request) {
+        let request_side = match (self.request.awaits_sink(), request) {
             (true, _) => self.backend_sink(),
             (false, Received::Part) => (self.request.moved() + self.client.forward_client_read, Stall::Request),
             (false, Received::Whole) => (self.request.moved() + self.server.header_server_read, Stall::Backend),
         };
-        if self.response.has_unsent() { earlier(request_side, self.client_sink()) } else { request_side }
+        if self.response.awaits_sink() { earlier(request_side, self.client_sink()) } else { request_side }
     }
 
     fn body(&self, head_bytes: u32) -> Deadline {
-        let response_side = if !self.response.has_unsent() {
+        let response_side = if !self.response.awaits_sink() {
             // One that answers early is not silent while it takes the rest of the request.
             let silent = self.response.moved().max(self.request.moved());
             (silent + self.server.forward_server_read, Stall::Backend)
@@ -157,16 +157,16 @@ impl Facts<'_> {
             self.client_sink()
         };
         // A client that stops sending after an early answer has begun is not waited for: the answer ends the exchange.
-        if self.request.has_unsent() { earlier(response_side, self.backend_sink()) } else { response_side }
+        if self.request.awaits_sink() { earlier(response_side, self.backend_sink()) } else { response_side }
     }
 
     fn tunnel(&self) -> Deadline {
         let silent = self.request.moved().max(self.response.moved());
         let mut deadline = (silent + self.client.tunnel, Stall::Tunnel);
-        if self.request.has_unsent() {
+        if self.request.awaits_sink() {
             deadline = earlier(deadline, self.backend_sink());
         }
-        if self.response.has_unsent() {
+        if self.response.awaits_sink() {
             deadline = earlier(deadline, self.client_sink());
         }
         deadline

@@ -57,6 +57,8 @@ pub struct Counters {
     pub request_bytes: u64,
     /// Bytes to clients.
     pub response_bytes: u64,
+    /// How many of both went from socket to socket within the kernel.
+    pub spliced_bytes: u64,
 }
 
 /// How many records are kept to be used again: as many as may end in one turn.

@@ -13,7 +13,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, fchdir, geteuid, getppid, setgid, setgroups, setuid};
 use plb::config::{Config, ProtocolName, quick_start};
-use plb::daemon::{privileges, sandbox};
+use plb::daemon::{privileges, sandbox, system_calls};
 use plb::start::Bound;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -88,7 +88,7 @@ fn put_on(layer: &str, backend: &str) {
             assert_eq!(get_no_new_privs(), Ok(true), "the layers of the sandbox would set it too");
         }
         "paths" => drop(sandbox::close_paths().expect("this kernel has Landlock")),
-        "calls" => drop(sandbox::filter_calls().expect("this kernel has seccomp")),
+        "calls" => drop(system_calls::filter_calls().expect("this kernel has seccomp")),
         "all" => drop(Bound::new(config).and_then(Bound::confine).expect("it can")),
         other => panic!("{other} is no layer"),
     }

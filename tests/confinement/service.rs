@@ -3,10 +3,13 @@
 use crate::harness::client::{bodies, get};
 use crate::harness::plb::PROGRAM;
 use crate::harness::{Origin, Plb, configuration, noise, ok, poll_until};
+use nix::libc::{ENOSYS, SYS_landlock_create_ruleset, SYS_seccomp};
 use nix::sys::signal::Signal;
-use std::fs;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::{env, fs};
 use tempfile::tempdir;
 
 #[test]
@@ -46,4 +49,35 @@ fn a_confined_plb_serves_fails_over_probes_logs_and_stops() {
     plb.signal(Signal::SIGTERM);
     assert_eq!(plb.wait_exit().code(), Some(0), "{}", logged());
     assert!(logged().contains("plb: stopped") && !logged().contains("EPERM"), "{}", logged());
+}
+
+/// Names the file for the process that pretends to run on an old kernel; nobody else sets it.
+const OLD_KERNEL: &str = "PLB_TEST_OLD_KERNEL";
+
+/// Not a test of its own: the kernel that it leaves to plb has neither Landlock nor seccomp.
+#[test]
+fn as_on_an_old_kernel() {
+    let Ok(file) = env::var(OLD_KERNEL) else { return };
+    let rules = [SYS_landlock_create_ruleset, SYS_seccomp].map(|call| (call, Vec::new())).into();
+    let missing = SeccompAction::Errno(ENOSYS as u32);
+    let architecture = env::consts::ARCH.try_into().expect("the filter knows it");
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, missing, architecture).expect("it is right");
+    let program: BpfProgram = filter.try_into().expect("it is short");
+    apply_filter(&program).expect("this kernel has seccomp");
+    panic!("{}", Command::new(PROGRAM).args(["-c", &file]).exec());
+}
+
+#[test]
+fn a_kernel_without_a_sandbox_is_told_of_and_no_reason_not_to_serve() {
+    let origin = Origin::named("only");
+    let (_directory, file) = crate::harness::plb::written(&configuration("http", "", &[origin.address()]));
+    let mut command = Command::new(env::current_exe().expect("it runs"));
+    command.args(["--exact", "service::as_on_an_old_kernel", "--nocapture"]).env(OLD_KERNEL, &file);
+    let plb = Plb::run(&mut command);
+    plb.wait_for_log("plb: serving");
+    assert_eq!(get(plb.web(), "/").text(), "only");
+    let log = plb.stop();
+    assert_eq!(log.matches("WARN  no Landlock: this kernel has none").count(), 1, "{log}");
+    assert_eq!(log.matches("WARN  no seccomp: ").count(), 1, "{log}");
+    assert!(log.contains("confined: user ") && !log.contains("Landlock ABI"), "{log}");
 }

@@ -147,6 +147,31 @@ fn a_tcp_session_has_one_line() {
 }
 
 #[test]
+fn an_upgrade_has_one_line_with_all_that_went_through_the_tunnel() {
+    let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let origin = Origin::raw(move |connection| {
+        drop(connection.request());
+        drop(connection.send(answer));
+        while let Some(bytes) = connection.some().ok().filter(|bytes| !bytes.is_empty()) {
+            drop(connection.send(bytes));
+        }
+    });
+    let lines = Lines::new();
+    let plb = logging(&lines, "http", "plb", "upgrade: websocket", &[origin.address()]);
+    let mut client = Client::connect(plb.web());
+    let request = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    client.send(request);
+    let head = client.response_head().expect("an answer");
+    let head: usize = head.fields.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>() + 36;
+    client.send("ping");
+    assert_eq!(client.exactly(4), b"ping");
+    client.half_close();
+    client.closed();
+    let expected = format!("web web/b1 GET /chat HTTP/1.1 101 {} {} tttt 1 done", request.len() + 4, head + 4);
+    assert_eq!(told(&lines.line()), expected);
+}
+
+#[test]
 fn the_combined_format_is_that_of_web_servers() {
     let (origin, lines) = (Origin::http(|_| ok("hello")), Lines::new());
     let plb = logging(&lines, "http", "combined", "", &[origin.address()]);

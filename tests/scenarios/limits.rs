@@ -28,7 +28,7 @@ fn a_fifth_client_waits_until_one_of_four_leaves() {
 }
 
 /// Changes the limits of a running process (Linux: prlimit(2), through the program of that name).
-fn limit_descriptors(plb: &Plb, limit: u64) {
+pub(super) fn limit_descriptors(plb: &Plb, limit: u64) {
     // In its own name, because not even root may do it in another's without CAP_SYS_RESOURCE.
     let (uid, gid) = plb.identity();
     let status = Command::new("setpriv")
@@ -219,7 +219,7 @@ fn a_backend_that_answered_while_there_was_no_buffer_is_not_blamed() {
             ok("late")
         }
     });
-    let settings = "buffer_memory: 64KiB\ntimeout_header_server_read: 2s\nserver_retry: 1";
+    let settings = "kernel_pipes: 0\nbuffer_memory: 64KiB\ntimeout_header_server_read: 2s\nserver_retry: 1";
     let plb = Plb::http(settings, &[origin.address()]);
     let mut client = Client::connect(plb.web());
     client.send(format!("POST / HTTP/1.1\r\nHost: plb.test\r\nContent-Length: 40000\r\n\r\n{}", "x".repeat(40_000)));

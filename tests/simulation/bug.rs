@@ -33,11 +33,23 @@ pub enum Bug {
     AbruptEndLooksClean,
     /// A lack of descriptors is reported as the backend's failure.
     OwnLackIsBlamed,
+    /// More bytes take off than the protocol granted.
+    FillsPastTheCredit,
+    /// What a sink did not take at once of what is in flight is lost.
+    FlightIsCutShort,
+    /// A kernel pipe goes to another session with bytes of the last one in it.
+    DirtyPipeIsReused,
+    /// A sink that has no room is waited for, and no event comes when it has.
+    FullWithoutAnEdge,
+    /// What a session gave up in flight stays in its kernel pipe, and that in use.
+    FlightIsNotDiscarded,
+    /// Bytes take off although an urgent one stops them for good.
+    SplicesUrgentData,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 15] = [
+    pub const ALL: [Bug; 21] = [
         Bug::AnEdgeIsForgotten,
         Bug::ShortReadHidesTheEnd,
         Bug::ParkedWhileReadable,
@@ -53,5 +65,11 @@ impl Bug {
         Bug::LeaseIsNotGivenBack,
         Bug::AbruptEndLooksClean,
         Bug::OwnLackIsBlamed,
+        Bug::FillsPastTheCredit,
+        Bug::FlightIsCutShort,
+        Bug::DirtyPipeIsReused,
+        Bug::FullWithoutAnEdge,
+        Bug::FlightIsNotDiscarded,
+        Bug::SplicesUrgentData,
     ];
 }

@@ -41,6 +41,12 @@ fn written(config: &Config, piece: usize, calls: u32) -> [usize; 2] {
                 written[side as usize] += count;
                 Outcome::Bytes { count, owes: false }
             }
+            Io::Fill(_) => Outcome::Bytes { count: piece, owes: false },
+            Io::Drain(side) => {
+                let count = session.in_flight(side.other()).min(piece);
+                written[side as usize] += count;
+                Outcome::Bytes { count, owes: false }
+            }
             other => panic!("{other:?} is of no use here"),
         };
         session.complete(io, outcome, &mut context);

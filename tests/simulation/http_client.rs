@@ -222,7 +222,8 @@ impl HttpClient {
             return;
         }
         let request = &self.requests[self.answered];
-        let raced = self.answered > 0 && !is_idempotent(request.id);
+        // A request that is not kept whole cannot be sent again either.
+        let raced = self.answered > 0 && (!is_idempotent(request.id) || request.body_bytes > 4_000);
         let unruly = !matches!(self.manner, Manner::Polite | Manner::EndsEarly);
         let excusable = raced && self.may_race(world) || unruly || self.may_starve(world) || world.answered_early;
         assert!(excusable, "{name}: an end before the answer to request {}", request.id);
@@ -393,7 +394,7 @@ fn request(world: &mut World, id: u32, last: bool, most: u64) -> Request {
     }
     let mut bytes = text.into_bytes();
     match in_chunks {
-        true => bytes.extend(chunked(&body, 1 + world.rng.below(900) as usize)),
+        true => bytes.extend(chunked(&body, world.draw_chunk(body.len()))),
         false => bytes.extend(body),
     }
     Request { id, head: method == "HEAD", old, body_bytes, bytes }

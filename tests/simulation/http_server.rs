@@ -158,7 +158,7 @@ impl HttpServer {
             0 => (Vec::new(), false),
             1..3 => {
                 text.push_str("Transfer-Encoding: chunked\r\n");
-                (chunked(&body, 1 + world.rng.below(700) as usize), false)
+                (chunked(&body, world.draw_chunk(body.len())), false)
             }
             3 => (body, true),
             _ => {

@@ -47,6 +47,7 @@ pub struct Edge {
     pub writable: bool,
     /// An end, an error or urgent data.
     pub closing: bool,
+    pub urgent: bool,
 }
 
 /// One connection between plb and a peer.
@@ -59,6 +60,10 @@ pub struct Wire {
     edge: bool,
     /// plb was told that its write would block.
     full: bool,
+    /// plb was told that there is no room for a third of the capacity.
+    crowded: bool,
+    /// No event comes when there is more of it.
+    hushed: bool,
     /// So many bytes before which a read stops once, for an urgent byte is there.
     urgent: Option<usize>,
     plb_closed: bool,
@@ -79,6 +84,8 @@ impl Wire {
             connecting,
             edge: false,
             full: false,
+            crowded: false,
+            hushed: false,
             urgent: None,
             plb_closed: false,
             peer_closed: false,
@@ -152,6 +159,50 @@ impl Wire {
         Given::Bytes(count)
     }
 
+    /// Takes up to `most` bytes into a kernel pipe: never past an urgent byte, where a read goes on.
+    pub fn splice(&mut self, most: usize, rng: &mut Rng) -> (Vec<u8>, Given) {
+        assert!(self.connecting == Connecting::Done && most > 0, "a splice of nothing or from nobody");
+        let most = if rng.chance(1, 4) { 1 + rng.below(most as u64) as usize } else { most };
+        let mut count = most.min(self.inbound.bytes.len());
+        if count == 0 {
+            return (Vec::new(), self.read_end());
+        }
+        if let Some(urgent) = &mut self.urgent {
+            count = count.min(*urgent);
+            *urgent -= count;
+        }
+        match count {
+            0 => (Vec::new(), Given::Blocked),
+            _ => (self.inbound.bytes.drain(..count).collect(), Given::Bytes(count)),
+        }
+    }
+
+    /// Whether a third of the capacity is free. When it is not, an edge comes when it is.
+    pub fn has_room(&mut self, rng: &mut Rng) -> bool {
+        if !self.is_crowded() && !rng.chance(1, 24) {
+            return true;
+        }
+        self.edge |= !self.is_crowded();
+        self.crowded = true;
+        false
+    }
+
+    /// Whether poll(2) would not call it writable.
+    fn is_crowded(&self) -> bool {
+        let free = self.capacity - self.outbound.bytes.len();
+        !self.reset_by_peer && !self.peer_closed && free < self.capacity.div_ceil(3)
+    }
+
+    /// Whether plb was told that there is too little room, and there still is.
+    pub fn awaits_room(&self) -> bool {
+        self.crowded && self.is_crowded()
+    }
+
+    /// The edge that was promised does not come.
+    pub fn hush(&mut self) {
+        self.hushed = true;
+    }
+
     /// Ends plb's sending.
     pub fn shutdown(&mut self) {
         self.outbound.ended = true;
@@ -199,7 +250,7 @@ impl Wire {
     pub fn state(&self) -> Edge {
         match self.connecting {
             Connecting::Until(..) => return Edge::default(),
-            Connecting::Failed(_) => return Edge { readable: true, writable: true, closing: true },
+            Connecting::Failed(_) => return Edge { readable: true, writable: true, closing: true, urgent: false },
             Connecting::Done => {}
         }
         let ended = self.inbound.ended || self.reset_by_peer;
@@ -207,6 +258,7 @@ impl Wire {
             readable: ended || !self.inbound.bytes.is_empty(),
             writable: self.reset_by_peer || self.outbound.bytes.len() < self.capacity,
             closing: ended || self.urgent.is_some(),
+            urgent: self.urgent.is_some(),
         }
     }
 
@@ -293,8 +345,10 @@ impl Wire {
     pub fn receive(&mut self, most: usize) -> (Vec<u8>, Given) {
         let count = most.min(self.outbound.bytes.len());
         let bytes: Vec<u8> = self.outbound.bytes.drain(..count).collect();
-        if count > 0 && self.full {
+        let has_room = self.crowded && !self.hushed && !self.is_crowded();
+        if count > 0 && (self.full || has_room) {
             self.full = false;
+            self.crowded &= !has_room;
             self.edge = true;
         }
         let given = match () {

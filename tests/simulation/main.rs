@@ -17,6 +17,7 @@ mod turn;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bug::Bug;
@@ -35,6 +36,9 @@ const ROUNDS_MAX: u32 = 200_000;
 
 /// The most rounds in which plb makes calls and nothing moves.
 const IDLE_ROUNDS_MAX: u32 = 50;
+
+/// Seeds in which bytes went past the buffers, over all runs.
+static SEEDS_THAT_SPLICE: AtomicU64 = AtomicU64::new(0);
 
 /// Runs one seed to its end. Panics when something does not hold.
 fn run(seed: u64, bug: Option<Bug>, tracing: bool) {
@@ -74,6 +78,7 @@ fn run(seed: u64, bug: Option<Bug>, tracing: bool) {
             world.check_end();
             let calm = world.profile.weather == Weather::Calm;
             assert!(!calm || plb.timeouts == 0, "{} timeouts although nobody was slow", plb.timeouts);
+            SEEDS_THAT_SPLICE.fetch_add(u64::from(plb.spliced > 0), Ordering::Relaxed);
             return;
         }
         let next = plb.next().unwrap_or(Time::NEVER).min(world.next());
@@ -112,8 +117,11 @@ fn every_seed_keeps_every_promise() {
     if let Some(seed) = number("PLB_SEED") {
         return run(seed, None, true);
     }
-    let faults = faults_among(number("PLB_SEEDS").unwrap_or(SEEDS), None);
+    let seeds = number("PLB_SEEDS").unwrap_or(SEEDS);
+    let faults = faults_among(seeds, None);
     assert!(faults.is_empty(), "{} seeds fail:\n{}", faults.len(), faults.join("\n"));
+    let spliced = SEEDS_THAT_SPLICE.load(Ordering::Relaxed);
+    assert!(spliced > seeds / 10, "bytes went past the buffers in {spliced} of {seeds} seeds only");
 }
 
 #[test]

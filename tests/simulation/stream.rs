@@ -22,6 +22,7 @@ pub struct Stream {
     pub readiness: Readiness,
     pub reset_on_drop: bool,
     closing: bool,
+    urgent: bool,
     look: Look,
     /// Read from the wire, not yet given.
     held: VecDeque<u8>,
@@ -46,6 +47,7 @@ impl Stream {
             readiness,
             reset_on_drop: false,
             closing: false,
+            urgent: false,
             look,
             held: VecDeque::new(),
             owed: Vec::new(),
@@ -58,6 +60,7 @@ impl Stream {
 
     pub fn mark(&mut self, edge: Edge) {
         self.closing |= edge.closing;
+        self.urgent |= edge.urgent;
         self.readiness.readable |= edge.readable || self.closing;
         self.readiness.writable |= edge.writable;
         self.readiness.settled = true;
@@ -69,7 +72,7 @@ impl Stream {
         let state = wire.state();
         Readiness {
             readable: state.readable || !self.held.is_empty(),
-            writable: state.writable,
+            writable: state.writable && !wire.awaits_room(),
             settled: wire.is_settled(),
         }
     }
@@ -156,6 +159,49 @@ impl Stream {
             }
         }
         Outcome::Done
+    }
+
+    /// Whether bytes can go past a buffer, from it or to it.
+    pub fn is_plain(&self) -> bool {
+        self.look == Look::Plain && !self.urgent
+    }
+
+    pub fn is_of_plain_look(&self) -> bool {
+        self.look == Look::Plain
+    }
+
+    pub fn has_room(&mut self, world: &mut World, bug: Option<Bug>) -> bool {
+        let wire = &mut world.wires[self.wire];
+        self.readiness.writable = wire.has_room(&mut world.rng);
+        if bug == Some(Bug::FullWithoutAnEdge) {
+            wire.hush();
+        }
+        self.readiness.writable
+    }
+
+    /// The bytes that took off.
+    pub fn take_off(&mut self, most: usize, world: &mut World) -> (Outcome, VecDeque<u8>) {
+        let (bytes, given) = world.wires[self.wire].splice(most, &mut world.rng);
+        let outcome = match given {
+            Given::Bytes(count) => Outcome::Bytes { count, owes: false },
+            Given::End => Outcome::Ended,
+            Given::Failed(failure) => Outcome::Failed(failure),
+            Given::Blocked => self.blocked_read(),
+        };
+        (outcome, bytes.into())
+    }
+
+    pub fn land(&mut self, flight: &mut VecDeque<u8>, world: &mut World, bug: Option<Bug>) -> Outcome {
+        let outcome = self.write_plain(flight.make_contiguous(), world);
+        if let Outcome::Bytes { count, .. } = outcome {
+            flight.drain(..count);
+            if bug == Some(Bug::FlightIsCutShort) && !flight.is_empty() {
+                let count = count + flight.len();
+                flight.clear();
+                return Outcome::Bytes { count, owes: false };
+            }
+        }
+        outcome
     }
 
     fn blocked_write(&mut self) -> Outcome {

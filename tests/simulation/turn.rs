@@ -39,6 +39,7 @@ pub struct Pair {
     pub session: Session,
     client: Id<Stream>,
     backend: Option<Id<Stream>>,
+    flights: [Option<VecDeque<u8>>; 2],
     timer: Option<Timer>,
     filed: Time,
     queued: bool,
@@ -49,11 +50,27 @@ pub struct Pair {
     moved: [u64; 2],
 }
 
+/// Pipes of the kernel; the bytes in one that is free are a bug.
+struct KernelPipes {
+    free: Vec<VecDeque<u8>>,
+    in_use: usize,
+    in_use_max: usize,
+}
+
 #[derive(Clone, Copy)]
 enum Alarm {
     Session(Id<Pair>),
     Idle(BackendId),
     Revive(BackendId),
+}
+
+impl Pair {
+    fn stream(&self, side: Side) -> Option<Id<Stream>> {
+        match side {
+            Side::Client => Some(self.client),
+            Side::Backend => self.backend,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -97,6 +114,7 @@ pub struct Plb {
     streams: Arena<Stream>,
     pairs: Arena<Pair>,
     buffers: Buffers,
+    kernel_pipes: KernelPipes,
     runnable: VecDeque<Id<Pair>>,
     starving: VecDeque<Id<Pair>>,
     finished: Vec<Id<Pair>>,
@@ -114,6 +132,8 @@ pub struct Plb {
     gone: Vec<Id<Stream>>,
     /// Whether something moved or changed in this turn.
     pub moved: bool,
+    /// Bytes that went past the buffers.
+    pub spliced: u64,
     /// Deadlines that were met by sessions, the quiet ones of idle clients left out.
     pub timeouts: u64,
     ledger: Ledger,
@@ -126,6 +146,7 @@ impl Plb {
             streams: Arena::with_capacity(0),
             pairs: Arena::with_capacity(0),
             buffers: Buffers::new(config.buffer_memory),
+            kernel_pipes: KernelPipes { free: Vec::new(), in_use: 0, in_use_max: config.kernel_pipes as usize },
             runnable: VecDeque::new(),
             starving: VecDeque::new(),
             finished: Vec::new(),
@@ -139,6 +160,7 @@ impl Plb {
             calls_max,
             gone: Vec::new(),
             moved: false,
+            spliced: 0,
             timeouts: 0,
             ledger: Ledger::default(),
             core: Core {
@@ -161,7 +183,7 @@ impl Plb {
         let mut events = world.poll();
         if !self.gone.is_empty() && world.rng.chance(1, 16) {
             let stale = self.gone[world.rng.below(self.gone.len() as u64) as usize];
-            events.push((stale, usize::MAX, Edge { readable: true, writable: true, closing: true }));
+            events.push((stale, usize::MAX, Edge { readable: true, writable: true, closing: true, urgent: false }));
         }
         self.moved |= !events.is_empty();
         for (id, wire, edge) in events {
@@ -325,6 +347,7 @@ impl Plb {
                 session: Session::new(0, address, &mut self.core.context()),
                 client: id,
                 backend: None,
+                flights: [None, None],
                 timer: None,
                 filed: Time::NEVER,
                 queued: false,
@@ -426,8 +449,7 @@ impl Plb {
             self.ledger.take(&mut self.core.records);
             let wire = self.streams.get(pair.client).expect("its stream is there").wire;
             self.ledger.close(wire, pair.moved, world.profile.weather);
-            let back = pair.session.take_buffers();
-            back.into_iter().flatten().for_each(|buffer| self.buffers.give_back(buffer));
+            self.clear(&mut pair);
             let abrupt = match self.bug {
                 Some(Bug::AbruptEndLooksClean) => false,
                 Some(Bug::LeaseIsNotGivenBack) => true,
@@ -481,6 +503,14 @@ impl Plb {
         }
         let lent = 2 * self.pairs.iter().filter(|(_, pair)| pair.session.has_buffers()).count();
         assert_eq!(lent, self.buffers.lent(), "a buffer was lost");
+        let flights = self.pairs.iter().flat_map(|(_, pair)| pair.flights.iter().flatten()).count();
+        assert_eq!(flights, self.kernel_pipes.in_use, "a kernel pipe was lost");
+        for (id, pair) in self.pairs.iter().filter(|(_, pair)| !pair.queued) {
+            for side in [Side::Client, Side::Backend] {
+                let flight = pair.flights[side as usize].as_ref().map_or(0, VecDeque::len);
+                assert_eq!(flight, pair.session.in_flight(side), "{id:?} and its kernel pipe disagree");
+            }
+        }
     }
 
     /// Nothing can happen any more but time: then whoever could go on was forgotten.
@@ -507,6 +537,7 @@ impl Plb {
             assert_eq!(self.core.pools.load(backend), 0, "a lease on {backend:?} was not given back");
         }
         assert_eq!(self.buffers.lent(), 0, "buffers were not returned");
+        assert_eq!(self.kernel_pipes.in_use, 0, "kernel pipes were not returned");
         assert!(self.streams.is_empty(), "{} streams were not freed", self.streams.len());
         assert!(self.starving.is_empty() && self.runnable.is_empty(), "somebody is still queued");
     }

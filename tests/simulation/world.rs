@@ -80,6 +80,11 @@ impl Fault {
     }
 }
 
+/// What a connection holds, what a peer moves at once and what it has to say where bodies may be long, in bytes.
+const BULK_CAPACITY: usize = 100_000;
+const BULK_PIECE: u64 = 60_000;
+const BULK_LENGTH: u64 = 250_000;
+
 /// What a seed stands for.
 #[derive(Clone, Debug)]
 pub struct Profile {
@@ -99,6 +104,9 @@ pub struct Profile {
     /// The first address of every backend refuses.
     pub alternatives: bool,
     pub buffer_pairs: usize,
+    pub kernel_pipes: u32,
+    /// Bodies may be long.
+    pub bulk: bool,
     pub idle_backend_max: usize,
     pub server_retry: u64,
     pub calls_max: u32,
@@ -113,8 +121,10 @@ impl Profile {
     pub fn new(rng: &mut Rng) -> Profile {
         let weather = [Weather::Calm, Weather::OneBad, Weather::Chaos][rng.below(3) as usize];
         let protocol = if rng.chance(1, 3) { ProtocolName::Tcp } else { ProtocolName::Http };
+        let bulk = rng.chance(1, 3);
+        let tls_in = if bulk { 8 } else { 3 };
+        let look = |rng: &mut Rng| if rng.chance(1, tls_in) { Look::Tls } else { Look::Plain };
         let upgrades = protocol == ProtocolName::Http && rng.chance(1, 5);
-        let look = |rng: &mut Rng| if rng.chance(1, 3) { Look::Tls } else { Look::Plain };
         let count = 1 + rng.below(3) as usize;
         let backends = match weather {
             Weather::Calm => vec![Ok(None); count],
@@ -144,11 +154,13 @@ impl Profile {
                 Weather::Calm | Weather::OneBad => clients,
                 Weather::Chaos => 1 + rng.below(4) as usize,
             },
+            kernel_pipes: rng.below(5) as u32,
+            bulk,
             idle_backend_max: 1 + rng.below(4) as usize,
             server_retry: 1 + rng.below(3),
             calls_max: [6, 32][rng.below(2) as usize],
-            capacity_max: [20, 100, 2_000, 30_000][rng.below(4) as usize],
-            piece_max: [6, 50, 800, 20_000][rng.below(4) as usize],
+            capacity_max: if bulk { BULK_CAPACITY } else { [20, 100, 2_000, 30_000][rng.below(4) as usize] },
+            piece_max: if bulk { BULK_PIECE } else { [6, 50, 800, 20_000][rng.below(4) as usize] },
             drains_at: if rng.chance(1, 10) { Time::from_millis(rng.below(300)) } else { Time::NEVER },
         }
     }
@@ -170,7 +182,8 @@ impl Profile {
         );
         let config = plb::config::parse("simulation", &text).unwrap_or_else(|errors| panic!("{errors:?}"));
         // Scarcer than a file may say.
-        Config { buffer_memory: 2 * (self.buffer_pairs * BUFFER_BYTES) as u64, ..config }
+        let buffer_memory = 2 * (self.buffer_pairs * BUFFER_BYTES) as u64;
+        Config { buffer_memory, kernel_pipes: self.kernel_pipes, ..config }
     }
 
     /// The one thing that is wrong.
@@ -418,8 +431,15 @@ impl World {
     /// The most bytes that a peer moves at once, and the most that it has to say.
     pub fn draw_sizes(&mut self) -> (u64, u64) {
         let most = self.profile.piece_max;
-        let length = (most * 20).min(self.profile.capacity_max as u64 * 20).min(40_000);
+        let longest = if self.profile.bulk { BULK_LENGTH } else { 40_000 };
+        let length = (most * 20).min(self.profile.capacity_max as u64 * 20).min(longest);
         (if self.rng.chance(1, 3) { most.div_ceil(3) } else { most }, length)
+    }
+
+    /// The most bytes of data in a chunk of a body of that length.
+    pub fn draw_chunk(&mut self, length: usize) -> usize {
+        let most = if self.profile.bulk && self.rng.chance(2, 3) { length.max(1) as u64 } else { 900 };
+        1 + self.rng.below(most) as usize
     }
 
     /// A moment that lies up to so many microseconds from now, and is now more often than not.

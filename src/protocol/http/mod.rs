@@ -204,7 +204,7 @@ impl Http {
     }
 
     fn body_has_begun(&self, view: &View) -> bool {
-        let here = view.request.cleared().len() + view.request.pending().len();
+        let here = view.request.cleared().len() + view.request.pending().len() + view.request.in_flight();
         view.request.sent() + here as u64 > u64::from(self.exchange.request_head_bytes)
     }
 
@@ -289,7 +289,7 @@ impl Http {
 
     fn end_exchange(&mut self, view: &mut View) -> Step {
         let exchange = &self.exchange;
-        let sent = view.request.cleared().is_empty() && !view.request.owes();
+        let sent = view.request.is_drained() && !view.request.owes();
         let whole = matches!(exchange.request, Transfer::Done) && sent;
         let quiet = view.response.pending().is_empty() && !view.response.source_ended();
         let reusable = whole && quiet && !view.request.sink_broken();

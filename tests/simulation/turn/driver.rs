@@ -1,5 +1,7 @@
 //! The calls that a session names, made over simulated streams within a budget.
 
+use std::collections::VecDeque;
+
 use plb::balance::{BackendId, Failure};
 use plb::base::arena::Id;
 use plb::protocol::Reuse;
@@ -20,6 +22,7 @@ impl Plb {
     pub(super) fn run_one(&mut self, world: &mut World, id: Id<Pair>, pair: &mut Pair) -> Verdict {
         let (mut calls, mut bytes, mut barren) = (0, 0, 0);
         loop {
+            self.discard_lost(pair);
             let io = pair.session.next_io(readiness(&self.streams, pair));
             match io {
                 Io::Wait => {
@@ -30,7 +33,10 @@ impl Plb {
                     back.into_iter().flatten().for_each(|buffer| self.buffers.give_back(buffer));
                     return Verdict::Waits;
                 }
-                Io::Close => return Verdict::Over,
+                Io::Close => {
+                    self.clear(pair);
+                    return Verdict::Over;
+                }
                 _ if self.bug == Some(Bug::NoBudget) => {}
                 _ if calls >= self.calls_max || bytes >= BYTES_MAX => return Verdict::GoesOn,
                 _ => {}
@@ -44,12 +50,12 @@ impl Plb {
                 (Io::Borrow, Outcome::Blocked) => return Verdict::Starves,
                 (Io::Acquire { .. }, Outcome::Blocked) => return Verdict::GoesOn,
                 (_, Outcome::Bytes { count, .. }) if count > 0 => {
-                    bytes += count;
+                    bytes += if matches!(io, Io::Fill(_)) { 0 } else { count };
                     barren = 0;
                     self.moved = true;
                     match io {
-                        Io::Read(Side::Client) => pair.moved[0] += count as u64,
-                        Io::Write(Side::Client) => pair.moved[1] += count as u64,
+                        Io::Read(Side::Client) | Io::Fill(Side::Client) => pair.moved[0] += count as u64,
+                        Io::Write(Side::Client) | Io::Drain(Side::Client) => pair.moved[1] += count as u64,
                         _ => {}
                     }
                 }
@@ -78,6 +84,8 @@ impl Plb {
                 Some(stream) => stream.flush(world, bug),
                 None => panic!("a flush to nobody"),
             },
+            Io::Fill(source) => self.fill(world, pair, source),
+            Io::Drain(sink) => self.land(world, pair, sink),
             Io::Shutdown(side) => {
                 self.stream(pair, side).expect("there is somebody to be told the end").shutdown(world);
                 Outcome::Done
@@ -90,12 +98,84 @@ impl Plb {
         }
     }
 
+    pub(super) fn clear(&mut self, pair: &mut Pair) {
+        let back = pair.session.take_buffers();
+        back.into_iter().flatten().for_each(|buffer| self.buffers.give_back(buffer));
+        for flight in pair.flights.iter_mut().filter_map(Option::take) {
+            self.discard(flight);
+        }
+    }
+
+    fn discard_lost(&mut self, pair: &mut Pair) {
+        for side in [Side::Client, Side::Backend] {
+            let lost = pair.flights[side as usize].take_if(|_| pair.session.in_flight(side) == 0);
+            lost.into_iter().for_each(|flight| self.discard(flight));
+        }
+    }
+
+    fn discard(&mut self, flight: VecDeque<u8>) {
+        self.kernel_pipes.in_use -= usize::from(self.bug != Some(Bug::FlightIsNotDiscarded));
+        if self.bug == Some(Bug::DirtyPipeIsReused) {
+            self.kernel_pipes.free.push(flight);
+        }
+    }
+
+    fn fill(&mut self, world: &mut World, pair: &mut Pair, source: Side) -> Outcome {
+        let bug = self.bug;
+        let room = self.stream(pair, source.other()).expect("there is a sink").has_room(world, bug);
+        if !room {
+            return Outcome::Full;
+        }
+        let urgent_too = bug == Some(Bug::SplicesUrgentData);
+        let able = [Side::Client, Side::Backend].map(|side| {
+            let stream = self.stream(pair, side).expect("both sides are there");
+            stream.is_plain() || urgent_too && stream.is_of_plain_look()
+        });
+        let lacks = self.kernel_pipes.in_use >= self.kernel_pipes.in_use_max || world.rng.chance(1, 40);
+        if lacks || able != [true; 2] {
+            return Outcome::Unable;
+        }
+        let credit = pair.session.credit(source).saturating_add(u64::from(bug == Some(Bug::FillsPastTheCredit)));
+        let most = if world.rng.chance(1, 2) { 1 + world.rng.below(80_000) } else { 1 << 20 };
+        let most = credit.min(most) as usize;
+        let stream = self.stream(pair, source).expect("there is a source");
+        let (outcome, bytes) = stream.take_off(most, world);
+        if let Outcome::Bytes { .. } = outcome {
+            let mut flight = self.kernel_pipes.free.pop().unwrap_or_default();
+            flight.extend(bytes);
+            self.kernel_pipes.in_use += 1;
+            let before = pair.flights[source as usize].replace(flight);
+            assert!(before.is_none(), "bytes took off while others were in flight");
+        }
+        outcome
+    }
+
+    fn land(&mut self, world: &mut World, pair: &mut Pair, sink: Side) -> Outcome {
+        let bug = self.bug;
+        let mut flight = pair.flights[sink.other() as usize].take().expect("something is in flight");
+        let outcome = self.stream(pair, sink).expect("there is a sink").land(&mut flight, world, bug);
+        match outcome {
+            Outcome::Bytes { count, .. } => self.spliced += count as u64,
+            Outcome::Failed(_) => return self.lose(flight, outcome),
+            _ => {}
+        }
+        match flight.is_empty() {
+            true => {
+                self.kernel_pipes.in_use -= 1;
+                self.kernel_pipes.free.push(flight);
+            }
+            false => pair.flights[sink.other() as usize] = Some(flight),
+        }
+        outcome
+    }
+
+    fn lose(&mut self, flight: VecDeque<u8>, outcome: Outcome) -> Outcome {
+        self.discard(flight);
+        outcome
+    }
+
     fn stream(&mut self, pair: &Pair, side: Side) -> Option<&mut Stream> {
-        let id = match side {
-            Side::Client => Some(pair.client),
-            Side::Backend => pair.backend,
-        };
-        self.streams.get_mut(id?)
+        self.streams.get_mut(pair.stream(side)?)
     }
 
     fn lend(&mut self, pair: &mut Pair) -> Outcome {

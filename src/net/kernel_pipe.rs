@@ -1,0 +1,152 @@
+//! `KernelPipes`: the pipes through which splice(2) passes bytes from socket to socket without a copy.
+//!
+//! ```text
+//! free ──take_off──▶ Flight ──land──▶ free          Flight ──discard──▶ closed
+//! ```
+//! A pipe is in use only while bytes are in it. An empty one never leaves this file, and one with bytes in it is a
+//! [`Flight`], which goes to its sink or is closed: no session can meet the bytes of another one.
+//!
+//! Whatever the system refuses here is no failure of a session, which copies its bytes instead.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+
+/// Whether the system can do this at all. mio's poll(2) build hears of a socket again only after a call of mio's own.
+pub const SPLICES: bool = cfg!(all(target_os = "linux", not(mio_unsupported_force_poll_poll)));
+
+/// The size of a pipe, where the system allows it (pipe(7): 1 MiB by default, for a user's first 64 of them).
+pub const PIPE_BYTES: usize = 1024 * 1024;
+
+/// Lends pipes up to a limit.
+pub struct KernelPipes {
+    free: Vec<KernelPipe>,
+    in_use: usize,
+    in_use_max: usize,
+}
+
+/// A pipe with nothing in it.
+struct KernelPipe {
+    inlet: OwnedFd,
+    outlet: OwnedFd,
+}
+
+/// Bytes on their way, and the pipe that they are in.
+pub struct Flight {
+    pipe: KernelPipe,
+    bytes: usize,
+}
+
+/// What became of bytes that were to take off.
+pub enum TakeOff {
+    /// They did.
+    Flight(Flight),
+    /// There are none, and there will be none.
+    Ended,
+    /// The source has none, or failed.
+    Failed(Errno),
+    /// There is no pipe, or no way into one.
+    Unable,
+}
+
+impl KernelPipes {
+    /// A lender of at most so many pipes at once; of none where the system has no splice(2).
+    pub fn new(in_use_max: u32) -> KernelPipes {
+        let in_use_max = if SPLICES { in_use_max as usize } else { 0 };
+        KernelPipes { free: Vec::with_capacity(in_use_max), in_use: 0, in_use_max }
+    }
+
+    /// How many are in use.
+    pub fn in_use(&self) -> usize {
+        self.in_use
+    }
+
+    /// Takes up to `bytes_max` bytes, more than none, from a socket that does not block.
+    pub fn take_off(&mut self, source: impl AsFd, bytes_max: usize) -> TakeOff {
+        if self.in_use >= self.in_use_max {
+            return TakeOff::Unable;
+        }
+        let Some(pipe) = self.free.pop().or_else(|| KernelPipe::open().ok()) else { return TakeOff::Unable };
+        match splice(source, &pipe.inlet, bytes_max) {
+            Ok(0) => self.keep(pipe, TakeOff::Ended),
+            Ok(bytes) => {
+                self.in_use += 1;
+                TakeOff::Flight(Flight { pipe, bytes })
+            }
+            // What cannot be spliced, or may not be (a filter of system calls), can be read.
+            Err(Errno::EINVAL | Errno::ENOSYS | Errno::EPERM | Errno::ENOMEM) => self.keep(pipe, TakeOff::Unable),
+            Err(errno) => self.keep(pipe, TakeOff::Failed(errno)),
+        }
+    }
+
+    /// Gives a socket what it takes; the rest stays in flight. What a socket that failed did not take is gone.
+    pub fn land(&mut self, mut flight: Flight, sink: impl AsFd) -> (Result<usize, Errno>, Option<Flight>) {
+        match splice(&flight.pipe.outlet, sink, flight.bytes) {
+            Ok(bytes) => {
+                flight.bytes -= bytes;
+                if flight.bytes > 0 {
+                    return (Ok(bytes), Some(flight));
+                }
+                self.in_use -= 1;
+                (self.keep(flight.pipe, Ok(bytes)), None)
+            }
+            Err(Errno::EAGAIN) => (Err(Errno::EAGAIN), Some(flight)),
+            Err(errno) => {
+                self.discard(flight);
+                (Err(errno), None)
+            }
+        }
+    }
+
+    /// Closes the pipe of a flight that has nowhere to go.
+    pub fn discard(&mut self, flight: Flight) {
+        drop(flight);
+        self.in_use -= 1;
+    }
+
+    fn keep<T>(&mut self, pipe: KernelPipe, outcome: T) -> T {
+        debug_assert_eq!(nix::unistd::read(&pipe.outlet, &mut [0]), Err(Errno::EAGAIN), "bytes were left in a pipe");
+        self.free.push(pipe);
+        outcome
+    }
+}
+
+impl Flight {
+    /// How many bytes are on their way.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl KernelPipe {
+    #[cfg(target_os = "linux")]
+    fn open() -> Result<KernelPipe, Errno> {
+        use nix::fcntl::{FcntlArg, OFlag, fcntl};
+        let (outlet, inlet) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        // A user's pipes may have reached their limit (pipe(7)): then a smaller one has to do.
+        let _ = fcntl(&inlet, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES as i32));
+        Ok(KernelPipe { inlet, outlet })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn open() -> Result<KernelPipe, Errno> {
+        Err(Errno::ENOSYS)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn splice(from: impl AsFd, to: impl AsFd, bytes: usize) -> Result<usize, Errno> {
+    use nix::fcntl::SpliceFFlags;
+    let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
+    loop {
+        match nix::fcntl::splice(&from, None, &to, None, bytes, flags) {
+            Err(Errno::EINTR) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn splice(_from: impl AsFd, _to: impl AsFd, _bytes: usize) -> Result<usize, Errno> {
+    Err(Errno::ENOSYS)
+}

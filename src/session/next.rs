@@ -1,0 +1,124 @@
+//! What a session can do next: its pipes and its phase say what is wanted, readiness says what is possible.
+//!
+//! Nothing here changes a session.
+
+use super::phase::Phase;
+use super::{Io, Readiness, Session, Side};
+use crate::base::pipe::Pipe;
+use crate::protocol::Farewell;
+
+impl Session {
+    /// The next system call, given what is known of the two streams.
+    pub fn next_io(&self, ready: [Readiness; 2]) -> Io {
+        if let Some(part) = self.parting {
+            return Io::Part(part);
+        }
+        match self.phase {
+            Phase::Closed(_) => Io::Close,
+            Phase::Acquire => match &self.attempt.lease {
+                Some(lease) => Io::Acquire {
+                    backend: lease.backend(),
+                    reuse: self.attempt.selection.reuse,
+                    address: self.attempt.address,
+                },
+                None => Io::Close,
+            },
+            Phase::Linger(farewell) => self.next_farewell(farewell, ready[0]),
+            Phase::Waiting | Phase::Connecting | Phase::Relay => {
+                let next = match self.moved_last {
+                    Side::Client => self.next_down(ready).or_else(|| self.next_up(ready)),
+                    Side::Backend => self.next_up(ready).or_else(|| self.next_down(ready)),
+                };
+                next.unwrap_or(Io::Wait)
+            }
+        }
+    }
+
+    fn next_up(&self, ready: [Readiness; 2]) -> Option<Io> {
+        let [client, backend] = ready;
+        let connecting = self.phase == Phase::Connecting;
+        let connected = self.phase == Phase::Relay;
+        if (connecting || connected) && backend.writable {
+            if self.request.has_cleared() {
+                return Some(send(&self.request, Side::Backend));
+            }
+            if self.request.owes() {
+                return Some(Io::Flush(Side::Backend));
+            }
+        }
+        if connecting && backend.settled && !self.request.has_cleared() {
+            return Some(Io::FinishConnect);
+        }
+        if connected && self.request.wants_shutdown() {
+            return Some(Io::Shutdown(Side::Backend));
+        }
+        let wanted = client.readable && self.request.wants_bytes() && !self.request.sink_broken();
+        if wanted { self.take(&self.request, Side::Client, backend) } else { None }
+    }
+
+    fn next_down(&self, ready: [Readiness; 2]) -> Option<Io> {
+        let [client, backend] = ready;
+        if client.writable {
+            if self.response.has_cleared() {
+                return Some(send(&self.response, Side::Client));
+            }
+            if self.response.owes() {
+                return Some(Io::Flush(Side::Client));
+            }
+        }
+        if self.response.wants_shutdown() {
+            return Some(Io::Shutdown(Side::Client));
+        }
+        let connected = matches!(self.phase, Phase::Connecting | Phase::Relay);
+        let wanted = connected && backend.readable && self.response.wants_bytes();
+        if wanted { self.take(&self.response, Side::Backend, client) } else { None }
+    }
+
+    fn next_farewell(&self, farewell: Farewell, client: Readiness) -> Io {
+        let unsent = self.response.has_cleared();
+        let owes = self.response.owes();
+        if client.writable && unsent {
+            return send(&self.response, Side::Client);
+        }
+        if client.writable && owes {
+            return Io::Flush(Side::Client);
+        }
+        let left = !unsent && !owes;
+        if left && farewell != Farewell::Close && !self.response.is_shut() {
+            return Io::Shutdown(Side::Client);
+        }
+        let may_send = !self.request.source_ended();
+        if may_send && client.readable {
+            // Unread bytes would turn the close into a reset that destroys the answer.
+            return self.read(Side::Client);
+        }
+        if left && (farewell == Farewell::Close || !may_send) { Io::Close } else { Io::Wait }
+    }
+
+    /// Takes bytes from a side: past the buffer, when they are many and the sink may take them, or into it.
+    fn take(&self, pipe: &Pipe, source: Side, sink: Readiness) -> Option<Io> {
+        match self.phase == Phase::Relay && pipe.wants_flight() {
+            true if !sink.writable && pipe.is_full() => None,
+            // Whatever comes instead of bytes may have to be answered, and that takes a buffer.
+            true if sink.writable && self.has_buffers() => Some(Io::Fill(source)),
+            _ => Some(self.read(source)),
+        }
+    }
+
+    fn read(&self, side: Side) -> Io {
+        if self.has_buffers() { Io::Read(side) } else { Io::Borrow }
+    }
+
+    pub(super) fn is_just_in_time(&self, client: Readiness) -> bool {
+        self.phase == Phase::Waiting && client.readable && self.request.is_empty()
+    }
+
+    pub(super) fn is_spoken_to(&self, backend: Readiness) -> bool {
+        self.phase == Phase::Relay && backend.readable && self.response.wants_bytes()
+    }
+}
+
+/// What is in flight leaves first.
+fn send(pipe: &Pipe, sink: Side) -> Io {
+    if pipe.in_flight() > 0 { Io::Drain(sink) } else { Io::Write(sink) }
+}
