@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use crate::config::{LogTarget, Overrides, ProtocolName, units};
+use crate::config::{LogTarget, Mode, Overrides, ProtocolName, units};
 
 /// The configuration file that is read when none is named.
 pub const CONFIG_FILE_DEFAULT: &str = "/etc/plb.yaml";
@@ -30,6 +30,10 @@ Options:
                         to 3 (error) (default: info)
   -l, --logfile FILE    log file; or - (standard error), syslog or
                         udp://HOST:PORT (default: -)
+  -B, --daemonize       run in the background; the command ends when plb serves,
+                        or says why it does not
+  -g, --pidfile FILE    pid file, or none (default: none; with -B
+                        /var/run/plb.pid)
   -h, --help            show this help
   -v, --version         show the version
 
@@ -41,7 +45,8 @@ Without a file:
 Demo:
   --listen ADDRESS:PORT where the demo listens
 
-The command line beats the file: -d and -l win over log_level and log_file.
+The command line beats the file: -d, -l and -g win over log_level, log_file and
+pid_file.
 Exit status: 0 good, 1 failed, 2 wrong usage, 78 wrong configuration.
 
 Examples:
@@ -54,8 +59,7 @@ Examples:
 const DEMO: &str = "demo";
 
 /// What the options are called, for suggestions.
-const OPTIONS: [&str; 8] =
-    ["--config", "--check", "--loglevel", "--logfile", "--help", "--version", "--tcp", "--listen"];
+const OPTIONS: &str = "--config --check --loglevel --logfile --daemonize --pidfile --help --version --tcp --listen";
 
 /// What plb is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +126,8 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, UsageError
             Arg::Short('c') | Arg::Long("config") => once(&mut given.config, "--config", path(&mut parser)?)?,
             Arg::Short('d') | Arg::Long("loglevel") => once(&mut given.log_level, "--loglevel", level(&mut parser)?)?,
             Arg::Short('l') | Arg::Long("logfile") => once(&mut given.log_file, "--logfile", target(&mut parser)?)?,
+            Arg::Short('B') | Arg::Long("daemonize") => once(&mut given.daemonize, "--daemonize", ())?,
+            Arg::Short('g') | Arg::Long("pidfile") => once(&mut given.pid_file, "--pidfile", path(&mut parser)?)?,
             Arg::Short('t') | Arg::Long("check") => once(&mut given.check, "--check", ())?,
             Arg::Long("tcp") => once(&mut given.tcp, "--tcp", ())?,
             Arg::Long("listen") => once(&mut given.listen, "--listen", address(&mut parser)?)?,
@@ -138,6 +144,8 @@ struct Given {
     config: Option<PathBuf>,
     log_level: Option<log::LevelFilter>,
     log_file: Option<LogTarget>,
+    daemonize: Option<()>,
+    pid_file: Option<PathBuf>,
     listen: Option<SocketAddr>,
     check: Option<()>,
     tcp: Option<()>,
@@ -150,7 +158,9 @@ impl Given {
             return Err(UsageError(message.to_string()));
         }
         let config = self.config.unwrap_or_else(|| PathBuf::from(CONFIG_FILE_DEFAULT));
-        let overrides = Overrides { log_level: self.log_level, log_file: self.log_file };
+        let mode = self.daemonize.map_or(Mode::Foreground, |()| Mode::Background);
+        let Given { log_level, log_file, pid_file, .. } = self;
+        let overrides = Overrides { log_level, log_file, pid_file, mode };
         let mut words = self.words.into_iter();
         Ok(match words.next() {
             None if self.check.is_some() => Command::Check { config },
@@ -172,6 +182,9 @@ impl Given {
             (self.tcp.is_some() && (is_demo || !has_words), "--tcp needs LISTEN and a BACKEND"),
             (self.check.is_some() && has_words, "--check takes a file: --config FILE"),
             (self.config.is_some() && has_words, "--config goes without further arguments"),
+            (is_demo && self.daemonize.is_some(), "the demo runs in the foreground, without --daemonize"),
+            (is_demo && self.pid_file.is_some(), "the demo has no pid file"),
+            (self.check.is_some() && self.daemonize.is_some(), "--check goes without --daemonize"),
             (is_demo && self.words.len() > 1, "demo takes no arguments"),
             (!is_demo && self.words.len() == 1, "LISTEN needs at least one BACKEND after it (a file needs --config)"),
         ];
@@ -212,7 +225,7 @@ fn address(parser: &mut Parser) -> Result<SocketAddr, UsageError> {
 fn usage(error: lexopt::Error) -> UsageError {
     UsageError(match error {
         lexopt::Error::UnexpectedOption(option) => {
-            let near = crate::config::suggestion(&option, OPTIONS);
+            let near = crate::config::suggestion(&option, OPTIONS.split(' '));
             format!("unknown option {option:?}{near}")
         }
         other => other.to_string(),
@@ -228,7 +241,11 @@ mod tests {
     }
 
     fn overrides(log_level: Option<log::LevelFilter>, log_file: Option<&str>) -> Overrides {
-        Overrides { log_level, log_file: log_file.and_then(|text| units::log_target(text.as_ref())) }
+        Overrides {
+            log_level,
+            log_file: log_file.and_then(|text| units::log_target(text.as_ref())),
+            ..Overrides::default()
+        }
     }
 
     #[test]
@@ -242,6 +259,7 @@ mod tests {
             backends: backends.clone(),
             overrides,
         };
+        let background = |path: Option<PathBuf>| Overrides { pid_file: path, mode: Mode::Background, ..none() };
         let debug_to_file = overrides(Some(log::LevelFilter::Debug), Some("f"));
         let table = [
             ("", Command::Serve { config: config(), overrides: none() }),
@@ -249,6 +267,15 @@ mod tests {
             ("--config=x -d 0 -l f", Command::Serve { config: "x".into(), overrides: debug_to_file.clone() }),
             ("--loglevel debug --logfile f", Command::Serve { config: config(), overrides: debug_to_file.clone() }),
             ("-l -", Command::Serve { config: config(), overrides: overrides(None, Some("-")) }),
+            ("-B", Command::Serve { config: config(), overrides: background(None) }),
+            ("-B -c x -g none", Command::Serve { config: "x".into(), overrides: background(Some("none".into())) }),
+            ("-Bgf 80 a:1 b:2,weight=3", quick(ProtocolName::Http, background(Some("f".into())))),
+            ("--daemonize 80 a:1 b:2,weight=3", quick(ProtocolName::Http, background(None))),
+            (
+                "--pidfile=f",
+                Command::Serve { config: config(), overrides: Overrides { pid_file: Some("f".into()), ..none() } },
+            ),
+            ("-t -g f", Command::Check { config: config() }),
             ("-t", Command::Check { config: config() }),
             ("-tcx", Command::Check { config: "x".into() }),
             ("80 a:1 b:2,weight=3", quick(ProtocolName::Http, none())),
@@ -283,6 +310,11 @@ mod tests {
             ("-c x 80 a:1", "--config goes without further arguments"),
             ("--listen 127.0.0.1:80", "--listen goes with demo only"),
             ("--listen 80 demo", "--listen must be ADDRESS:PORT, such as 127.0.0.1:8080 or \"[::1]:8080\", not \"80\""),
+            ("-B -t", "--check goes without --daemonize"),
+            ("-B demo", "the demo runs in the foreground, without --daemonize"),
+            ("-g f demo", "the demo has no pid file"),
+            ("-B -B", "--daemonize is given twice"),
+            ("-g=", "a file name must not be empty"),
             ("demo 80", "demo takes no arguments"),
         ];
         for (line, message) in table {
@@ -292,7 +324,7 @@ mod tests {
 
     #[test]
     fn the_help_names_every_option_and_fits_a_terminal() {
-        assert!(OPTIONS.iter().all(|option| HELP.contains(option)));
+        assert!(OPTIONS.split(' ').all(|option| HELP.contains(option)));
         assert!(HELP.contains(CONFIG_FILE_DEFAULT));
         assert!(HELP.lines().all(|line| line.len() <= 80));
     }

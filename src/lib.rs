@@ -20,7 +20,7 @@
 //! | [`net`] | system calls: streams, listeners, the idle set, probes, the driver | all above |
 //! | [`log`] | lines leave the process and wait for nobody: the daemon's log, the access log | all above but `net` |
 //! | [`server`] | owns everything; the turn | all above |
-//! | [`daemon`] | the process: descriptors, limits, privileges, sandbox, signals | `config` |
+//! | [`daemon`] | the process: background, limits, privileges, sandbox, signals, supervision | `config` |
 //! | [`start`] | a configuration becomes what is bound, and then confined | `config`, `daemon`, `net` |
 //! | [`cli`], [`demo`] | the command line; origins and a client to look at | `config` |
 //!
@@ -70,6 +70,9 @@
 //! - A backend that drops an idle connection may be about to stop: the request goes to another one first.
 //! - A daemon that stops waits up to [`session::phase::DRAIN_GRACE`] for the request of a client that has just come or was
 //!   promised to be kept, so that under load nobody is cut off between two requests.
+//! - A listener that is closed resets who is in its backlog, and one that stays open under load is never empty. So a
+//!   daemon that stops turns newcomers away first ([`net::listener::Listener::turn_away`]), and closes the listener when
+//!   whoever had begun to connect is in and served.
 //! - A client whose last answer was whole is lingered for briefly ([`session::phase::LINGER_BRIEFLY`]): its place is wanted.
 //! - What a sink owes is the pipe's knowledge, so that nothing ends or is parked before it is flushed.
 //! - Free buffers are trimmed once a second to what was needed in that second, and all that grows is allocated at the
@@ -79,6 +82,10 @@
 //!   in line for what is freed or parked, and nobody is accepted before it.
 //! - `TCP_NODELAY` is set on a backend's connection before the second segment: the first one never waits, and many
 //!   connections send one only.
+//! - The parent of a daemon waits for one byte on the daemon's standard output, which is a socket only because the
+//!   standard library makes pairs of those without further ado. Ports are bound before the pid file is locked, so that a
+//!   second instance fails at its port and stays away from the file.
+//! - A daemon whose parent was killed before it served stops: nobody was told of it.
 //! - An upgrade needs one `Upgrade` with one protocol, and a 101 that names the same one: who chooses among several opens
 //!   a tunnel for what was not judged. Protocols that carry further requests (`h2c`, TLS) are never tunnelled.
 //! - While it stops, a daemon forwards a request for an upgrade without it: the tunnel could only be cut off.

@@ -6,8 +6,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use plb::cli::{self, Command};
-use plb::config::{self, Config, Overrides};
+use plb::config::{self, Config, LogTarget, Mode, Overrides};
+use plb::daemon::daemonize::{self, Readiness};
 use plb::daemon::descriptors::close_inherited;
+use plb::log::has_syslog;
+use plb::start::StartError;
 use plb::{demo, server};
 
 /// Something failed at run time or at the start.
@@ -16,6 +19,10 @@ const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
 /// The configuration is wrong (`EX_CONFIG` of sysexits).
 const CONFIG: u8 = 78;
+/// The step that fails when there can be no daemon.
+const DAEMONIZE: &str = "cannot go into the background";
+/// Where a log goes that goes nowhere.
+const NULL: &str = "/dev/null";
 
 fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os().skip(1)) {
@@ -41,7 +48,7 @@ fn main() -> ExitCode {
         }
         Command::Demo { listen, .. } => {
             close_inherited();
-            match demo::run(listen, |config| server::run(config).map_err(|e| e.to_string())) {
+            match demo::run(listen, |config| server::run(config, None).map_err(|e| e.to_string())) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(FAILURE, &error),
             }
@@ -71,10 +78,46 @@ fn read_text(path: &Path) -> io::Result<String> {
 fn serve(mut config: Config, overrides: &Overrides) -> ExitCode {
     config.apply(overrides);
     close_inherited();
-    match server::run(config) {
+    let readiness = match overrides.mode {
+        Mode::Foreground => Ok(None),
+        Mode::Background => match Readiness::claim() {
+            Ok(None) => return launch(&config),
+            claimed => {
+                leave_standard_streams(&mut config);
+                claimed.map_err(|error| StartError::new(DAEMONIZE, error))
+            }
+        },
+    };
+    match readiness.and_then(|readiness| server::run(config, readiness)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(FAILURE, &error.to_string()),
     }
+}
+
+/// Runs plb again as a daemon; what that meets at its start is how this process ends.
+fn launch(config: &Config) -> ExitCode {
+    if config.log_file == LogTarget::Standard && !has_syslog() {
+        say("the log goes nowhere once plb serves in the background: name a file with log_file or --logfile");
+    }
+    if config.access_log == Some(LogTarget::Standard) {
+        say("there is no access log in the background: name a file with access_log");
+    }
+    match daemonize::spawn() {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(status)) => match status.code().and_then(|code| u8::try_from(code).ok()) {
+            Some(code @ 1..) => ExitCode::from(code), // it has said why
+            _ => fail(FAILURE, &format!("the daemon ended before it served: {status}")),
+        },
+        Err(error) => fail(FAILURE, &StartError::new(DAEMONIZE, error).to_string()),
+    }
+}
+
+/// In the background the standard streams lead nowhere, and none may be kept open for a log.
+fn leave_standard_streams(config: &mut Config) {
+    if config.log_file == LogTarget::Standard {
+        config.log_file = if has_syslog() { LogTarget::Syslog } else { LogTarget::File(NULL.into()) };
+    }
+    config.access_log.take_if(|target| *target == LogTarget::Standard);
 }
 
 fn print(text: &str) -> ExitCode {
@@ -85,6 +128,11 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail(status: u8, message: &str) -> ExitCode {
-    eprintln!("plb: {message}");
+    say(message);
     ExitCode::from(status)
+}
+
+/// A line on the terminal; without one, plb works all the same.
+fn say(message: &str) {
+    drop(writeln!(io::stderr(), "plb: {message}"));
 }

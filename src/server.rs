@@ -8,6 +8,7 @@
 mod accept;
 mod core;
 mod health;
+mod idle;
 mod stop;
 
 use std::collections::VecDeque;
@@ -23,6 +24,8 @@ use crate::base::buffers::{BUFFER_BYTES, Buffers};
 use crate::base::time::Time;
 use crate::base::timer::TimerWheel;
 use crate::config::{Config, LogTarget};
+use crate::daemon::Supervision;
+use crate::daemon::daemonize::Readiness;
 use crate::daemon::limits::Descriptors;
 use crate::daemon::signals::Signals;
 use crate::log::Logs;
@@ -35,7 +38,7 @@ use crate::net::probe::Probe;
 use crate::net::stream::{Owner, Stream};
 use crate::net::token::Source;
 use crate::session::record::CloseReason;
-use crate::start::{Bound, Confined, StartError};
+use crate::start::{Bound, Confined, StartError, supervise};
 use core::Core;
 
 /// The most events that one poll gives.
@@ -67,6 +70,8 @@ enum Alarm {
     Log,
     /// The time for a graceful stop is over.
     Shutdown,
+    /// The service manager wants a sign of life.
+    Watchdog,
 }
 
 /// What the server counts.
@@ -118,44 +123,53 @@ pub struct Server {
     /// Whether it is filed when to try the logs again.
     retrying: bool,
     stats: Stats,
+    supervision: Supervision,
 }
 
 /// Binds, gives up every privilege, and serves until it is told to stop.
 ///
+/// `readiness` belongs to a daemon whose parent waits.
+///
 /// # Errors
 /// What the system refuses at the start. Once it serves, nothing ends it but a signal.
-pub fn run(config: Config) -> Result<(), StartError> {
+pub fn run(config: Config, readiness: Option<Readiness>) -> Result<(), StartError> {
     let logs = Logs::open(&config).map_err(|(step, error)| StartError::new(step, error))?;
     let is_elsewhere = config.log_file != LogTarget::Standard;
-    let outcome = Bound::new(config)
-        .and_then(Bound::confine)
-        .and_then(|confined| Server::new(confined, logs))
-        .and_then(Server::serve);
+    let outcome = start(config, logs, readiness).and_then(Server::serve);
     if let (Err(error), true) = (&outcome, is_elsewhere) {
         log::error!("plb: {error}");
     }
     outcome
 }
 
+/// The ports come first, so that a second instance fails there and stays away from the pid file.
+fn start(config: Config, logs: Logs, readiness: Option<Readiness>) -> Result<Server, StartError> {
+    let bound = Bound::new(config)?;
+    let supervision = supervise(&bound.config, readiness)?;
+    Server::new(bound.confine()?, logs, supervision)
+}
+
 impl Server {
     /// A server for what is bound and confined:
     ///
     /// ```
-    /// fn serve(bound: plb::start::Bound, logs: plb::log::Logs) -> Result<(), plb::start::StartError> {
-    ///     plb::server::Server::new(bound.confine()?, logs)?.serve()
+    /// # use plb::{daemon::Supervision, log::Logs, server::Server, start::{Bound, StartError}};
+    /// fn serve(bound: Bound, logs: Logs, watchers: Supervision) -> Result<(), StartError> {
+    ///     Server::new(bound.confine()?, logs, watchers)?.serve()
     /// }
     /// ```
     /// Serving with privileges does not compile:
     ///
     /// ```compile_fail,E0308
-    /// fn serve(bound: plb::start::Bound, logs: plb::log::Logs) -> Result<(), plb::start::StartError> {
-    ///     plb::server::Server::new(bound, logs)?.serve()
+    /// # use plb::{daemon::Supervision, log::Logs, server::Server, start::{Bound, StartError}};
+    /// fn serve(bound: Bound, logs: Logs, watchers: Supervision) -> Result<(), StartError> {
+    ///     Server::new(bound, logs, watchers)?.serve()
     /// }
     /// ```
     ///
     /// # Errors
     /// Descriptors or memory ran out.
-    pub fn new(confined: Confined, logs: Logs) -> Result<Server, StartError> {
+    pub fn new(confined: Confined, logs: Logs, supervision: Supervision) -> Result<Server, StartError> {
         let Bound { config, mut listeners, addresses, descriptors } = confined.into_parts();
         let setup = |error: io::Error| StartError::new("cannot set up the event loop", error);
         let poll = Poll::new().map_err(setup)?;
@@ -208,6 +222,7 @@ impl Server {
             logs,
             retrying: false,
             stats: Stats::default(),
+            supervision,
         })
     }
 
@@ -217,6 +232,7 @@ impl Server {
     /// The poll itself fails, which it does for a bug only.
     pub fn serve(mut self) -> Result<(), StartError> {
         log::info!("plb: serving");
+        self.tell_ready().map_err(|error| StartError::new("cannot go into the background", error))?;
         self.logs.set_pace(Pace::EachTurn);
         while !self.is_over() {
             self.turn().map_err(|error| StartError::new("the event loop failed", error))?;
@@ -285,16 +301,6 @@ impl Server {
         self.conclude_probes();
     }
 
-    /// What comes on an idle connection, be it bytes or an end, makes it useless; the backend is not to blame.
-    fn drop_disturbed(&mut self) {
-        for id in self.disturbed.drain(..) {
-            if let Some(Owner::Idle(slot)) = self.driver.streams.get(id).map(Stream::owner) {
-                self.driver.idle.remove(slot);
-                self.driver.retire(id);
-            }
-        }
-    }
-
     /// Acts on the timers that are due.
     fn expire(&mut self) {
         let mut due = std::mem::take(&mut self.due);
@@ -317,6 +323,7 @@ impl Server {
                     self.logs.retry();
                 }
                 Alarm::Shutdown => self.cut_off(),
+                Alarm::Watchdog => self.feed_watchdog(),
             }
         }
         self.due = due;
@@ -337,19 +344,6 @@ impl Server {
         match catch_unwind(AssertUnwindSafe(|| pair.session.timed_out(ready, &mut core.context()))) {
             Ok(()) => enqueue(&mut self.pairs, &mut self.runnable, id),
             Err(_) => self.bury(id),
-        }
-    }
-
-    fn expire_idle(&mut self, backend: BackendId) {
-        let timeout = self.core.config.pools[backend.pool()].timeouts.idle;
-        // A connection that was parked this long ago, or longer.
-        let before = Time::from_micros(self.core.now.as_micros().saturating_sub(timeout.as_micros() as u64));
-        while let Some(id) = self.driver.idle.expire(backend, before) {
-            self.driver.retire(id);
-        }
-        match self.driver.idle.oldest(backend) {
-            Some(oldest) => drop(self.wheel.insert(oldest + timeout, Alarm::Idle(backend))),
-            None => self.driver.idle.unwatch(backend),
         }
     }
 

@@ -7,9 +7,12 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use crate::config::{self, Config, Confinement};
+use crate::config::{self, Config, Confinement, Mode};
+use crate::daemon::daemonize::Readiness;
 use crate::daemon::limits::{Descriptors, plan_descriptors, raise_descriptors};
-use crate::daemon::{self, privileges};
+use crate::daemon::notify::Notify;
+use crate::daemon::pid_file::PidFile;
+use crate::daemon::{self, Supervision, privileges};
 use crate::net::addresses::{Addresses, Alternatives};
 use crate::net::listener::Listener;
 use crate::net::probe::PROBES_MAX;
@@ -103,6 +106,27 @@ fn sandbox(wanted: &Confinement) -> Vec<Result<String, String>> {
         layers.push(daemon::system_calls::filter_calls());
     }
     layers
+}
+
+/// Connects to the service manager, and locks and writes the pid file. A daemon is in no directory afterwards but `/`:
+/// whatever has a relative path is open.
+///
+/// # Errors
+/// The pid file belongs to somebody else, or cannot be written.
+pub fn supervise(config: &Config, readiness: Option<Readiness>) -> Result<Supervision, StartError> {
+    let mode = if readiness.is_some() { Mode::Background } else { Mode::Foreground };
+    let notify = Notify::connect().unwrap_or_else(|error| {
+        log::warn!("the service manager cannot be told anything: {error}");
+        Notify::default()
+    });
+    let pid_file = config.pid_path(mode).map(|path| {
+        PidFile::write(path).map_err(|error| StartError::new(format!("pid file {}", path.display()), error))
+    });
+    let pid_file = pid_file.transpose()?;
+    if mode == Mode::Background {
+        std::env::set_current_dir("/").map_err(|error| StartError::new("cannot change to the directory /", error))?;
+    }
+    Ok(Supervision { readiness, notify, pid_file })
 }
 
 fn resolve_pool(pool: &config::Pool) -> Result<Vec<Alternatives>, StartError> {

@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("start", &["base", "config", "daemon", "net"]),
     ("server", &["base", "config", "balance", "protocol", "session", "daemon", "net", "log", "start"]),
     ("demo", &["base", "config", "start", "server"]),
-    ("main", &["cli", "config", "daemon", "start", "server", "demo"]),
+    ("main", &["cli", "config", "daemon", "log", "start", "server", "demo"]),
     ("lib", &[]),
 ];
 

@@ -92,6 +92,10 @@ choice! {
     Format(AccessFormat) of FORMATS
 }
 leaf! {
+    /// The name of a file, or a word that stands for one.
+    FileName(String)
+}
+leaf! {
     /// The name of a listener, a pool or a backend; empty while it is not set.
     Name(String)
 }
@@ -188,6 +192,14 @@ impl TryFrom<Value> for TargetOrNone {
     }
 }
 
+impl TryFrom<Value> for FileName {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let name = value.as_str().filter(|name| !name.is_empty() && !name.contains('\0'));
+        name.map(|name| FileName(name.to_string())).ok_or_else(|| wrong("a file, auto or none", &value))
+    }
+}
+
 impl TryFrom<Value> for Name {
     type Error = String;
     fn try_from(value: Value) -> Result<Self, String> {
@@ -272,6 +284,12 @@ impl From<Target> for Value {
 impl From<TargetOrNone> for Value {
     fn from(leaf: TargetOrNone) -> Value {
         leaf.0.map_or_else(|| NONE.into(), |target| target.to_string().into())
+    }
+}
+
+impl From<FileName> for Value {
+    fn from(leaf: FileName) -> Value {
+        leaf.0.into()
     }
 }
 

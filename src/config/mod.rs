@@ -18,13 +18,15 @@ mod validate;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use quick::quick_start;
 
+/// Where a daemon writes its pid unless it is told otherwise.
+pub const PID_FILE_DEFAULT: &str = "/var/run/plb.pid";
 /// The longest file that is read, in bytes; whoever reads the file need not read more than one byte beyond.
 pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 /// The most listeners.
@@ -54,6 +56,20 @@ pub struct Overrides {
     pub log_level: Option<log::LevelFilter>,
     /// Where the log goes.
     pub log_file: Option<LogTarget>,
+    /// Where the pid is written.
+    pub pid_file: Option<PathBuf>,
+    /// Whether plb leaves the terminal.
+    pub mode: Mode,
+}
+
+/// Whether a process is attached to whoever started it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It is.
+    #[default]
+    Foreground,
+    /// It is a daemon.
+    Background,
 }
 
 impl Config {
@@ -64,6 +80,18 @@ impl Config {
         }
         if let Some(target) = &overrides.log_file {
             self.log_file = target.clone();
+        }
+        if let Some(path) = &overrides.pid_file {
+            self.pid_file.clone_from(path);
+        }
+    }
+
+    /// Where a process in this mode writes its pid, if anywhere.
+    pub fn pid_path(&self, mode: Mode) -> Option<&Path> {
+        match (self.pid_file.to_str(), mode) {
+            (Some("none"), _) | (Some("auto"), Mode::Foreground) => None,
+            (Some("auto"), Mode::Background) => Some(Path::new(PID_FILE_DEFAULT)),
+            _ => Some(&self.pid_file),
         }
     }
 }
@@ -79,6 +107,8 @@ pub struct Config {
     pub access_log: Option<LogTarget>,
     /// What such a line looks like.
     pub access_log_format: AccessFormat,
+    /// Where the pid is written: a file, `auto` or `none`; see [`Config::pid_path`].
+    pub pid_file: PathBuf,
     /// The number of clients that are served at once; more wait in the backlog.
     pub max_clients: u32,
     /// The sum of all lent buffers, in bytes.
@@ -313,7 +343,17 @@ mod tests {
         config.apply(&Overrides::default());
         assert_eq!(config.log_file, LogTarget::File("/f".into()));
         assert_eq!(config.log_level, log::LevelFilter::Warn);
-        config.apply(&Overrides { log_level: Some(log::LevelFilter::Debug), log_file: Some(LogTarget::Standard) });
-        assert_eq!((config.log_level, config.log_file), (log::LevelFilter::Debug, LogTarget::Standard));
+        assert_eq!(config.pid_path(Mode::Foreground), None);
+        assert_eq!(config.pid_path(Mode::Background), Some(Path::new(PID_FILE_DEFAULT)));
+        config.apply(&Overrides {
+            log_level: Some(log::LevelFilter::Debug),
+            log_file: Some(LogTarget::Standard),
+            pid_file: Some("/p".into()),
+            mode: Mode::Background,
+        });
+        assert_eq!((config.log_level, &config.log_file), (log::LevelFilter::Debug, &LogTarget::Standard));
+        assert_eq!(config.pid_path(Mode::Foreground), Some(Path::new("/p")));
+        config.pid_file = "none".into();
+        assert_eq!(config.pid_path(Mode::Background), None);
     }
 }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
 pub use super::leaf::{
-    AccountName, Balance, Directory, Format, HostPort, Level, Name, Period, Protocol, Size, SizeOrNone, Switch, Target,
-    TargetOrNone, UpgradeTo, Whole,
+    AccountName, Balance, Directory, FileName, Format, HostPort, Level, Name, Period, Protocol, Size, SizeOrNone,
+    Switch, Target, TargetOrNone, UpgradeTo, Whole,
 };
 use super::{AccessFormat, LogTarget, Policy, ProtocolName, Upgrade};
 
@@ -45,6 +45,8 @@ pub struct Process {
     pub access_log: TargetOrNone,
     /// What such a line looks like.
     pub access_log_format: Format,
+    /// Where the pid is written.
+    pub pid_file: FileName,
     /// Clients served at once.
     pub max_clients: Whole<1, 1_000_000>,
     /// The sum of all buffers.
@@ -174,6 +176,7 @@ impl Default for Process {
             log_file: Target(LogTarget::Standard),
             access_log: TargetOrNone(None),
             access_log_format: Format(AccessFormat::Plb),
+            pid_file: FileName("auto".to_string()),
             max_clients: Whole(1_000),
             buffer_memory: Size(64 * MIB),
             idle_max: Whole(1_000),

@@ -46,6 +46,7 @@ pub(super) fn process_config(process: &Process, listeners: Vec<Listener>, pools:
         log_file: process.log_file.0.clone(),
         access_log: process.access_log.0.clone(),
         access_log_format: process.access_log_format.0,
+        pid_file: process.pid_file.0.clone().into(),
         max_clients: process.max_clients.0,
         buffer_memory: process.buffer_memory.0,
         idle_max: process.idle_max.0,

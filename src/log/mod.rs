@@ -46,15 +46,16 @@ pub struct Logs {
 /// The access log.
 struct Access {
     outlet: Outlet,
-    preamble: Preamble,
+    /// What syslog wants; the format itself says all else.
+    preamble: Option<Preamble>,
     format: Format,
 }
 
 /// What stands before the text of a line.
 #[derive(Clone, Debug)]
 enum Preamble {
-    /// Nothing that the destination asks for.
-    None,
+    /// Date and level.
+    Plain,
     /// What syslog(3) puts there.
     Local,
     /// The header of RFC 5424, with the name of this host.
@@ -81,6 +82,7 @@ impl Logs {
         let access = config.access_log.as_ref().map(|target| {
             let (sink, preamble) =
                 open(target, io::stdout().as_fd()).map_err(|error| failed("access log", target, error))?;
+            let preamble = Some(preamble).filter(|preamble| !matches!(preamble, Preamble::Plain));
             Ok(Access { outlet: Outlet::new(sink), preamble, format: Format::new(config.access_log_format) })
         });
         Ok(Logs { daemon, access: access.transpose()? })
@@ -143,18 +145,25 @@ impl Access {
         let wall = wall();
         records.drain(|record| {
             self.outlet.line(|line| {
-                self.preamble.write(Level::Info, self.format.calendar(), line);
+                if let Some(preamble) = &self.preamble {
+                    preamble.write(Level::Info, self.format.calendar(), line);
+                }
                 self.format.write(record, wall.saturating_sub(now.since(record.began)), config, line);
             });
         });
     }
 }
 
+/// Whether this host has a syslog that takes lines.
+pub fn has_syslog() -> bool {
+    Sink::local(&LOCAL_SOCKETS.map(PathBuf::from)).is_ok()
+}
+
 /// The end of a log's lines where they leave the process.
 fn open(target: &LogTarget, standard: BorrowedFd) -> io::Result<(Sink, Preamble)> {
     Ok(match target {
-        LogTarget::Standard => (Sink::standard(standard)?, Preamble::None),
-        LogTarget::File(path) => (Sink::file(path)?, Preamble::None),
+        LogTarget::Standard => (Sink::standard(standard)?, Preamble::Plain),
+        LogTarget::File(path) => (Sink::file(path)?, Preamble::Plain),
         LogTarget::Syslog => (Sink::local(&LOCAL_SOCKETS.map(PathBuf::from))?, Preamble::Local),
         LogTarget::Udp { host, port } => {
             let server = (host.as_str(), *port).to_socket_addrs()?.next();
@@ -168,16 +177,10 @@ fn open(target: &LogTarget, standard: BorrowedFd) -> io::Result<(Sink, Preamble)
 fn daemon_log(level: log::LevelFilter, preamble: Preamble, outlet: Arc<Mutex<Outlet>>) -> impl Log {
     let calendar = Mutex::new(Calendar::default());
     let format = move |line: &mut env_logger::fmt::Formatter, record: &log::Record| {
-        let (mut start, calendar) = (Vec::new(), &mut *locked(&calendar));
-        match preamble {
-            Preamble::None => calendar.write_rfc3339(wall(), &mut start),
-            _ => preamble.write(record.level(), calendar, &mut start),
-        }
+        let mut start = Vec::new();
+        preamble.write(record.level(), &mut locked(&calendar), &mut start);
         line.write_all(&start)?;
-        match preamble {
-            Preamble::None => writeln!(line, " {:5} {}", record.level(), record.args()),
-            _ => writeln!(line, "{}", record.args()),
-        }
+        writeln!(line, "{}", record.args())
     };
     Builder::new().filter_level(level).format(format).target(Target::Pipe(Box::new(Daemon(outlet)))).build()
 }
@@ -205,15 +208,18 @@ impl Preamble {
             Level::Debug | Level::Trace => 7,
         };
         let (priority, process) = (FACILITY + severity, std::process::id());
-        let written = match self {
-            Preamble::None => Ok(()),
-            Preamble::Local => write!(line, "<{priority}>plb[{process}]: "),
-            Preamble::Network(host) => write!(line, "<{priority}>1 ").and_then(|()| {
-                calendar.write_rfc3339(wall(), line);
-                write!(line, " {host} plb {process} - - ")
-            }),
+        if let Preamble::Network(_) = self {
+            line.extend_from_slice(format!("<{priority}>1 ").as_bytes());
+        }
+        if !matches!(self, Preamble::Local) {
+            calendar.write_rfc3339(wall(), line);
+        }
+        let rest = match self {
+            Preamble::Plain => format!(" {level:5} "),
+            Preamble::Local => format!("<{priority}>plb[{process}]: "),
+            Preamble::Network(host) => format!(" {host} plb {process} - - "),
         };
-        written.expect("a vector takes all");
+        line.extend_from_slice(rest.as_bytes());
     }
 }
 

@@ -23,7 +23,7 @@ use memchr::{memchr, memrchr};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::{MsgFlags, UnixAddr, connect, send};
 use nix::unistd::{geteuid, write};
 
 /// The most bytes that a write to a pipe takes as one piece (POSIX, `limits.h`); Linux takes more.
@@ -34,6 +34,8 @@ const PIPE_BYTES_MAX: usize = if cfg!(target_os = "linux") { 4096 } else { 512 }
 pub struct Sink {
     descriptor: OwnedFd,
     way: Way,
+    /// Where a local socket was, which may come back there.
+    path: Option<UnixAddr>,
 }
 
 /// How they do.
@@ -106,7 +108,7 @@ impl Sink {
         for path in paths {
             let socket = UnixDatagram::unbound()?;
             match socket.connect(path) {
-                Ok(()) => return Ok(Sink::new(socket, Way::Datagram)),
+                Ok(()) => return Ok(Sink { path: UnixAddr::new(path).ok(), ..Sink::new(socket, Way::Datagram) }),
                 Err(error) if error.raw_os_error() == Some(Errno::EPROTOTYPE as i32) => {
                     return Ok(Sink::new(UnixStream::connect(path)?, Way::Stream));
                 }
@@ -132,7 +134,7 @@ impl Sink {
     }
 
     fn new(descriptor: impl Into<OwnedFd>, way: Way) -> Sink {
-        Sink { descriptor: descriptor.into(), way }
+        Sink { descriptor: descriptor.into(), way, path: None }
     }
 
     /// Writes some of these lines, the first ones, and tells how many bytes of them are done with.
@@ -153,7 +155,14 @@ impl Sink {
             Way::Stream => self.send(lines),
             Way::Datagram => {
                 let end = memchr(b'\n', lines).unwrap_or(lines.len());
-                self.send(&lines[..end]).map(|_| lines.len().min(end + 1))
+                let sent = match (self.send(&lines[..end]), &self.path) {
+                    // Whoever listened there is gone, and may have been started again.
+                    (Err(Errno::ECONNREFUSED | Errno::ENOTCONN), Some(path)) => {
+                        connect(self.descriptor.as_raw_fd(), path).and_then(|()| self.send(&lines[..end]))
+                    }
+                    (sent, _) => sent,
+                };
+                sent.map(|_| lines.len().min(end + 1))
             }
         }
     }
@@ -187,7 +196,7 @@ mod tests {
         assert!(Sink::file(&path).is_err(), "nobody reads it");
         let nonblocking = OFlag::O_NONBLOCK.bits();
         let mut reader = OpenOptions::new().read(true).custom_flags(nonblocking).open(&path).expect("it is there");
-        let lines = "a line\n".repeat(1_000);
+        let lines = "a line\n".repeat(3_000);
         let shared = OpenOptions::new().write(true).open(&path).expect("somebody reads it");
         let standard = Sink::standard(shared.as_fd()).expect("descriptors are left");
         for sink in [standard, Sink::new(shared, Way::Shared), Sink::file(&path).expect("somebody reads it")] {
@@ -210,6 +219,23 @@ mod tests {
         let mut text = String::new();
         listener.accept().expect("it was connected to").0.read_to_string(&mut text).expect("it was written");
         assert_eq!(text, "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_syslog_that_is_started_again_gets_what_follows() {
+        let directory = tempfile::tempdir().expect("there is room");
+        let path = directory.path().join("socket");
+        let first = UnixDatagram::bind(&path).expect("a socket can be made");
+        let sink = Sink::local(std::slice::from_ref(&path)).expect("somebody listens");
+        drop(first);
+        for _ in 0..3 {
+            sink.write(b"lost\n").expect_err("nobody listens");
+        }
+        fs::remove_file(&path).expect("it is there");
+        assert_eq!(sink.write(b"lost\n"), Err(Errno::ENOENT));
+        let second = UnixDatagram::bind(&path).expect("a socket can be made");
+        assert_eq!(sink.write(b"line\n"), Ok(5));
+        assert_eq!(second.recv(&mut [0; 9]).expect("it was sent"), 4);
     }
 
     #[test]

@@ -70,19 +70,18 @@ impl Listener {
         registry.register(&mut self.socket, token, Interest::READABLE)
     }
 
-    /// Lets nobody begin to connect any more; who has begun can still be accepted. Closing would reset them.
+    /// Lets nobody begin to connect any more: newcomers are refused. Who has begun can still be accepted, while closing
+    /// would reset him.
     ///
-    /// Linux drops the segments that begin a connection when a filter tells it to (socket(7), `SO_ATTACH_FILTER`): whoever
-    /// tries repeats them and finds the port closed in the end. Elsewhere there is nothing like that.
+    /// On Linux a socket that is bound to an interface is not there for what comes by another one, and it is no matter
+    /// that this one does not exist (socket(7), `SO_BINDTODEVICE`; by index, and without privilege since 5.7). Elsewhere
+    /// there is nothing like that.
     pub fn turn_away(&self) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
-            use socket2::{SockFilter, SockRef};
-            // The byte of the flags; SYN among them: none of the segment; else all of it (RFC 9293 section 3.1).
-            let no_syn = [(0x30, 0, 13), (0x45, 1, 2), (0x06, 0, u32::MAX), (0x06, 0, 0)]
-                .map(|(code, jump, operand)| SockFilter::new(code, jump, 0, operand));
-            // Without it, those are lost that come while it is closed.
-            let _ = SockRef::from(&self.socket).attach_filter(&no_syn);
+            let nowhere = std::num::NonZeroU32::new(i32::MAX as u32);
+            // Without it, those are lost that come at the moment when it is closed.
+            let _ = socket2::SockRef::from(&self.socket).bind_device_by_index_v4(nowhere);
         }
     }
 

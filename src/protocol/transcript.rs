@@ -49,18 +49,16 @@ impl Transcript {
 
     /// The request's head as it came, or as much of it as did.
     pub fn ask(&mut self, head: &[u8]) {
-        let start = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        let mut lines = Lines(&head[start..]);
-        let texts = [lines.next(), None, None];
-        let mut texts = texts.map(Option::unwrap_or_default);
+        let mut lines = head.trim_ascii_start().split(|byte| *byte == b'\n');
+        let mut texts = [lines.next().unwrap_or_default(), b"", b""];
+        texts[0] = texts[0].strip_suffix(b"\r").unwrap_or(texts[0]);
         if self.format == AccessFormat::Combined {
             for (name, value) in lines.filter_map(|line| Some(line.split_at(memchr(b':', line)?))) {
-                let place = match name {
-                    name if name.eq_ignore_ascii_case(b"referer") => 1,
-                    name if name.eq_ignore_ascii_case(b"user-agent") => 2,
-                    _ => continue,
-                };
-                texts[place] = value[1..].trim_ascii();
+                match name {
+                    name if name.eq_ignore_ascii_case(b"referer") => texts[1] = value[1..].trim_ascii(),
+                    name if name.eq_ignore_ascii_case(b"user-agent") => texts[2] = value[1..].trim_ascii(),
+                    _ => {}
+                }
             }
         }
         self.text.clear();
@@ -102,23 +100,6 @@ impl Transcript {
     /// `User-Agent`; empty without one.
     pub fn user_agent(&self) -> &[u8] {
         &self.text[self.ends[1]..self.ends[2]]
-    }
-}
-
-/// Lines without their ends; the last one need not have one.
-struct Lines<'a>(&'a [u8]);
-
-impl<'a> Iterator for Lines<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let end = memchr(b'\n', self.0).unwrap_or(self.0.len());
-        let line = &self.0[..end];
-        self.0 = self.0.get(end + 1..).unwrap_or_default();
-        Some(line.strip_suffix(b"\r").unwrap_or(line))
     }
 }
 

@@ -93,8 +93,10 @@ impl Server {
         while let Some((backend, failure)) = self.core.pools.next_failure() {
             log::debug!("backend {}: {failure}", self.backend_name(backend));
         }
+        let mut changed = false;
         while let Some(transition) = self.core.pools.next_transition() {
             let Transition { backend, from, to, .. } = transition;
+            changed |= from == State::Up || to == State::Up;
             let name = self.backend_name(backend);
             match (from, to) {
                 (_, State::Up) => log::info!("backend {name}: {transition}"),
@@ -111,13 +113,16 @@ impl Server {
                 self.revive_later(backend);
             }
         }
+        if changed {
+            self.supervision.notify.send(&self.status());
+        }
     }
 
-    /// Connections to a backend that is down are not kept.
-    fn drop_idle(&mut self, backend: BackendId) {
-        while let Some(id) = self.driver.idle.take(backend) {
-            self.driver.retire(id);
-        }
+    /// How plb is, for the service manager.
+    pub(super) fn status(&self) -> String {
+        let pools = &self.core.pools;
+        let (all, up) = (pools.ids().count(), pools.ids().filter(|&id| pools.health(id) == State::Up).count());
+        format!("STATUS={up} of {all} backends up, {} clients", self.pairs.len())
     }
 
     /// `pool/backend`, as the log names it.

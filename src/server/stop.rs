@@ -1,9 +1,11 @@
 //! What an administrator may ask of a server that runs: to stop, and to tell how it is.
 
+use std::io;
 use std::time::Duration;
 
 use super::{Alarm, Server, enqueue};
 use crate::base::arena::Id;
+use crate::daemon::daemonize::Readiness;
 use crate::daemon::signals::Request;
 use crate::net::driver::Pair;
 use crate::protocol::Stage;
@@ -31,6 +33,21 @@ impl Server {
         self.core.stage == Stage::Draining && self.pairs.is_empty() && self.listeners.iter().all(Option::is_none)
     }
 
+    /// Tells whoever waits that plb serves; from now on a daemon has no terminal.
+    pub(super) fn tell_ready(&mut self) -> io::Result<()> {
+        self.supervision.readiness.take().map_or(Ok(()), Readiness::announce)?;
+        self.supervision.notify.send(&format!("READY=1\n{}", self.status()));
+        self.feed_watchdog();
+        Ok(())
+    }
+
+    /// Tells the service manager that the loop turns, as often as it asks for it.
+    pub(super) fn feed_watchdog(&mut self) {
+        if let Some(pause) = self.supervision.notify.alive() {
+            self.wheel.insert(self.core.now + pause, Alarm::Watchdog);
+        }
+    }
+
     /// Stops gracefully; at once when it is asked again.
     fn stop(&mut self) {
         if self.core.stage == Stage::Draining {
@@ -40,6 +57,7 @@ impl Server {
         let timeout = self.core.config.timeout_shutdown;
         log::info!("stopping: {} clients have up to {timeout:?} to finish", self.pairs.len());
         self.core.stage = Stage::Draining;
+        self.supervision.notify.send(&format!("STOPPING=1\n{}", self.status()));
         self.wheel.insert(self.core.now + timeout, Alarm::Shutdown);
         // Closing a listener resets what waits in its backlog, and who is about to come there: that is served first.
         self.listeners.iter_mut().flatten().for_each(|listener| listener.turn_away());

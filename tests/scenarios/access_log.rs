@@ -147,28 +147,29 @@ fn a_tcp_session_has_one_line() {
 }
 
 #[test]
-fn an_upgrade_has_one_line_with_all_that_went_through_the_tunnel() {
-    let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
-    let origin = Origin::raw(move |connection| {
-        drop(connection.request());
-        drop(connection.send(answer));
-        while let Some(bytes) = connection.some().ok().filter(|bytes| !bytes.is_empty()) {
-            drop(connection.send(bytes));
+fn a_tunnel_has_one_line_with_all_that_went_through_it() {
+    let origin = Origin::raw(|connection| {
+        if connection.request().is_some() {
+            drop(connection.send("HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"));
+            drop(connection.until_end().and_then(|bytes| connection.send(bytes.repeat(2))));
         }
     });
     let lines = Lines::new();
-    let plb = logging(&lines, "http", "plb", "upgrade: websocket", &[origin.address()]);
+    let plb = logging(&lines, "http", "plb", "timeout_tunnel: 500ms", &[origin.address()]);
+    let ask = "GET /chat HTTP/1.1\r\nHost: plb.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
     let mut client = Client::connect(plb.web());
-    let request = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-    client.send(request);
-    let head = client.response_head().expect("an answer");
-    let head: usize = head.fields.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>() + 36;
-    client.send("ping");
-    assert_eq!(client.exactly(4), b"ping");
+    client.send(ask.to_owned() + "hello");
     client.half_close();
-    client.closed();
-    let expected = format!("web web/b1 GET /chat HTTP/1.1 101 {} {} tttt 1 done", request.len() + 4, head + 4);
-    assert_eq!(told(&lines.line()), expected);
+    assert_eq!(client.response_head().expect("an answer").status(), 101);
+    assert_eq!(client.until_end().expect("an orderly end"), b"hellohello");
+    let wanted = format!("web web/b1 GET /chat HTTP/1.1 101 {} {} tttt 1 done", ask.len() + 5, 60 + 10);
+    assert_eq!(told(&lines.line()), wanted);
+    let mut client = Client::connect(plb.web());
+    client.send(ask);
+    assert_eq!(client.response_head().expect("an answer").status(), 101);
+    assert!(client.until_end().is_err(), "a silent tunnel is cut");
+    let line = lines.wait_for(2).pop().expect("there are two");
+    assert_eq!(told(&line), format!("web web/b1 GET /chat HTTP/1.1 101 {} 60 tttt 1 idle", ask.len()));
 }
 
 #[test]
