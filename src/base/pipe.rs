@@ -9,7 +9,7 @@
 //! sent again. *Credit* clears bytes before they arrive, exactly as many as the protocol granted, so that a body needs
 //! no judging.
 //!
-//! Of a long transfer, credited bytes may go past the buffer: [`flight`] tells of them.
+//! Of a long transfer, credited bytes may go past the buffer: `flight` tells of them.
 //!
 //! A pipe moves bytes and knows ends; it makes no system call and knows no protocol.
 

@@ -114,11 +114,68 @@ impl Session {
     }
 
     pub(super) fn is_spoken_to(&self, backend: Readiness) -> bool {
-        self.phase == Phase::Relay && backend.readable && self.response.wants_bytes()
+        self.phase == Phase::Relay && backend.readable && self.response.wants_bytes() && !self.response.is_full()
     }
 }
 
 /// What is in flight leaves first.
 fn send(pipe: &Pipe, sink: Side) -> Io {
     if pipe.in_flight() > 0 { Io::Drain(sink) } else { Io::Write(sink) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::Pools;
+    use crate::base::buffers::Buffers;
+    use crate::base::time::Time;
+    use crate::config::{ProtocolName, quick_start};
+    use crate::protocol::Stage;
+    use crate::session::record::{Counters, Records};
+    use crate::session::{Context, Outcome};
+
+    #[test]
+    fn a_session_whose_both_sides_take_nothing_ends_at_its_deadline() {
+        let config = quick_start(ProtocolName::Tcp, "127.0.0.1:1", &["a:1".to_string()]).expect("it is right");
+        let context = &mut Context {
+            now: Time::START,
+            date: "",
+            stage: Stage::Serving,
+            pools: &mut Pools::new(&config.pools, Time::START),
+            config: &config,
+            scratch: &mut Vec::new(),
+            counters: &mut Counters::default(),
+            records: &mut Records::default(),
+        };
+        let mut session = Session::new(0, "192.0.2.1:1".parse().expect("it is an address"), context);
+        let mut ready = [Readiness { readable: true, writable: true, settled: true }; 2];
+        let mut full = 0;
+        loop {
+            let io = session.next_io(ready);
+            let outcome = match io {
+                Io::Borrow => {
+                    session.lend(Buffers::new(u64::MAX).lend_pair().expect("no limit"));
+                    Outcome::Done
+                }
+                Io::Acquire { .. } => Outcome::Started { alternatives: 0 },
+                Io::Read(side) => Outcome::Bytes { count: session.room(side).len(), owes: false },
+                Io::Write(side) => Outcome::Bytes { count: session.cleared(side).len(), owes: false },
+                Io::Fill(source) => {
+                    full += 1;
+                    ready[source.other() as usize].writable = false;
+                    Outcome::Full
+                }
+                Io::Wait => break,
+                _ => Outcome::Done,
+            };
+            session.complete(io, outcome, context);
+        }
+        assert_eq!(full, 2, "both directions were to go past the buffers");
+        let buffers = session.take_idle_buffers().expect("nothing is in them");
+        assert_eq!(session.next_io(ready), Io::Wait, "nothing is wanted meanwhile");
+        session.lend(buffers);
+        context.now = session.deadline(&config, Stage::Serving);
+        session.timed_out(ready, context);
+        assert_eq!(session.next_io(ready), Io::Close);
+    }
 }
