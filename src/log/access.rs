@@ -2,7 +2,7 @@
 //!
 //! Nothing that a peer sent can break a line or end a field: what is not plain ASCII is escaped, and what is long is cut.
 
-use std::io::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::stamp::Calendar;
@@ -53,9 +53,9 @@ impl Format {
 
     fn write_plb(&mut self, record: &Record, moment: Duration, config: &Config, out: &mut Vec<u8>) {
         self.calendar.write_rfc3339(moment, out);
-        write(out, format_args!(" {} ", record.client));
-        out.extend_from_slice(config.listeners[usize::from(record.listener)].name.as_bytes());
         out.push(b' ');
+        write_address(record.client.ip(), Some(record.client.port()), out);
+        append(out, &[" ", &config.listeners[usize::from(record.listener)].name, " "]);
         if !write_backend(record, config, out) {
             out.push(b'-');
         }
@@ -72,7 +72,8 @@ impl Format {
     /// As Apache's documentation of its mod_log_config defines it.
     fn write_combined(&mut self, record: &Record, moment: Duration, out: &mut Vec<u8>) {
         let transcript = &record.transcript;
-        write(out, format_args!("{} - - [", record.client.ip().to_canonical()));
+        write_address(record.client.ip().to_canonical(), None, out);
+        append(out, &[" - - ["]);
         self.calendar.write_web(moment, out);
         out.extend_from_slice(b"] ");
         write_quoted(transcript.request_line(), Escape::Hex, out);
@@ -88,10 +89,12 @@ impl Format {
     }
 
     fn write_json(&mut self, record: &Record, moment: Duration, config: &Config, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"time\":\"");
+        append(out, &["{\"time\":\""]);
         self.calendar.write_rfc3339(moment, out);
         let listener = &config.listeners[usize::from(record.listener)].name;
-        write(out, format_args!("\",\"client\":\"{}\",\"listener\":\"{listener}\",\"backend\":\"", record.client));
+        append(out, &["\",\"client\":\""]);
+        write_address(record.client.ip(), Some(record.client.port()), out);
+        append(out, &["\",\"listener\":\"", listener, "\",\"backend\":\""]);
         // The names of listeners, pools and backends have nothing to escape.
         if write_backend(record, config, out) {
             out.push(b'"');
@@ -105,7 +108,7 @@ impl Format {
             line => write_quoted(line, Escape::Json, out),
         }
         for (name, number) in numbers(record) {
-            write(out, format_args!(",\"{name}\":"));
+            append(out, &[",\"", name, "\":"]);
             write_number(number, b"null", out);
         }
         out.extend_from_slice(b",\"end\":\"");
@@ -139,9 +142,7 @@ fn status(record: &Record) -> Option<u64> {
 fn write_backend(record: &Record, config: &Config, out: &mut Vec<u8>) -> bool {
     let Some(backend) = record.backend else { return false };
     let pool = &config.pools[backend.pool()];
-    for part in [&pool.name, "/", &pool.backends[backend.backend()].name] {
-        out.extend_from_slice(part.as_bytes());
-    }
+    append(out, &[&pool.name, "/", &pool.backends[backend.backend()].name]);
     true
 }
 
@@ -182,8 +183,25 @@ fn write_quoted(text: &[u8], escape: Escape, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-fn write(out: &mut Vec<u8>, text: std::fmt::Arguments) {
-    out.write_fmt(text).expect("a vector takes all");
+/// Writes an address, with brackets where a port follows one of IPv6. An IPv4 address is most of what std's formatting
+/// would cost a line.
+fn write_address(address: IpAddr, port: Option<u16>, out: &mut Vec<u8>) {
+    match (address, port) {
+        (IpAddr::V4(address), _) => {
+            for (octet, point) in address.octets().into_iter().zip(["", ".", ".", "."]) {
+                append(out, &[point, itoa::Buffer::new().format(octet)]);
+            }
+        }
+        (IpAddr::V6(address), Some(_)) => append(out, &[&format!("[{address}]")]),
+        (IpAddr::V6(address), None) => append(out, &[&address.to_string()]),
+    }
+    if let Some(port) = port {
+        append(out, &[":", itoa::Buffer::new().format(port)]);
+    }
+}
+
+fn append(out: &mut Vec<u8>, parts: &[&str]) {
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
 }
 
 #[cfg(test)]
@@ -263,6 +281,18 @@ mod tests {
                 let middle = if plain { char::from(byte).to_string() } else { format!("{prefix}{byte:02x}") };
                 assert_eq!(String::from_utf8_lossy(&out), format!("\"a{middle}z\""));
             }
+        }
+    }
+
+    #[test]
+    fn an_address_is_written_as_std_writes_it() {
+        for text in ["0.0.0.0:0", "192.0.2.255:65535", "[::]:80", "[2001:db8::1]:1", "[::ffff:192.0.2.7]:9"] {
+            let address: std::net::SocketAddr = text.parse().expect("an address");
+            let [mut with, mut without] = [Vec::new(), Vec::new()];
+            write_address(address.ip(), Some(address.port()), &mut with);
+            write_address(address.ip(), None, &mut without);
+            assert_eq!(String::from_utf8_lossy(&with), text);
+            assert_eq!(String::from_utf8_lossy(&without), address.ip().to_string());
         }
     }
 
