@@ -56,6 +56,11 @@ impl KernelPipes {
         KernelPipes { free: Vec::with_capacity(in_use_max), in_use: 0, in_use_max }
     }
 
+    /// Whether there ever is one to be lent.
+    pub fn is_possible(&self) -> bool {
+        self.in_use_max > 0
+    }
+
     /// How many are in use.
     pub fn in_use(&self) -> usize {
         self.in_use

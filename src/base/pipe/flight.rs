@@ -109,7 +109,7 @@ mod tests {
     /// A pipe with this credit and nothing in it.
     fn pipe(credit: u64) -> Pipe {
         let mut pipe = Pipe::new(NOW);
-        let [buffer, _] = Buffers::new(u64::MAX).lend_pair().expect("no limit");
+        let [buffer] = Buffers::new(u64::MAX).lend().expect("no limit");
         pipe.attach(buffer);
         pipe.grant(credit);
         pipe
