@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use super::addresses::Addresses;
 use super::failure::{failure_of, is_lack_of_descriptors};
 use super::idle::Idle;
-use super::kernel_pipe::{Flight, KernelPipes, PIPE_BYTES};
+use super::kernel_pipe::{Flight, KernelPipes};
 use super::stream::{Owner, Stream};
 use super::token::Source;
 use crate::balance::{BackendId, Failure};
@@ -227,7 +227,8 @@ impl Driver {
         if !sink.has_room() {
             return Outcome::Full;
         }
-        let room = sink.room_bytes().clamp(FLIGHT_BYTES_LEAST, PIPE_BYTES);
+        let room = sink.room_bytes();
+        let room = room.min(self.kernel_pipes.flight_bytes_max()).max(FLIGHT_BYTES_LEAST);
         let bytes_max = pair.session.credit(source).min(room as u64) as usize;
         let Some(id) = pair.stream(source) else { return Outcome::Unable };
         let Some(stream) = self.streams.get_mut(id) else { return Outcome::Unable };
