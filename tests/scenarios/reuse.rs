@@ -1,6 +1,6 @@
 //! Proves that connections to backends are used again, and that one that died while idle harms nobody.
 
-use crate::harness::client::{bodies, get};
+use crate::harness::client::{Client, bodies, get};
 use crate::harness::{Connection, Gate, Origin, Plb, ok};
 
 #[test]
@@ -94,4 +94,21 @@ fn no_more_idle_connections_are_kept_than_allowed() {
     origin.wait_for("two are closed", |seen| seen.over() == 2);
     get(address, "/");
     assert_eq!(origin.connections(), 3, "the third was kept");
+}
+
+#[test]
+fn a_first_request_that_could_not_be_sent_again_gets_a_fresh_connection() {
+    let origin = Origin::http(|_| ok("done"));
+    let plb = Plb::http("timeout_idle: 1h", &[origin.address()]);
+    let connections_after = |request: &str, length: usize| {
+        let mut client = Client::connect(plb.web());
+        let body = "x".repeat(length);
+        client.send(format!("{request} / HTTP/1.1\r\nHost: plb.test\r\nContent-Length: {length}\r\n\r\n{body}"));
+        assert_eq!(client.response().text(), "done");
+        origin.connections()
+    };
+    assert_eq!(connections_after("PUT", 1_000), 1);
+    assert_eq!(connections_after("PUT", 1_000), 1, "it is idempotent and held");
+    assert_eq!(connections_after("PUT", 20_000), 2, "it is not held");
+    assert_eq!(connections_after("POST", 1), 3, "it is not idempotent");
 }

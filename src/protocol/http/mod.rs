@@ -24,6 +24,7 @@ use super::{
     Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait, tunnel,
 };
 use crate::balance::{Failure, Key};
+use crate::base::buffers::BUFFER_BYTES;
 use crate::base::pipe::{Pipe, UNLIMITED};
 use crate::config;
 use body::{ChunkStep, Chunked};
@@ -148,10 +149,15 @@ impl Http {
 
     /// A request was judged and written anew: it is forwarded.
     fn accept(&mut self, view: &mut View, head: RequestHead) -> Step {
+        let kept = match head.body {
+            Body::None => true,
+            Body::Length(length) => length.saturating_add(view.scratch.len() as u64) <= BUFFER_BYTES as u64,
+            Body::Chunked | Body::UntilClose => false,
+        };
         let reuse = match self.state {
-            // What is sent on an idle connection that dies can be sent again only when it is idempotent; a client's
-            // first request cannot be given up as its own keep-alive race would be.
-            State::First if !head.method.is_idempotent() => Reuse::Fresh,
+            // What is sent on an idle connection that dies can be sent again only when it is idempotent and kept; a
+            // client's first request cannot be given up as its own keep-alive race would be.
+            State::First if !(kept && head.method.is_idempotent()) => Reuse::Fresh,
             _ => Reuse::Idle,
         };
         self.state = State::Exchange;
