@@ -138,7 +138,7 @@ fn running_out_of_descriptors_pauses_accepting_without_a_spin_and_it_resumes() {
     let origin = Origin::named("only");
     let plb = Plb::http(
         "timeout_idle: 1h
-backlog: 400\ncore_dumps: true",
+backlog: 400",
         &[origin.address()],
     );
     let mut first = Client::connect(plb.web());
@@ -173,7 +173,7 @@ fn a_limit_that_cannot_be_met_is_refused_at_start_with_the_numbers() {
 #[test]
 fn a_soft_limit_is_raised_as_far_as_needed() {
     let origin = Origin::named("only");
-    let yaml = configuration("http", "max_clients: 200\ncore_dumps: true", &[origin.address()]);
+    let yaml = configuration("http", "max_clients: 200", &[origin.address()]);
     let plb = Plb::launch_limited(&yaml, "64:4096");
     plb.wait_for_log("plb: serving");
     let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(plb.web())).collect();
