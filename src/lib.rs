@@ -44,6 +44,7 @@
 //! is *spent*, but kept, in case the request has to be sent again. The wait for the answer begins; the session's deadline
 //! is the response's. The answer comes the other way through the response pipe; its head resets the backend's failures
 //! and the kept bytes are let go; its body needs no judging, for the protocol granted *credit* for exactly its length.
+//! A long one goes past the buffers, from socket to socket ([`net::kernel_pipe`]).
 //! With its last byte the exchange is over: the lease goes back, the connection is parked, the buffers are returned once
 //! nothing is in them, and the client's next request is waited for. Had the answer been the 101 that the request asked
 //! for, both pipes would have credit without end, and the session would be a tunnel for the rest of its life.
@@ -94,6 +95,13 @@
 //!   are, for others share them.
 //! - An exchange has one [`session::record::Record`], filled only where there is an access log. It is handed in when the
 //!   last byte has left for the client, or when nothing more can.
+//! - Bytes go past the buffers, by splice(2), wherever 16 KiB or more of a body or a chunk are to come, and in a stream
+//!   without end while its reads fill their room. The sink is asked first, by poll(2), which calls a socket writable when
+//!   a third of its buffer is free: as much is then taken from the source, so that it lands at once. So a kernel pipe is
+//!   in use within a turn only, and a reader that stalls holds no pipe and no buffer; it is waited for all the same.
+//! - The protocol's credit alone bounds what takes off, and what is in flight is the pipe's knowledge: it counts for ends,
+//!   deadlines and the log. A kernel pipe with bytes in it can be emptied or closed, but not be lent.
+//! - splice(2) stops for good before an urgent byte: whoever has seen one is read from.
 //! - The log's default level is `info`; PLB 0.3's was 2, which is `warn`.
 //!
 //! - Who serves is nobody, wherever root started it: there is no setting that lets root serve. Users and root directory are

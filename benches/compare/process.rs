@@ -6,17 +6,16 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
+use rustix::io::ioctl_fionread;
 
 /// The processor of the load generator and of the origins.
 pub const LOAD_CPU: u32 = 0;
@@ -139,7 +138,7 @@ pub fn descriptors(id: u32) -> io::Result<u64> {
     Ok(fs::read_dir(format!("/proc/{id}/fd"))?.count() as u64)
 }
 
-/// The proportional set size of process `id` in KiB, and what its kernel pipes hold at most, once it is at rest: when
+/// The proportional set size of process `id` in KiB, and of what its kernel pipes hold, once it is at rest: when
 /// the sum has been the same for some readings. A balancer may give memory back a while after it was needed.
 pub fn settled_memory_kib(id: u32) -> io::Result<u64> {
     let (mut last, mut same) = (memory_kib(id)?, 0);
@@ -159,8 +158,7 @@ fn memory_kib(id: u32) -> io::Result<u64> {
     Ok(pss_kib(id)? + pipes_kib(id)?)
 }
 
-/// The capacity of the pipes of process `id` that are not empty, in KiB. It is more than what they hold; that cannot be
-/// seen from outside.
+/// What the pipes of process `id` hold, in KiB.
 fn pipes_kib(id: u32) -> io::Result<u64> {
     let (mut seen, mut bytes) = (HashSet::new(), 0);
     for entry in fs::read_dir(format!("/proc/{id}/fd"))? {
@@ -168,12 +166,11 @@ fn pipes_kib(id: u32) -> io::Result<u64> {
         // A descriptor may have been closed meanwhile.
         let Ok(target) = fs::read_link(&path) else { continue };
         // Both ends have the same name.
-        if !target.to_string_lossy().starts_with("pipe:") || !seen.insert(target) {
-            continue;
+        if target.to_string_lossy().starts_with("pipe:") && seen.insert(target) {
+            // This opens the pipe once more: nothing is taken out of it.
+            let pipe = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&path);
+            bytes += pipe.map_or(Ok(0), ioctl_fionread)?;
         }
-        let Ok(pipe) = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&path) else { continue };
-        let is_empty = poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO)? == 0;
-        bytes += if is_empty { 0 } else { fcntl(&pipe, FcntlArg::F_GETPIPE_SZ)? as u64 };
     }
     Ok(bytes / 1024)
 }

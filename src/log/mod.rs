@@ -139,11 +139,9 @@ impl Drop for Logs {
 
 impl Access {
     fn take(&mut self, records: &mut Records, config: &Config, now: Time) {
-        if records.is_empty() {
-            return;
-        }
-        let wall = wall();
+        let mut read = None;
         records.drain(|record| {
+            let wall = *read.get_or_insert_with(wall);
             self.outlet.line(|line| {
                 if let Some(preamble) = &self.preamble {
                     preamble.write(Level::Info, self.format.calendar(), line);

@@ -61,6 +61,13 @@ impl KernelPipes {
         self.in_use
     }
 
+    /// Closes those that nobody uses, for the sake of their descriptors; whether there were some.
+    pub fn close_free(&mut self) -> bool {
+        let some = !self.free.is_empty();
+        self.free.clear();
+        some
+    }
+
     /// Takes up to `bytes_max` bytes, more than none, from a socket that does not block.
     pub fn take_off(&mut self, source: impl AsFd, bytes_max: usize) -> TakeOff {
         if self.in_use >= self.in_use_max {
@@ -149,4 +156,72 @@ fn splice(from: impl AsFd, to: impl AsFd, bytes: usize) -> Result<usize, Errno> 
 #[cfg(not(target_os = "linux"))]
 fn splice(_from: impl AsFd, _to: impl AsFd, _bytes: usize) -> Result<usize, Errno> {
     Err(Errno::ENOSYS)
+}
+
+#[cfg(all(test, target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// A socket that does not block, and its other end.
+    fn pair() -> (UnixStream, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("descriptors are left");
+        ours.set_nonblocking(true).expect("a socket takes it");
+        (ours, theirs)
+    }
+
+    fn take_off(pipes: &mut KernelPipes, text: &str) -> Flight {
+        let (ours, mut theirs) = pair();
+        theirs.write_all(text.as_bytes()).expect("it is short");
+        match pipes.take_off(&ours, 100) {
+            TakeOff::Flight(flight) => flight,
+            _ => panic!("{text} did not take off"),
+        }
+    }
+
+    /// What arrives of a flight.
+    fn land(pipes: &mut KernelPipes, flight: Flight) -> String {
+        let (ours, mut theirs) = pair();
+        let bytes = flight.bytes();
+        let (landed, left) = pipes.land(flight, &ours);
+        assert_eq!((landed, left.is_none()), (Ok(bytes), true));
+        drop(ours);
+        let mut text = String::new();
+        theirs.read_to_string(&mut text).expect("it ends");
+        text
+    }
+
+    #[test]
+    fn nobody_gets_what_was_left_in_a_pipe() {
+        let mut pipes = KernelPipes::new(2);
+        let one = take_off(&mut pipes, "one");
+        assert_eq!(land(&mut pipes, one), "one");
+        let secret = take_off(&mut pipes, "secret");
+        pipes.discard(secret);
+        let broken = take_off(&mut pipes, "broken");
+        let (ours, theirs) = pair();
+        drop(theirs);
+        assert!(matches!(pipes.land(broken, &ours), (Err(Errno::EPIPE), None)));
+        assert_eq!((pipes.in_use(), pipes.free.len()), (0, 0), "they were closed");
+        let other = take_off(&mut pipes, "other");
+        assert_eq!(land(&mut pipes, other), "other");
+    }
+
+    #[test]
+    fn a_pipe_is_used_again_once_it_is_empty_and_no_more_of_them_than_allowed() {
+        let mut pipes = KernelPipes::new(1);
+        let (ours, theirs) = pair();
+        assert!(matches!(pipes.take_off(&ours, 1), TakeOff::Failed(Errno::EAGAIN)));
+        drop(theirs);
+        assert!(matches!(pipes.take_off(&ours, 1), TakeOff::Ended));
+        assert_eq!((pipes.in_use(), pipes.free.len()), (0, 1));
+        let flight = take_off(&mut pipes, "the only one");
+        assert_eq!((pipes.in_use(), pipes.free.len()), (1, 0));
+        assert!(matches!(pipes.take_off(&ours, 1), TakeOff::Unable));
+        land(&mut pipes, flight);
+        assert!(pipes.close_free() && !pipes.close_free());
+        assert!(matches!(KernelPipes::new(0).take_off(&ours, 1), TakeOff::Unable));
+    }
 }

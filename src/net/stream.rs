@@ -207,7 +207,8 @@ impl Stream {
         let _ = self.socket.try_io(|| Err::<(), _>(ErrorKind::WouldBlock.into()));
     }
 
-    /// The bytes that it takes at once when it has room.
+    /// The bytes that it takes at once when it has room. The buffer grows as it is used, and asking costs nothing beside
+    /// what is sent then.
     pub fn room_bytes(&self) -> usize {
         socket2::SockRef::from(&self.socket).send_buffer_size().unwrap_or(0) / 3
     }

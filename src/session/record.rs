@@ -227,11 +227,6 @@ impl Records {
         }
     }
 
-    /// Whether no exchange has ended since they were drained.
-    pub fn is_empty(&self) -> bool {
-        self.finished.is_empty()
-    }
-
     fn begin(&mut self, listener: u16, client: SocketAddr, now: Time) -> Option<Box<Record>> {
         let format = self.format?;
         let Some(mut record) = self.spare.pop() else {
@@ -254,12 +249,15 @@ impl Session {
         if is_over && !self.response.has_cleared() {
             self.file_record(context);
         }
+        if self.record.is_some() || self.phase != Phase::Waiting {
+            return;
+        }
         let begins = match self.protocol.waits_for() {
             Wait::Tunnel => true,
             Wait::RequestHead | Wait::NextRequest => !self.request.pending().is_empty(),
             Wait::Response { .. } | Wait::Body { .. } => false,
         };
-        if self.record.is_none() && self.phase == Phase::Waiting && begins {
+        if begins {
             self.response.begin();
             self.record = context.records.begin(self.listener, self.client, context.now);
             let here = self.request.pending().len();

@@ -3,7 +3,7 @@
 
 use crate::harness::client::get;
 use crate::harness::plb::PROGRAM;
-use crate::harness::{Origin, poll_until};
+use crate::harness::{Origin, PATIENCE, poll_until};
 use crate::site::{Running, Site, end_of, run, stop};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
@@ -12,7 +12,8 @@ use nix::unistd::{Pid, mkfifo};
 use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -114,8 +115,9 @@ fn a_daemon_of_an_ordinary_user_is_in_no_directory_of_his() {
     }
     let site = Site::new("");
     std::fs::set_permissions(site.path(""), Permissions::from_mode(0o777)).expect("it is ours");
-    // Where everybody can execute it.
-    std::fs::copy(PROGRAM, site.path("program")).expect("there is room for the program");
+    // Where everybody can execute it. Were it written by this process, a child that another test has just forked could
+    // hold it open for writing, and it could not be executed.
+    assert_eq!(run(Command::new("cp").arg(PROGRAM).arg(site.path("program"))).code, Some(0));
     let mut command = Command::new("setpriv");
     command.current_dir(site.path("")).args(["--reuid=54321", "--regid=54321", "--clear-groups", "./program"]);
     let ended = run(command.args(site.plb(&["-B"]).get_args()));
@@ -130,7 +132,8 @@ fn a_daemon_of_an_ordinary_user_is_in_no_directory_of_his() {
 fn paths_are_those_of_the_caller() {
     let site = Site::new("");
     let mut command = Command::new(PROGRAM);
-    command.current_dir(site.path("")).args(["-B", "-c", "./plb.yaml", "-l", "./plb.log", "-g", "plb.pid"]);
+    let config = format!("../{}/plb.yaml", site.name());
+    command.current_dir(site.path("")).args(["-B", "-c", &config, "-l", "./plb.log", "-g", "plb.pid"]);
     assert_eq!(run(&mut command).code, Some(0));
     let pid = site.pid();
     assert_is_detached(pid);
@@ -188,6 +191,29 @@ fn a_daemon_without_a_place_for_its_log_says_so_on_the_terminal() {
     }
     assert!(ended.said.contains("plb: there is no access log in the background"), "{}", ended.said);
     assert_is_detached(site.pid());
+    stop(site.pid());
+}
+
+#[test]
+fn a_daemon_without_a_log_file_logs_to_syslog() {
+    let may_mount = run(Command::new("unshare").args(["--mount", "true"])).code == Some(0);
+    let has_syslog = std::fs::symlink_metadata("/dev/log").is_ok_and(|facts| facts.file_type().is_socket());
+    if !may_mount || has_syslog {
+        return; // this host's syslog is not ours to listen to
+    }
+    let site = Site::new("");
+    std::fs::create_dir(site.path("run")).expect("there is room");
+    let syslog = UnixDatagram::bind(site.path("run/log")).expect("the directory takes it");
+    syslog.set_read_timeout(Some(PATIENCE)).expect("a socket takes it");
+    // Where no one else sees it, /run is the directory with the socket.
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", "mount --bind \"$0\" /run && exec \"$@\""]).arg(site.path("run"));
+    let ended = run(command.args([PROGRAM, "-B", "-c"]).arg(site.config()).arg("-g").arg(site.path("plb.pid")));
+    assert_eq!((ended.code, ended.said.as_str()), (Some(0), ""));
+    let mut line = [0; 1024];
+    let prefix = format!("<30>plb[{}]: ", site.pid());
+    let count = syslog.recv(&mut line).expect("plb has something to say");
+    assert!(line[..count].starts_with(prefix.as_bytes()), "{}", String::from_utf8_lossy(&line[..count]));
     stop(site.pid());
 }
 

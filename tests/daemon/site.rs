@@ -95,14 +95,18 @@ impl Site {
         std::fs::read_to_string(self.path("plb.log")).unwrap_or_default()
     }
 
-    /// All processes that were started with a path of this directory.
+    /// The name of the directory, which stands in the command line of all that runs here.
+    pub fn name(&self) -> &str {
+        self.directory.path().file_name().and_then(|name| name.to_str()).expect("a plain name")
+    }
+
+    /// All processes whose command line has the name of this directory.
     pub fn processes(&self) -> BTreeSet<Pid> {
-        let own = self.directory.path().to_str().expect("a plain path");
         let all = std::fs::read_dir("/proc").expect("this is Linux");
         let pids = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         let is_ours = |pid: &i32| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).contains(own)
+            String::from_utf8_lossy(&line).contains(self.name())
         };
         pids.filter(is_ours).map(Pid::from_raw).collect()
     }

@@ -4,9 +4,13 @@ use crate::harness::client::{Client, get};
 use crate::harness::lines::{self, Lines, read_more};
 use crate::harness::plb::{PROGRAM, written};
 use crate::harness::{Origin, Plb, Reservation, configuration, poll_until};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
+use nix::unistd::pipe2;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 
@@ -99,10 +103,13 @@ fn a_standard_error_that_nobody_reads_holds_up_nobody_and_keeps_its_flags() {
     let (refusing, good) = (Reservation::new(), Origin::named("good"));
     let settings = "core_dumps: true\nlog_level: debug\nserver_retry: 1000000\naccess_log: \"-\"";
     let (_directory, file) = written(&configuration("http", settings, &[refusing.address(), good.address()]));
+    // The pipes' descriptions are shared with the test, as a shell shares its terminal.
+    let [(_unread, output), (read, errors)] = [(); 2].map(|()| pipe2(OFlag::O_CLOEXEC).expect("descriptors are left"));
+    let shared = |descriptor: &OwnedFd| descriptor.try_clone().expect("descriptors are left");
     let mut command = Command::new(PROGRAM);
-    command.arg("-c").arg(file).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut plb = Bare(command.spawn().expect("the program is built"));
-    let mut log = BufReader::new(plb.0.stderr.take().expect("it is piped"));
+    command.arg("-c").arg(file).stdin(Stdio::null()).stdout(shared(&output)).stderr(shared(&errors));
+    let _plb = Bare(command.spawn().expect("the program is built"));
+    let mut log = BufReader::new(File::from(read));
     let mut next = || {
         let mut line = String::new();
         log.read_line(&mut line).expect("a line comes");
@@ -113,11 +120,9 @@ fn a_standard_error_that_nobody_reads_holds_up_nobody_and_keeps_its_flags() {
     while !next().ends_with("plb: serving\n") {}
     // Each of them logs a failure of the backend that refuses, and a line of its own.
     serve_long(address, REQUESTS);
-    for descriptor in [1, 2] {
-        let info = std::fs::read_to_string(format!("/proc/{}/fdinfo/{descriptor}", plb.0.id())).expect("it runs");
-        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).expect("a descriptor has flags").trim();
-        let flags = i32::from_str_radix(flags, 8).expect("an octal number");
-        assert_eq!(flags & nix::fcntl::OFlag::O_NONBLOCK.bits(), 0, "the flags of {descriptor} were changed");
+    for descriptor in [output, errors] {
+        let flags = fcntl(descriptor, FcntlArg::F_GETFL).expect("a descriptor has flags");
+        assert!(!OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK), "the flags of a standard stream changed");
     }
     assert!(std::iter::repeat_with(next).take(REQUESTS / 4).all(|line| line.contains(" DEBUG backend web/b1: ")));
 }

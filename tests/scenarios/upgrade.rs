@@ -352,10 +352,10 @@ fn a_backend_that_fails_before_the_101_is_made_up_for() {
 #[test]
 fn a_silent_tunnel_is_cut_and_one_in_use_is_not() {
     let origin = agreeing();
-    let settings = "timeout_tunnel: 400ms\ntimeout_forward_server_read: 1ms\ntimeout_keep_alive: 1ms\nserver_retry: 1";
+    let settings = "timeout_tunnel: 1s\ntimeout_forward_server_read: 1ms\ntimeout_keep_alive: 1ms\nserver_retry: 1";
     let plb = Plb::http(settings, &[origin.address()]);
     let mut client = tunnelled(&plb);
-    for _ in 0..12 {
+    for _ in 0..20 {
         client.send("ping");
         assert_eq!(client.exactly(4), b"ping");
         assert!(!client.has_news(Duration::from_millis(60)), "it is in use");

@@ -83,7 +83,7 @@ impl Fault {
 /// What a connection holds, what a peer moves at once and what it has to say where bodies may be long, in bytes.
 const BULK_CAPACITY: usize = 100_000;
 const BULK_PIECE: u64 = 60_000;
-const BULK_LENGTH: u64 = 250_000;
+const BULK_LENGTH: u64 = 200_000;
 
 /// What a seed stands for.
 #[derive(Clone, Debug)]
