@@ -58,7 +58,11 @@ fn quiet_while_waiting(plb: &Plb, waiting: &mut Client) {
 #[test]
 fn two_hundred_clients_are_served_in_turn_with_sixty_four_descriptors() {
     let origin = Origin::named("only");
-    let yaml = configuration("http", "max_clients: 8\nbacklog: 400\ntimeout_keep_alive: 1h", &[origin.address()]);
+    let yaml = configuration(
+        "http",
+        "max_clients: 8\nbacklog: 400\ntimeout_keep_alive: 1h\ncore_dumps: true",
+        &[origin.address()],
+    );
     let plb = Plb::launch_limited(&yaml, "64:64");
     plb.wait_for_log("plb: serving");
     let mut clients: Vec<Client> = (0..200).map(|_| Client::connect(plb.web())).collect();
@@ -84,7 +88,7 @@ fn two_hundred_clients_are_served_in_turn_with_sixty_four_descriptors() {
 #[test]
 fn clients_that_find_no_descriptor_for_a_backend_share_what_there_is() {
     let origin = Origin::named("only");
-    let settings = "timeout_idle: 1h\ntimeout_keep_alive: 1h\nbacklog: 400\nserver_retry: 1";
+    let settings = "core_dumps: true\ntimeout_idle: 1h\ntimeout_keep_alive: 1h\nbacklog: 400\nserver_retry: 1";
     let plb = Plb::http(settings, &[origin.address()]);
     let mut clients: Vec<Client> = (0..200).map(|_| Client::connect(plb.web())).collect();
     poll_until("all are in", || summary(&plb).contains("200 clients"));
@@ -111,7 +115,7 @@ fn a_client_that_finds_no_descriptor_for_a_backend_waits_quietly_for_one_and_not
             ok("only")
         }
     });
-    let settings = "timeout_header_server_write: 2s\nidle_max: 0\nserver_retry: 1";
+    let settings = "core_dumps: true\ntimeout_header_server_write: 2s\nidle_max: 0\nserver_retry: 1";
     let plb = Plb::http(settings, &[origin.address()]);
     let mut slow = Client::connect(plb.web());
     let [mut patient, mut late] = [Client::connect(plb.web()), Client::connect(plb.web())];
