@@ -195,16 +195,7 @@ impl Stream {
     pub fn has_room(&mut self) -> bool {
         let mut asked = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
         self.readiness.writable = poll(&mut asked, PollTimeout::ZERO) != Ok(0);
-        if !self.readiness.writable {
-            self.watch();
-        }
         self.readiness.writable
-    }
-
-    /// Tells mio that a call has blocked which it has not seen: where it waits with poll(2), it looks at a socket again
-    /// only then.
-    fn watch(&self) {
-        let _ = self.socket.try_io(|| Err::<(), _>(ErrorKind::WouldBlock.into()));
     }
 
     /// The bytes that it takes at once when it has room. The buffer grows as it is used, and asking costs nothing beside
@@ -225,7 +216,6 @@ impl Stream {
             TakeOff::Ended => Outcome::Ended,
             TakeOff::Unable => Outcome::Unable,
             TakeOff::Failed(Errno::EAGAIN) => {
-                self.watch();
                 self.readiness.readable = false;
                 Outcome::Blocked
             }
@@ -238,9 +228,6 @@ impl Stream {
     pub fn land(&mut self, flight: Flight, pipes: &mut KernelPipes) -> (Outcome, Option<Flight>) {
         self.prepare_segment();
         let (outcome, left) = pipes.land(flight, &self.socket);
-        if outcome == Err(Errno::EAGAIN) {
-            self.watch();
-        }
         (self.written(outcome.map_err(io::Error::from)), left)
     }
 
