@@ -133,9 +133,9 @@ pub struct Server {
 /// # Errors
 /// What the system refuses at the start. Once it serves, nothing ends it but a signal.
 pub fn run(config: Config, readiness: Option<Readiness>) -> Result<(), StartError> {
-    let logs = Logs::open(&config).map_err(|(step, error)| StartError::new(step, error))?;
     let is_elsewhere = config.log_file != LogTarget::Standard;
-    let outcome = start(config, logs, readiness).and_then(Server::serve);
+    let logs = Logs::open(&config).map_err(|(step, error)| StartError::new(step, error));
+    let outcome = logs.and_then(|logs| start(config, logs, readiness)).and_then(Server::serve);
     if let (Err(error), true) = (&outcome, is_elsewhere) {
         log::error!("plb: {error}");
     }

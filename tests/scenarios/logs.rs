@@ -185,6 +185,9 @@ fn a_fifo_that_nobody_reads_and_a_link_are_refused_at_the_start() {
     let path = fifo.path().display();
     let said = refused(format!("access_log: {path}"));
     assert_eq!(said, format!("plb: cannot open the access log {path}: it is a FIFO that nobody reads"));
+    let log = Lines::new();
+    refused(format!("log_file: {}\naccess_log: {path}", log.path().display()));
+    assert!(log.line().ends_with(&format!(" ERROR {said}")));
     if nix::unistd::geteuid().is_root() {
         std::os::unix::fs::symlink("target", file.path()).expect("a link can be made");
         assert!(refused(format!("log_file: {}", file.path().display())).contains("a symbolic link"));
