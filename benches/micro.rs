@@ -103,7 +103,7 @@ fn pipes(bench: &Bench) {
     let mut buffers = Buffers::new(1 << 20);
     let mut pipe = Pipe::new(Time::START);
     bench.measure("pipe: lend, fill, judge, drain, take back", |_| {
-        let [buffer, other] = buffers.lend_pair().expect("nothing else is lent");
+        let [buffer, other] = buffers.lend().expect("nothing else is lent");
         buffers.give_back(other);
         pipe.attach(buffer);
         pipe.filled(black_box(200), Time::START);
@@ -111,7 +111,7 @@ fn pipes(bench: &Bench) {
         pipe.drained(200, Time::START);
         buffers.give_back(pipe.detach().expect("it was attached"));
     });
-    let [buffer, _other] = buffers.lend_pair().expect("nothing else is lent");
+    let [buffer, _other] = buffers.lend().expect("nothing else is lent");
     pipe.attach(buffer);
     pipe.grant(UNLIMITED);
     bench.measure("pipe: fill and drain by halves, compacting", |_| {

@@ -335,9 +335,7 @@ impl Server {
         let due = pair.session.deadline(&self.core.config, self.core.stage) <= self.core.now;
         if due && !pair.session.has_buffers() {
             // What it has to say needs a buffer.
-            if let Some(buffers) = self.driver.buffers.lend_pair() {
-                pair.session.lend(buffers);
-            }
+            pair.session.borrow(&mut self.driver.buffers);
         }
         let ready = self.driver.readiness(pair);
         let core = &mut self.core;
@@ -408,11 +406,7 @@ impl Server {
             let Some(id) = self.starving.pop_front() else { break };
             let Some(pair) = self.pairs.get_mut(id) else { continue };
             pair.starved = false;
-            if !pair.session.has_buffers() {
-                if let Some(buffers) = self.driver.buffers.lend_pair() {
-                    pair.session.lend(buffers);
-                }
-            }
+            pair.session.borrow(&mut self.driver.buffers);
             enqueue(&mut self.pairs, &mut self.runnable, id);
         }
         self.driver.hungry = self.starving.len();

@@ -28,15 +28,15 @@ impl Buffers {
         Buffers { free: Vec::with_capacity(lent_max.min(FREE_AT_START)), spare: 0, lent: 0, lent_max }
     }
 
-    /// The two buffers of a session, both or none.
-    pub fn lend_pair(&mut self) -> Option<[Buffer; 2]> {
-        if self.lent + 2 > self.lent_max {
+    /// So many buffers, all or none.
+    pub fn lend<const COUNT: usize>(&mut self) -> Option<[Buffer; COUNT]> {
+        if self.lent + COUNT > self.lent_max {
             return None;
         }
-        self.lent += 2;
-        let pair = [self.one(), self.one()];
+        self.lent += COUNT;
+        let buffers = std::array::from_fn(|_| self.one());
         self.spare = self.spare.min(self.free.len());
-        Some(pair)
+        Some(buffers)
     }
 
     /// Takes a lent buffer back.
@@ -88,8 +88,8 @@ mod tests {
     #[test]
     fn buffers_are_lent_in_pairs_up_to_the_limit() {
         let mut buffers = Buffers::new(3 * BUFFER_BYTES as u64);
-        let [first, second] = buffers.lend_pair().expect("the limit allows one pair");
-        assert!(buffers.lend_pair().is_none());
+        let [first, second] = buffers.lend::<2>().expect("the limit allows one pair");
+        assert!(buffers.lend::<2>().is_none());
         buffers.give_back(first);
         assert!(buffers.has_pair(), "one of three is lent: a pair is free");
         buffers.give_back(second);
@@ -99,10 +99,10 @@ mod tests {
     #[test]
     fn what_nobody_needed_between_two_trims_is_given_up() {
         let mut buffers = Buffers::new(u64::MAX);
-        let lent: Vec<_> = (0..4).flat_map(|_| buffers.lend_pair().expect("no limit")).collect();
+        let lent: Vec<_> = (0..4).flat_map(|_| buffers.lend::<2>().expect("no limit")).collect();
         lent.into_iter().for_each(|buffer| buffers.give_back(buffer));
         assert!(buffers.trim(), "all eight were in use");
-        let pair = buffers.lend_pair().expect("no limit");
+        let pair = buffers.lend::<2>().expect("no limit");
         pair.into_iter().for_each(|buffer| buffers.give_back(buffer));
         assert!(buffers.trim());
         assert_eq!(buffers.free.len(), 2, "two were in use");

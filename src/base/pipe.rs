@@ -468,7 +468,7 @@ mod tests {
 
     fn pipe() -> Pipe {
         let mut pipe = Pipe::new(NOW);
-        let [buffer, _] = Buffers::new(u64::MAX).lend_pair().expect("no limit");
+        let [buffer] = Buffers::new(u64::MAX).lend().expect("no limit");
         pipe.attach(buffer);
         pipe
     }

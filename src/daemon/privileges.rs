@@ -61,10 +61,7 @@ pub fn give_up(wanted: &Confinement) -> Result<Identity, Refusal> {
         setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(refused("cannot limit core dumps"))?;
     }
     let identity = if getuid().is_root() || geteuid().is_root() { leave_root(wanted)? } else { stay(wanted)? };
-    system::forbid_new_privileges().map_err(refused("cannot set no_new_privs"))?;
-    system::clear_capabilities().map_err(refused("cannot give up capabilities"))?;
-    // Late, because a change of user sets it back (proc(5), suid_dumpable).
-    system::decide_images(wanted).map_err(refused("cannot set whether there are core dumps"))?;
+    system::renounce(wanted)?;
     verify(&identity)?;
     Ok(identity)
 }
@@ -87,7 +84,8 @@ fn leave_root(wanted: &Confinement) -> Result<Identity, Refusal> {
         log::info!("the capability bounding set stays as it is: {reason}");
     }
     let step = || format!("cannot become {identity}");
-    system::clear_groups().map_err(refused(format!("{}: supplementary groups", step())))?;
+    #[cfg(not(target_vendor = "apple"))] // where nix has no such calls
+    nix::unistd::setgroups(&[] as &[Gid]).map_err(refused(format!("{}: supplementary groups", step())))?;
     set_ids(identity.uid, identity.gid).map_err(refused(step()))?;
     Ok(identity)
 }
@@ -207,7 +205,8 @@ fn verify(identity: &Identity) -> Result<(), Refusal> {
         return found("the user or the group is another one");
     }
     // FreeBSD counts the effective group among the supplementary ones.
-    if root.is_some() && !system::groups().is_ok_and(|groups| groups.iter().all(|&other| other == gid)) {
+    #[cfg(not(target_vendor = "apple"))]
+    if root.is_some() && !nix::unistd::getgroups().is_ok_and(|groups| groups.iter().all(|&other| other == gid)) {
         return found("there are supplementary groups");
     }
     if setuid(Uid::from_raw(0)).is_ok() || (gid.as_raw() != 0 && setgid(Gid::from_raw(0)).is_ok()) {
@@ -228,30 +227,23 @@ fn refused<E: Display>(step: impl Display) -> impl FnOnce(E) -> Refusal {
 mod system {
     use caps::errors::CapsError;
     use caps::{CapSet, clear, read};
-    use nix::unistd::{Gid, setgroups};
+    use nix::sys::prctl::{set_dumpable, set_no_new_privs};
 
-    use crate::config::Confinement;
-
-    pub use nix::sys::prctl::set_no_new_privs as forbid_new_privileges;
-    pub use nix::unistd::getgroups as groups;
+    use super::{Confinement, Refusal, refused};
 
     /// What a process has and can pass on. The ambient set holds only what two of these hold (capabilities(7)).
     const SETS: [CapSet; 3] = [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted];
-
-    pub fn clear_groups() -> nix::Result<()> {
-        setgroups(&[] as &[Gid])
-    }
 
     pub fn clear_bounding_set() -> Result<(), CapsError> {
         clear(None, CapSet::Bounding)
     }
 
-    pub fn decide_images(wanted: &Confinement) -> nix::Result<()> {
-        nix::sys::prctl::set_dumpable(wanted.core_dumps)
-    }
-
-    pub fn clear_capabilities() -> Result<(), CapsError> {
-        SETS.into_iter().try_for_each(|set| clear(None, set))
+    /// What the user that is left may do beyond others, and what others may see of it.
+    pub fn renounce(wanted: &Confinement) -> Result<(), Refusal> {
+        set_no_new_privs().map_err(refused("cannot set no_new_privs"))?;
+        SETS.into_iter().try_for_each(|set| clear(None, set)).map_err(refused("cannot give up capabilities"))?;
+        // Late, because a change of user sets it back (proc(5), suid_dumpable).
+        set_dumpable(wanted.core_dumps).map_err(refused("cannot set whether there are core dumps"))
     }
 
     pub fn has_capabilities() -> bool {
@@ -259,49 +251,19 @@ mod system {
     }
 }
 
-/// What other systems have instead.
+/// Other systems have nothing beyond users and groups.
 #[cfg(not(target_os = "linux"))]
 mod system {
-    use nix::unistd::Gid;
-
-    use crate::config::Confinement;
-
-    #[cfg(not(target_vendor = "apple"))]
-    pub use nix::unistd::getgroups as groups;
-
-    #[cfg(not(target_vendor = "apple"))]
-    pub fn clear_groups() -> nix::Result<()> {
-        nix::unistd::setgroups(&[] as &[Gid])
-    }
-
-    #[cfg(target_vendor = "apple")]
-    pub fn clear_groups() -> nix::Result<()> {
-        Ok(())
-    }
-
-    #[cfg(target_vendor = "apple")]
-    pub fn groups() -> nix::Result<Vec<Gid>> {
-        Ok(Vec::new())
-    }
-
     pub fn clear_bounding_set() -> nix::Result<()> {
         Ok(())
     }
 
-    pub fn clear_capabilities() -> nix::Result<()> {
+    pub fn renounce(_: &super::Confinement) -> Result<(), super::Refusal> {
         Ok(())
     }
 
     pub fn has_capabilities() -> bool {
         false
-    }
-
-    pub fn forbid_new_privileges() -> nix::Result<()> {
-        Ok(())
-    }
-
-    pub fn decide_images(_: &Confinement) -> nix::Result<()> {
-        Ok(())
     }
 }
 

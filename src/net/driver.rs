@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use super::addresses::Addresses;
 use super::failure::{failure_of, is_lack_of_descriptors};
 use super::idle::Idle;
-use super::kernel_pipe::{Flight, KernelPipes, PIPE_BYTES};
+use super::kernel_pipe::{Flight, KernelPipes};
 use super::stream::{Owner, Stream};
 use super::token::Source;
 use crate::balance::{BackendId, Failure};
@@ -138,7 +138,7 @@ impl Driver {
     }
 
     /// Takes a session's buffers back.
-    pub fn take_back(&mut self, buffers: Option<[Buffer; 2]>) {
+    pub fn take_back(&mut self, buffers: [Option<Buffer>; 2]) {
         for buffer in buffers.into_iter().flatten() {
             self.buffers.give_back(buffer);
         }
@@ -206,13 +206,7 @@ impl Driver {
         if self.hungry > 0 {
             return Outcome::Blocked;
         }
-        match self.buffers.lend_pair() {
-            Some(buffers) => {
-                pair.session.lend(buffers);
-                Outcome::Done
-            }
-            None => Outcome::Blocked,
-        }
+        if pair.session.borrow(&mut self.buffers) { Outcome::Done } else { Outcome::Blocked }
     }
 
     fn read(&mut self, pair: &mut Pair, side: Side) -> Outcome {
@@ -226,11 +220,15 @@ impl Driver {
 
     /// The sink is asked first, so that nothing is held for one that takes nothing: not even a kernel pipe.
     fn fill(&mut self, pair: &mut Pair, source: Side) -> Outcome {
+        if !self.kernel_pipes.is_possible() {
+            return Outcome::Unable;
+        }
         let Some(sink) = self.stream(pair, source.other()) else { return Outcome::Unable };
         if !sink.has_room() {
             return Outcome::Full;
         }
-        let room = sink.room_bytes().clamp(FLIGHT_BYTES_LEAST, PIPE_BYTES);
+        let room = sink.room_bytes();
+        let room = room.min(self.kernel_pipes.flight_bytes_max()).max(FLIGHT_BYTES_LEAST);
         let bytes_max = pair.session.credit(source).min(room as u64) as usize;
         let Some(id) = pair.stream(source) else { return Outcome::Unable };
         let Some(stream) = self.streams.get_mut(id) else { return Outcome::Unable };

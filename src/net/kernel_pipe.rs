@@ -16,7 +16,7 @@ use nix::errno::Errno;
 pub const SPLICES: bool = cfg!(all(target_os = "linux", not(mio_unsupported_force_poll_poll)));
 
 /// The size of a pipe, where the system allows it (pipe(7): 1 MiB by default, for a user's first 64 of them).
-pub const PIPE_BYTES: usize = 1024 * 1024;
+const PIPE_BYTES: usize = 1024 * 1024;
 
 /// Lends pipes up to a limit.
 pub struct KernelPipes {
@@ -56,6 +56,17 @@ impl KernelPipes {
         KernelPipes { free: Vec::with_capacity(in_use_max), in_use: 0, in_use_max }
     }
 
+    /// Whether there ever is one to be lent.
+    pub fn is_possible(&self) -> bool {
+        self.in_use_max > 0
+    }
+
+    /// The most bytes of a flight. The fewer the more are under way: where the system is short of memory for sockets, a
+    /// sink takes less than it has room for, and what is left in flight to those that stall is memory, too.
+    pub fn flight_bytes_max(&self) -> usize {
+        PIPE_BYTES / (1 + self.in_use)
+    }
+
     /// How many are in use.
     pub fn in_use(&self) -> usize {
         self.in_use
@@ -80,8 +91,12 @@ impl KernelPipes {
                 self.in_use += 1;
                 TakeOff::Flight(Flight { pipe, bytes })
             }
-            // What cannot be spliced, or may not be (a filter of system calls), can be read.
-            Err(Errno::EINVAL | Errno::ENOSYS | Errno::EPERM | Errno::ENOMEM) => self.keep(pipe, TakeOff::Unable),
+            // What may not be spliced (a filter of system calls) can be read; it is not tried again.
+            Err(Errno::ENOSYS | Errno::EPERM) => {
+                self.in_use_max = 0;
+                self.keep(pipe, TakeOff::Unable)
+            }
+            Err(Errno::EINVAL | Errno::ENOMEM) => self.keep(pipe, TakeOff::Unable),
             Err(errno) => self.keep(pipe, TakeOff::Failed(errno)),
         }
     }

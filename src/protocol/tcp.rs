@@ -92,7 +92,7 @@ mod tests {
     fn a_client_that_got_a_part_sees_a_reset_when_the_backend_breaks_off() {
         let config = quick_start(ProtocolName::Tcp, "80", &["10.0.0.1:1".to_owned()]).expect("good");
         let [mut request, mut response] = [Pipe::new(Time::START), Pipe::new(Time::START)];
-        let [one, other] = Buffers::new(u64::MAX).lend_pair().expect("no limit");
+        let [one, other] = Buffers::new(u64::MAX).lend().expect("no limit");
         request.attach(one);
         response.attach(other);
         let mut view = View {

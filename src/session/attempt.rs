@@ -175,7 +175,7 @@ mod tests {
             records: &mut Records::default(),
         };
         let mut session = Session::new(0, "192.0.2.1:1".parse().expect("it is an address"), context);
-        session.lend(Buffers::new(1 << 20).lend_pair().expect("there are buffers"));
+        assert!(session.borrow(&mut Buffers::new(1 << 20)), "there are buffers");
         let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         session.room(Side::Client)[..get.len()].copy_from_slice(get);
         session.complete(Io::Read(Side::Client), Outcome::Bytes { count: get.len(), owes: false }, context);

@@ -16,7 +16,7 @@ pub mod record;
 use std::net::SocketAddr;
 
 use crate::balance::{BackendId, Failure, Lease, Outcome as Report};
-use crate::base::buffers::Buffer;
+use crate::base::buffers::{Buffer, Buffers};
 use crate::base::pipe::Pipe;
 use crate::base::time::Time;
 use crate::config;
@@ -244,23 +244,39 @@ impl Session {
         self.request.has_buffer()
     }
 
-    /// Lends it its two buffers.
-    pub fn lend(&mut self, [request, response]: [Buffer; 2]) {
-        self.request.attach(request);
-        self.response.attach(response);
+    /// How many buffers it has.
+    pub fn buffers_held(&self) -> usize {
+        usize::from(self.request.has_buffer()) + usize::from(self.response.has_buffer())
     }
 
-    /// Takes its buffers back when there is nothing in them.
-    pub fn take_idle_buffers(&mut self) -> Option<[Buffer; 2]> {
-        if !self.request.has_empty_buffer() || !self.response.has_empty_buffer() {
-            return None;
+    /// Borrows the buffers that it lacks, all of them or none, and tells whether it has both.
+    pub fn borrow(&mut self, buffers: &mut Buffers) -> bool {
+        match (self.request.has_buffer(), self.response.has_buffer()) {
+            (true, _) => true,
+            (false, true) => buffers.lend().map(|[request]| self.request.attach(request)).is_some(),
+            (false, false) => {
+                let pair = buffers.lend().map(|[request, response]| {
+                    self.request.attach(request);
+                    self.response.attach(response);
+                });
+                pair.is_some()
+            }
         }
-        self.take_buffers()
     }
 
-    /// Takes its buffers back, whatever is in them.
-    pub fn take_buffers(&mut self) -> Option<[Buffer; 2]> {
-        Some([self.request.detach()?, self.response.detach()?])
+    /// Gives back the buffers that it does not need while it waits.
+    pub fn take_idle_buffers(&mut self) -> [Option<Buffer>; 2] {
+        match (self.request.has_empty_buffer(), self.response.has_empty_buffer()) {
+            (true, true) => self.take_buffers(),
+            // A client that does not take what it gets costs one of them.
+            (true, false) if self.response.has_unsent() => [self.request.detach(), None],
+            _ => [None, None],
+        }
+    }
+
+    /// Gives its buffers back, whatever is in them.
+    pub fn take_buffers(&mut self) -> [Option<Buffer>; 2] {
+        [self.request.detach(), self.response.detach()]
     }
 
     // What became of it.

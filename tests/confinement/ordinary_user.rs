@@ -41,8 +41,7 @@ fn an_ordinary_user_serves_as_himself_without_capabilities() {
     let (uid, gid) = somebody();
     // Such as a service manager gives for a low port.
     let options = ["--inh-caps=+net_bind_service", "--ambient-caps=+net_bind_service"];
-    // So that whoever started it may look at it in /proc.
-    let (_room, plb) = started("core_dumps: true", &options, &origin);
+    let (_room, plb) = started("", &options, &origin);
     let status = Status::of(&plb);
     status.assert_ids(uid, gid);
     status.assert_no_capabilities(&["CapInh", "CapPrm", "CapEff", "CapAmb"]);

@@ -133,7 +133,10 @@ fn five_hundred_readers_that_do_not_read_cost_little_and_end_by_the_timeout() {
             }
         }
     });
-    let plb = Plb::http("timeout_forward_client_write: 5s\nserver_retry: 1\nbacklog: 1000", &[origin.address()]);
+    let plb = Plb::http(
+        "timeout_forward_client_write: 5s\nserver_retry: 1\nbacklog: 1000\ncore_dumps: true",
+        &[origin.address()],
+    );
     bodies(plb.web(), 20);
     let before = plb.proportional_bytes();
     let mut readers: Vec<Client> = (0..READERS).map(|_| reader(plb.web())).collect();

@@ -58,7 +58,11 @@ fn quiet_while_waiting(plb: &Plb, waiting: &mut Client) {
 #[test]
 fn two_hundred_clients_are_served_in_turn_with_sixty_four_descriptors() {
     let origin = Origin::named("only");
-    let yaml = configuration("http", "max_clients: 8\nbacklog: 400\ntimeout_keep_alive: 1h", &[origin.address()]);
+    let yaml = configuration(
+        "http",
+        "max_clients: 8\nbacklog: 400\ntimeout_keep_alive: 1h\ncore_dumps: true",
+        &[origin.address()],
+    );
     let plb = Plb::launch_limited(&yaml, "64:64");
     plb.wait_for_log("plb: serving");
     let mut clients: Vec<Client> = (0..200).map(|_| Client::connect(plb.web())).collect();
@@ -84,7 +88,7 @@ fn two_hundred_clients_are_served_in_turn_with_sixty_four_descriptors() {
 #[test]
 fn clients_that_find_no_descriptor_for_a_backend_share_what_there_is() {
     let origin = Origin::named("only");
-    let settings = "timeout_idle: 1h\ntimeout_keep_alive: 1h\nbacklog: 400\nserver_retry: 1";
+    let settings = "core_dumps: true\ntimeout_idle: 1h\ntimeout_keep_alive: 1h\nbacklog: 400\nserver_retry: 1";
     let plb = Plb::http(settings, &[origin.address()]);
     let mut clients: Vec<Client> = (0..200).map(|_| Client::connect(plb.web())).collect();
     poll_until("all are in", || summary(&plb).contains("200 clients"));
@@ -111,7 +115,7 @@ fn a_client_that_finds_no_descriptor_for_a_backend_waits_quietly_for_one_and_not
             ok("only")
         }
     });
-    let settings = "timeout_header_server_write: 2s\nidle_max: 0\nserver_retry: 1";
+    let settings = "core_dumps: true\ntimeout_header_server_write: 2s\nidle_max: 0\nserver_retry: 1";
     let plb = Plb::http(settings, &[origin.address()]);
     let mut slow = Client::connect(plb.web());
     let [mut patient, mut late] = [Client::connect(plb.web()), Client::connect(plb.web())];
@@ -138,7 +142,7 @@ fn running_out_of_descriptors_pauses_accepting_without_a_spin_and_it_resumes() {
     let origin = Origin::named("only");
     let plb = Plb::http(
         "timeout_idle: 1h
-backlog: 400\ncore_dumps: true",
+backlog: 400",
         &[origin.address()],
     );
     let mut first = Client::connect(plb.web());
@@ -173,7 +177,7 @@ fn a_limit_that_cannot_be_met_is_refused_at_start_with_the_numbers() {
 #[test]
 fn a_soft_limit_is_raised_as_far_as_needed() {
     let origin = Origin::named("only");
-    let yaml = configuration("http", "max_clients: 200\ncore_dumps: true", &[origin.address()]);
+    let yaml = configuration("http", "max_clients: 200", &[origin.address()]);
     let plb = Plb::launch_limited(&yaml, "64:4096");
     plb.wait_for_log("plb: serving");
     let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(plb.web())).collect();

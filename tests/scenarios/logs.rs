@@ -101,7 +101,7 @@ impl Drop for Bare {
 #[test]
 fn a_standard_error_that_nobody_reads_holds_up_nobody_and_keeps_its_flags() {
     let (refusing, good) = (Reservation::new(), Origin::named("good"));
-    let settings = "log_level: debug\nserver_retry: 1000000\naccess_log: \"-\"";
+    let settings = "core_dumps: true\nlog_level: debug\nserver_retry: 1000000\naccess_log: \"-\"";
     let (_directory, file) = written(&configuration("http", settings, &[refusing.address(), good.address()]));
     // The pipes' descriptions are shared with the test, as a shell shares its terminal.
     let [(_unread, output), (read, errors)] = [(); 2].map(|()| pipe2(OFlag::O_CLOEXEC).expect("descriptors are left"));

@@ -112,7 +112,7 @@ fn bulk_in_both_directions_at_once_arrives_unchanged() {
 #[test]
 fn a_client_that_goes_on_sending_after_the_server_has_closed_is_not_kept() {
     let origin = Origin::raw(|connection| drop(connection.send("bye")));
-    let plb = Plb::tcp("server_retry: 1\ncore_dumps: true", &[origin.address()]);
+    let plb = Plb::tcp("server_retry: 1", &[origin.address()]);
     let mut client = Client::connect(plb.web());
     assert_eq!(client.until_end().expect("an orderly end"), b"bye");
     let idle = plb.descriptors().len() - 2;

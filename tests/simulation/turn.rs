@@ -299,9 +299,7 @@ impl Plb {
         pair.timer = None;
         let due = pair.session.deadline(&self.core.config, self.core.stage) <= self.core.now;
         if due && !pair.session.has_buffers() {
-            if let Some(buffers) = self.buffers.lend_pair() {
-                pair.session.lend(buffers);
-            }
+            pair.session.borrow(&mut self.buffers);
         }
         if due {
             world.trace(|| format!("timeout of {id:?} in {:?}", pair.session.phase()));
@@ -427,11 +425,7 @@ impl Plb {
             let Some(id) = self.starving.pop_front() else { break };
             let Some(pair) = self.pairs.get_mut(id) else { continue };
             pair.starved = false;
-            if !pair.session.has_buffers() {
-                if let Some(buffers) = self.buffers.lend_pair() {
-                    pair.session.lend(buffers);
-                }
-            }
+            pair.session.borrow(&mut self.buffers);
             self.enqueue(id);
         }
     }
@@ -501,7 +495,7 @@ impl Plb {
             assert!(!late || pair.queued || self.core.stage_is_new, "the deadline of {id:?} has passed in {phase:?}");
             assert!(pair.filed <= deadline, "the timer of {id:?} is filed too late in {phase:?}");
         }
-        let lent = 2 * self.pairs.iter().filter(|(_, pair)| pair.session.has_buffers()).count();
+        let lent: usize = self.pairs.iter().map(|(_, pair)| pair.session.buffers_held()).sum();
         assert_eq!(lent, self.buffers.lent(), "a buffer was lost");
         let flights = self.pairs.iter().flat_map(|(_, pair)| pair.flights.iter().flatten()).count();
         assert_eq!(flights, self.kernel_pipes.in_use, "a kernel pipe was lost");

@@ -15,8 +15,9 @@ const FLIGHT_BYTES_MIN: u64 = BUFFER_BYTES as u64;
 /// So many reads in a row that fill their room tell that the source has much to say.
 pub(super) const FULL_READS: u8 = 2;
 
-/// So many of them follow before another flight is tried when none was possible.
-const FULL_READS_GROUNDED: u8 = 255;
+/// So many of them follow before another flight is tried when none was possible. Not more: a sink is asked before each
+/// flight, so that one that takes nothing holds nothing, not even where all bytes are copied.
+const FULL_READS_GROUNDED: u8 = 1;
 
 impl Pipe {
     /// Whether bytes may go past the buffer, and so much is to come that it is worth it.
@@ -109,7 +110,7 @@ mod tests {
     /// A pipe with this credit and nothing in it.
     fn pipe(credit: u64) -> Pipe {
         let mut pipe = Pipe::new(NOW);
-        let [buffer, _] = Buffers::new(u64::MAX).lend_pair().expect("no limit");
+        let [buffer] = Buffers::new(u64::MAX).lend().expect("no limit");
         pipe.attach(buffer);
         pipe.grant(credit);
         pipe

@@ -2,7 +2,7 @@
 
 use super::{PATIENCE, locked};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
@@ -17,10 +17,12 @@ use tempfile::TempDir;
 /// The program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_plb");
 
-/// A file with one listener `web` and one pool `web`; the backends are named b1, b2 and so on.
+/// A file with one listener `web` and one pool `web`; the backends are named b1, b2 and so on. Unless root runs the
+/// tests, plb may leave core dumps: otherwise the kernel lets nobody else look at it in /proc (proc(5)).
 pub fn configuration(protocol: &str, settings: &str, backends: &[SocketAddr]) -> String {
+    let visible = if geteuid().is_root() || settings.contains("core_dumps") { "" } else { "core_dumps: true\n" };
     let mut text = format!(
-        "{}\nlisteners:\n  - name: web\n    listen: \"127.0.0.1:0\"\n    protocol: {protocol}\n    pool: web\n\
+        "{visible}{}\nlisteners:\n  - name: web\n    listen: \"127.0.0.1:0\"\n    protocol: {protocol}\n    pool: web\n\
          pools:\n  web:\n    backends:\n",
         settings.lines().map(str::trim).collect::<Vec<_>>().join("\n")
     );
@@ -215,8 +217,7 @@ impl Plb {
         (effective("Uid:"), effective("Gid:"))
     }
 
-    /// The numbers of its open descriptors (Linux: /proc/PID/fd). Started by an ordinary user, plb shows them only
-    /// with `core_dumps: true`.
+    /// The numbers of its open descriptors (Linux: /proc/PID/fd).
     pub fn descriptors(&self) -> BTreeSet<u64> {
         let entries = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs");
         entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()

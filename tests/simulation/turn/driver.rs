@@ -182,9 +182,7 @@ impl Plb {
         if !self.starving.is_empty() {
             return Outcome::Blocked;
         }
-        let Some(buffers) = self.buffers.lend_pair() else { return Outcome::Blocked };
-        pair.session.lend(buffers);
-        Outcome::Done
+        if pair.session.borrow(&mut self.buffers) { Outcome::Done } else { Outcome::Blocked }
     }
 
     fn acquire(
