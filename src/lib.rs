@@ -98,17 +98,20 @@
 //! - Bytes go past the buffers, by splice(2), wherever 16 KiB or more of a body or a chunk are to come, and in a stream
 //!   without end while its reads fill their room. The sink is asked first, by poll(2), which calls a socket writable when
 //!   a third of its buffer is free: as much is then taken from the source, so that it lands at once. So a kernel pipe is
-//!   in use within a turn only, and a reader that stalls holds no pipe and no buffer; it is waited for all the same.
+//!   in use within a turn only, and a reader that stalls holds no pipe and no buffer; it is waited for all the same. Where
+//!   the system is short of memory for sockets, less lands than was asked about: the more is left in flight, the less takes
+//!   off. A reader that stalls while its bytes are copied costs one buffer: the request's goes back.
 //! - The protocol's credit alone bounds what takes off, and what is in flight is the pipe's knowledge: it counts for ends,
 //!   deadlines and the log. A kernel pipe with bytes in it can be emptied or closed, but not be lent.
 //! - splice(2) stops for good before an urgent byte: whoever has seen one is read from.
 //! - The log's default level is `info`; PLB 0.3's was 2, which is `warn`.
-//!
+//! - Logs are opened before the ports, so that a start that fails says so there, too.
 //! - Who serves is nobody, wherever root started it: there is no setting that lets root serve. Users and root directory are
 //!   judged before anything is given up, and what was given up is tried afterwards.
 //! - A system call that the filter does not know fails with EPERM and kills nobody: it is refused either way, and a call
 //!   that a newer C library makes is an error in the log and not an outage.
 //! - Landlock and seccomp are the thread's, privileges the process's: the demo's origins run beside the sandbox.
+//! - The size of the whole is counted in lines of code: what explains the code does not make it larger.
 //!
 //! Absent on purpose: an async runtime, `unsafe`, threads (but for the demo's origins), a resolver at run time.
 
