@@ -92,7 +92,7 @@ impl Server {
     /// Ends all sessions now.
     pub(super) fn cut_off(&mut self) {
         if !self.pairs.is_empty() {
-            log::warn!("{} clients were cut off", self.pairs.len());
+            log::warn!("clients cut off: {}", self.pairs.len());
         }
         for listener in self.listeners.iter_mut().filter_map(Option::take) {
             drop(listener);
