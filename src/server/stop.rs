@@ -36,7 +36,7 @@ impl Server {
     /// Tells whoever waits that plb serves; from now on a daemon has no terminal.
     pub(super) fn tell_ready(&mut self) -> io::Result<()> {
         self.supervision.readiness.take().map_or(Ok(()), Readiness::announce)?;
-        self.supervision.notify.send(&format!("READY=1\n{}", self.status()));
+        self.supervision.notify.ready(&format!("READY=1\n{}", self.status()));
         self.feed_watchdog();
         Ok(())
     }
