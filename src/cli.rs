@@ -176,6 +176,7 @@ impl Given {
     /// What does not go together.
     fn contradiction(&self) -> Option<&'static str> {
         let has_words = !self.words.is_empty();
+        let is_descriptor = |path: &PathBuf| path.starts_with("/dev") || path.starts_with("/proc");
         let is_demo = self.words.first().is_some_and(|word| word == DEMO);
         let rules = [
             (self.listen.is_some() && !is_demo, "--listen goes with demo only"),
@@ -185,6 +186,10 @@ impl Given {
             (is_demo && self.daemonize.is_some(), "the demo runs in the foreground, without --daemonize"),
             (is_demo && self.pid_file.is_some(), "the demo has no pid file"),
             (self.check.is_some() && self.daemonize.is_some(), "--check goes without --daemonize"),
+            (
+                self.daemonize.is_some() && self.config.as_ref().is_some_and(is_descriptor),
+                "--daemonize reads the configuration twice, which takes a file",
+            ),
             (is_demo && self.words.len() > 1, "demo takes no arguments"),
             (!is_demo && self.words.len() == 1, "LISTEN needs at least one BACKEND after it (a file needs --config)"),
         ];

@@ -62,7 +62,7 @@ fn read(path: &Path) -> Result<Config, ExitCode> {
     let text = read_text(path).map_err(|error| fail(CONFIG, &format!("{name}: {error}")))?;
     config::parse(&name, &text).map_err(|errors| {
         for error in &errors {
-            eprintln!("{error}\n{}", error.excerpt());
+            drop(writeln!(io::stderr(), "{error}\n{}", error.excerpt()));
         }
         ExitCode::from(CONFIG)
     })
@@ -96,14 +96,16 @@ fn serve(mut config: Config, overrides: &Overrides) -> ExitCode {
 
 /// Runs plb again as a daemon; what that meets at its start is how this process ends.
 fn launch(config: &Config) -> ExitCode {
-    if config.log_file == LogTarget::Standard && !has_syslog() {
-        say("the log goes nowhere once plb serves in the background: name a file with log_file or --logfile");
-    }
-    if config.access_log == Some(LogTarget::Standard) {
-        say("there is no access log in the background: name a file with access_log");
-    }
     match daemonize::spawn() {
-        Ok(None) => ExitCode::SUCCESS,
+        Ok(None) => {
+            if config.log_file == LogTarget::Standard && !has_syslog() {
+                say("the log goes nowhere in the background: name a file with log_file or --logfile");
+            }
+            if config.access_log == Some(LogTarget::Standard) {
+                say("there is no access log in the background: name a file with access_log");
+            }
+            ExitCode::SUCCESS
+        }
         Ok(Some(status)) => match status.code().and_then(|code| u8::try_from(code).ok()) {
             Some(code @ 1..) => ExitCode::from(code), // it has said why
             _ => fail(FAILURE, &format!("the daemon ended before it served: {status}")),

@@ -27,7 +27,7 @@ use crate::config::{Config, LogTarget};
 use crate::daemon::Supervision;
 use crate::daemon::daemonize::Readiness;
 use crate::daemon::limits::Descriptors;
-use crate::daemon::signals::Signals;
+use crate::daemon::signals::{Signals, set_dispositions};
 use crate::log::Logs;
 use crate::log::outlet::Pace;
 use crate::net::driver::{Driver, Pair, Verdict};
@@ -134,6 +134,7 @@ pub struct Server {
 /// What the system refuses at the start. Once it serves, nothing ends it but a signal.
 pub fn run(config: Config, readiness: Option<Readiness>) -> Result<(), StartError> {
     let is_elsewhere = config.log_file != LogTarget::Standard;
+    set_dispositions().map_err(|error| StartError::new("cannot set up signals", error))?;
     let logs = Logs::open(&config).map_err(|(step, error)| StartError::new(step, error));
     let outcome = logs.and_then(|logs| start(config, logs, readiness)).and_then(Server::serve);
     if let (Err(error), true) = (&outcome, is_elsewhere) {

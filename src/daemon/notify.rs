@@ -1,8 +1,8 @@
 //! Messages to the service manager: sd_notify(3), a datagram of `NAME=value` lines to the socket that `NOTIFY_SOCKET`
 //! names.
 //!
-//! Connected at the start, before there is no file system any more. It never waits: a message that the manager has no
-//! room for is lost, and one that has gone away costs nothing.
+//! Connected at the start, before there is no file system any more. Once plb serves it never waits: a message that the
+//! manager has no room for is lost, and one that has gone away costs nothing.
 
 use std::env;
 use std::ffi::OsStr;
@@ -10,6 +10,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
+
+/// How long a busy manager may take to make room for the first message.
+const READY_WAIT: Duration = Duration::from_secs(5);
 
 /// Whoever has to be told what becomes of the process; nobody, by default.
 #[derive(Debug, Default)]
@@ -28,10 +31,16 @@ impl Notify {
         let Some(name) = env::var_os("NOTIFY_SOCKET") else { return Ok(Notify::default()) };
         let socket = UnixDatagram::unbound()?;
         socket.connect_addr(&address(&name)?)?;
-        socket.set_nonblocking(true)?;
+        socket.set_write_timeout(Some(READY_WAIT))?;
         let (period, pid) = (env::var("WATCHDOG_USEC").ok(), env::var("WATCHDOG_PID").ok());
         let watchdog = watchdog_pause(period.as_deref(), pid.as_deref(), std::process::id());
         Ok(Notify { socket: Some(socket), watchdog })
+    }
+
+    /// Sends the message that plb is ready. It alone waits for room: a manager that missed it would end plb.
+    pub fn ready(&self, message: &str) {
+        self.send(message);
+        self.socket.iter().for_each(|socket| drop(socket.set_nonblocking(true)));
     }
 
     /// Sends one message, if somebody is there and has room for it.

@@ -1,12 +1,13 @@
 //! The pid file: names the process that runs, and is locked for as long as it does.
 //!
 //! The lock says who runs, not what the file says: a stale file is nobody's and is replaced, a running instance's is
-//! never touched. At stop the file is emptied through its descriptor, because a confined process cannot remove it.
+//! never touched. Only its owner can read it: flock(2) lets every reader lock, and whoever does keeps plb from starting.
+//! At stop the file is emptied through its descriptor, because a confined process cannot remove it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::mem::ManuallyDrop;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -16,6 +17,8 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 const TRIES_MAX: usize = 10;
 /// The longest pid, and a line feed, in bytes.
 const PID_BYTES_MAX: u64 = 20;
+/// Who may read and write it.
+const MODE: u32 = 0o600;
 
 /// A pid file that is ours. Empty once it is dropped; unlocked when the process ends, which needs no further call.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ impl PidFile {
     /// writing that fails.
     pub fn write(path: &Path) -> io::Result<PidFile> {
         let mut file = PidFile(ManuallyDrop::new(lock(path)?));
+        // One of others may be left as it is.
+        let _ = file.0.set_permissions(Permissions::from_mode(MODE));
         file.0.set_len(0)?;
         writeln!(file.0, "{}", std::process::id())?;
         Ok(file)
@@ -61,11 +66,11 @@ fn lock(path: &Path) -> io::Result<Flock<File>> {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    let no_file = || io::Error::other("there is something else than a plain file with one name");
+    let no_file = || io::Error::other("it is not a plain file of one name");
     // Without O_NONBLOCK a FIFO that somebody put there would hold the start up.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(flags.bits());
+    options.read(true).write(true).create(true).truncate(false).mode(MODE).custom_flags(flags.bits());
     let file = options.open(path).map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
         // What open(2) says of a link that O_NOFOLLOW does not follow, here and on FreeBSD.
         Some(Errno::ELOOP | Errno::EMLINK | Errno::EISDIR) => no_file(),

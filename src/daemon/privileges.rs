@@ -115,7 +115,8 @@ fn stay(wanted: &Confinement) -> Result<Identity, Refusal> {
 fn look_up(wanted: &Confinement) -> Result<Identity, Refusal> {
     let default = Account::Name(USER_DEFAULT.to_string());
     let account = wanted.user.as_ref().unwrap_or(&default);
-    let refuse = |reason: String| Refusal { step: format!("cannot become user {account}"), reason };
+    let group = wanted.group.as_ref().map_or(String::new(), |group| format!(" with group {group}"));
+    let refuse = |reason: String| Refusal { step: format!("cannot become user {account}{group}"), reason };
     let user = match account {
         Account::Name(name) => User::from_name(name),
         Account::Number(number) => User::from_uid(Uid::from_raw(*number)),

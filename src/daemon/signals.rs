@@ -3,10 +3,14 @@
 //! A handler does nothing but write; what a signal means is decided between two turns.
 
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
-use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use nix::sys::signal::SigSet;
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook::low_level::pipe;
 
 /// What an administrator may ask for.
@@ -22,6 +26,16 @@ pub enum Request {
 
 const REQUESTS: [(Request, &[i32]); 3] =
     [(Request::Stop, &[SIGTERM, SIGINT]), (Request::Summary, &[SIGUSR1]), (Request::Reload, &[SIGHUP])];
+
+/// Undoes what a caller may have passed on: signals that are blocked would never arrive. And a log that reaches
+/// `RLIMIT_FSIZE` must be an error of that log, where the signal would be the end of everything.
+///
+/// # Errors
+/// The system has no such signal.
+pub fn set_dispositions() -> io::Result<()> {
+    SigSet::all().thread_unblock()?;
+    flag::register(SIGXFSZ, Arc::<AtomicBool>::default()).map(drop)
+}
 
 /// The reading ends of the pipes, one a request.
 pub struct Signals {

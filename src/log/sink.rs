@@ -104,7 +104,7 @@ impl Sink {
     /// # Errors
     /// None does; what the last one that exists said.
     pub fn local(paths: &[PathBuf]) -> io::Result<Sink> {
-        let mut failure = io::Error::from(ErrorKind::NotFound);
+        let mut failure = None;
         for path in paths {
             let socket = UnixDatagram::unbound()?;
             match socket.connect(path) {
@@ -112,11 +112,11 @@ impl Sink {
                 Err(error) if error.raw_os_error() == Some(Errno::EPROTOTYPE as i32) => {
                     return Ok(Sink::new(UnixStream::connect(path)?, Way::Stream));
                 }
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => failure = error,
+                Err(error) if error.kind() == ErrorKind::NotFound && failure.is_some() => {}
+                Err(error) => failure = Some(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
             }
         }
-        Err(failure)
+        Err(failure.unwrap_or_else(|| ErrorKind::NotFound.into()))
     }
 
     /// A server that takes datagrams.
@@ -211,7 +211,8 @@ mod tests {
     fn a_syslog_may_listen_on_a_stream_and_at_any_of_the_places() {
         let directory = tempfile::tempdir().expect("there is room");
         let [absent, path] = ["absent", "socket"].map(|name| directory.path().join(name));
-        assert_eq!(Sink::local(std::slice::from_ref(&absent)).expect_err("there is none").kind(), ErrorKind::NotFound);
+        let failure = Sink::local(std::slice::from_ref(&absent)).expect_err("there is none").to_string();
+        assert!(failure.starts_with(&format!("{}: No such file", absent.display())), "{failure}");
         let listener = UnixListener::bind(&path).expect("a socket can be made");
         let sink = Sink::local(&[absent, path]).expect("somebody listens");
         assert_eq!((sink.way, sink.write(b"one\ntwo\n")), (Way::Stream, Ok(8)));

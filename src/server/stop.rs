@@ -36,7 +36,7 @@ impl Server {
     /// Tells whoever waits that plb serves; from now on a daemon has no terminal.
     pub(super) fn tell_ready(&mut self) -> io::Result<()> {
         self.supervision.readiness.take().map_or(Ok(()), Readiness::announce)?;
-        self.supervision.notify.send(&format!("READY=1\n{}", self.status()));
+        self.supervision.notify.ready(&format!("READY=1\n{}", self.status()));
         self.feed_watchdog();
         Ok(())
     }
@@ -92,7 +92,7 @@ impl Server {
     /// Ends all sessions now.
     pub(super) fn cut_off(&mut self) {
         if !self.pairs.is_empty() {
-            log::warn!("{} clients were cut off", self.pairs.len());
+            log::warn!("clients cut off: {}", self.pairs.len());
         }
         for listener in self.listeners.iter_mut().filter_map(Option::take) {
             drop(listener);

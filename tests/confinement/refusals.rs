@@ -66,7 +66,7 @@ fn a_user_that_is_not_there_or_is_root_is_refused() {
         ("user: 4711", "plb: cannot become user 4711: the system knows no group of it; set group"),
         ("user: root", "plb: cannot become user root: 0:0 is root, and plb does not serve as root"),
         ("user: root\ngroup: nogroup", "0:65534 is root"),
-        ("group: root", "65534:0 is root"),
+        ("group: root", "plb: cannot become user nobody with group root: 65534:0 is root"),
     ];
     for (settings, said) in cases {
         assert_refused(settings, 1, said);

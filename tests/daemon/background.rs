@@ -5,7 +5,7 @@ use crate::harness::client::get;
 use crate::harness::plb::PROGRAM;
 use crate::harness::{Origin, PATIENCE, poll_until};
 use crate::site::{Running, Site, end_of, run, stop};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::stat::Mode;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, mkfifo};
@@ -187,7 +187,7 @@ fn a_daemon_without_a_place_for_its_log_says_so_on_the_terminal() {
     let ended = run(Command::new(PROGRAM).arg("-Bc").arg(site.config()).arg("-g").arg(site.path("plb.pid")));
     assert_eq!(ended.code, Some(0), "{}", ended.said);
     if !Path::new("/dev/log").exists() {
-        assert!(ended.said.contains("plb: the log goes nowhere once"), "{}", ended.said);
+        assert!(ended.said.contains("plb: the log goes nowhere in the background"), "{}", ended.said);
     }
     assert!(ended.said.contains("plb: there is no access log in the background"), "{}", ended.said);
     assert_is_detached(site.pid());
@@ -263,4 +263,29 @@ fn a_mark_that_somebody_else_set_changes_nothing() {
         assert_is_detached(site.pid());
         stop(site.pid());
     }
+}
+
+#[test]
+fn signals_that_the_caller_has_blocked_arrive() {
+    let site = Site::new("");
+    let signals = SigSet::from(Signal::SIGTERM);
+    signals.thread_block().expect("it is a signal");
+    let pid = site.daemonize();
+    signals.thread_unblock().expect("it is a signal");
+    stop(pid);
+}
+
+#[test]
+fn a_log_that_reaches_the_largest_size_of_files_is_not_the_end() {
+    let origin = Origin::named("only");
+    let site = Site::with_backends("", &[origin.address()]);
+    let ended = run(Command::new("prlimit").args(["--fsize=4096:4096", PROGRAM]).args(site.plb(&["-B"]).get_args()));
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
+    poll_until("the log is full", || {
+        kill(site.pid(), Signal::SIGUSR1).expect("it runs");
+        site.log().len() == 4096
+    });
+    kill(site.pid(), Signal::SIGUSR1).expect("it runs");
+    assert_eq!(get(site.address(), "/").text(), "only");
+    stop(site.pid());
 }

@@ -38,6 +38,13 @@ impl Supervisor {
         Supervisor { socket, name, directory }
     }
 
+    /// Leaves no room for a message.
+    fn crowd(&self) {
+        let crowd = UnixDatagram::unbound().expect("descriptors are left");
+        crowd.set_nonblocking(true).expect("a socket takes it");
+        while crowd.send_to(b"NOISE=1", &self.name).is_ok() {}
+    }
+
     fn message(&self) -> String {
         let mut bytes = [0; 1024];
         let count = self.socket.recv(&mut bytes).expect("plb has something to say");
@@ -110,12 +117,20 @@ fn a_manager_that_does_not_read_or_is_gone_costs_nothing() {
     let (manager, origin) = (Supervisor::new(), Origin::named("only"));
     let plb = manager.plb("", &origin, &[("WATCHDOG_USEC", "2000")]);
     assert!(manager.message().starts_with("READY=1\n"));
-    let crowd = UnixDatagram::unbound().expect("descriptors are left");
-    crowd.set_nonblocking(true).expect("a socket takes it");
-    while crowd.send_to(b"NOISE=1", &manager.name).is_ok() {}
+    manager.crowd();
     assert_eq!(bodies(plb.web(), 50).len(), 50);
     drop(manager);
     assert_eq!(bodies(plb.web(), 50).len(), 50);
+    plb.stop();
+}
+
+#[test]
+fn a_manager_that_was_busy_hears_that_plb_serves() {
+    let (manager, origin) = (Supervisor::new(), Origin::named("only"));
+    manager.crowd();
+    let plb = manager.plb("", &origin, &[]);
+    plb.wait_for_log("plb: serving");
+    while !manager.message().starts_with("READY=1\n") {}
     plb.stop();
 }
 

@@ -5,6 +5,7 @@ use crate::harness::{Reservation, poll_until};
 use crate::site::{Running, Site, end_of, run, stop};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::WaitStatus;
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
@@ -25,7 +26,7 @@ fn it_holds_the_pid_while_plb_runs_and_nothing_afterwards() {
     let pid = site.daemonize();
     assert_eq!(site.processes(), [pid].into());
     let mode = std::fs::metadata(site.path("plb.pid")).expect("it is there").permissions().mode();
-    assert_eq!(mode & 0o133, 0, "others may read it only: {mode:o}");
+    assert_eq!(mode & 0o777, 0o600, "who can read it can lock it: {mode:o}");
     stop(pid);
     assert_eq!(site.pid_text(), "");
 }
@@ -34,8 +35,11 @@ fn it_holds_the_pid_while_plb_runs_and_nothing_afterwards() {
 fn a_stale_one_is_replaced() {
     let site = Site::new("");
     std::fs::write(site.path("plb.pid"), "4194304\nand a text that is longer than any pid\n").expect("there is room");
+    std::fs::set_permissions(site.path("plb.pid"), Permissions::from_mode(0o644)).expect("it is ours");
     let pid = site.daemonize();
     assert_eq!(site.pid_text(), format!("{pid}\n"));
+    let mode = std::fs::metadata(site.path("plb.pid")).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "{mode:o}");
     stop(pid);
 }
 

@@ -155,3 +155,11 @@ fn a_port_in_use_ends_with_1_and_is_named() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(&listen), "{said}");
 }
+
+#[test]
+fn a_terminal_that_takes_nothing_changes_no_status() {
+    let (_directory, file) = written("listeners: 1");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("this is Linux");
+    let status = Command::new(PROGRAM).arg("-tc").arg(file).stderr(full).status().expect("it can be run");
+    assert_eq!(status.code(), Some(78));
+}
