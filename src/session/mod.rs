@@ -268,8 +268,9 @@ impl Session {
     pub fn take_idle_buffers(&mut self) -> [Option<Buffer>; 2] {
         match (self.request.has_empty_buffer(), self.response.has_empty_buffer()) {
             (true, true) => self.take_buffers(),
-            // A client that does not take what it gets costs one of them.
-            (true, false) if self.response.has_unsent() => [self.request.detach(), None],
+            // A client that does not take what it gets costs one of them. When it has taken it, none is held: who held
+            // one and needed another could wait for those who wait for it.
+            (true, false) if self.response.is_cleared() => [self.request.detach(), None],
             _ => [None, None],
         }
     }
