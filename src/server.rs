@@ -403,11 +403,14 @@ impl Server {
 
     /// Lends what buffers there are to those who have waited longest.
     fn feed(&mut self) {
-        while !self.starving.is_empty() && self.driver.buffers.has_pair() {
-            let Some(id) = self.starving.pop_front() else { break };
-            let Some(pair) = self.pairs.get_mut(id) else { continue };
-            pair.starved = false;
-            pair.session.borrow(&mut self.driver.buffers);
+        while let Some(&id) = self.starving.front() {
+            if let Some(pair) = self.pairs.get_mut(id) {
+                if !pair.session.borrow(&mut self.driver.buffers) {
+                    break;
+                }
+                pair.starved = false;
+            }
+            self.starving.pop_front();
             enqueue(&mut self.pairs, &mut self.runnable, id);
         }
         self.driver.hungry = self.starving.len();

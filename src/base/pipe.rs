@@ -314,6 +314,11 @@ impl Pipe {
         !self.is_drained() && self.sink != Sink::Broken
     }
 
+    /// Whether all that is in the buffer may leave, and the sink is there to take it.
+    pub fn is_cleared(&self) -> bool {
+        self.mark == self.end && self.has_cleared()
+    }
+
     /// Whether no byte is left that may leave.
     pub fn is_drained(&self) -> bool {
         self.start == self.mark && self.in_flight == 0

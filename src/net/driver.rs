@@ -126,7 +126,11 @@ impl Driver {
             calls += 1;
             let outcome = self.perform(id, pair, io, context);
             match (io, outcome) {
-                (Io::Borrow, Outcome::Blocked) => return Verdict::Starves,
+                (Io::Borrow, Outcome::Blocked) => {
+                    // Who waits for buffers keeps none from the others: all of them may be waiting.
+                    self.take_back(pair.session.take_idle_buffers());
+                    return Verdict::Starves;
+                }
                 (Io::Acquire { .. }, Outcome::Blocked) => return Verdict::Lacks,
                 // It counts when it lands, so that it does so in this turn.
                 (Io::Fill(_), _) => {}

@@ -158,6 +158,9 @@ impl Session {
                 self.follow(step, context);
             }
             Stall::NextRequest | Stall::Linger => self.close(CloseReason::Idle, context),
+            // The sink has room: just in time, or while we had no buffer to go on with.
+            Stall::ClientSink if self.response.is_full() && ready[0].writable => self.go_on(Side::Client, context),
+            Stall::Backend if self.request.is_full() && ready[1].writable => self.go_on(Side::Backend, context),
             Stall::ClientSink => self.close(CloseReason::TimedOut, context),
             Stall::Tunnel => {
                 self.conclude(End::Idle);
@@ -175,6 +178,14 @@ impl Session {
                 self.backend_lost(Failure::Local, context);
             }
             Stall::Backend => self.backend_lost(Failure::TimedOut, context),
+        }
+    }
+
+    /// The wait for a sink that has room begins anew, unless it is a buffer of ours that is waited for.
+    fn go_on(&mut self, sink: Side, context: &mut Context) {
+        match self.has_buffers() {
+            true => self.sink_mut(sink).touch(context.now),
+            false => self.backend_lost(Failure::Local, context),
         }
     }
 
@@ -268,8 +279,9 @@ impl Session {
     pub fn take_idle_buffers(&mut self) -> [Option<Buffer>; 2] {
         match (self.request.has_empty_buffer(), self.response.has_empty_buffer()) {
             (true, true) => self.take_buffers(),
-            // A client that does not take what it gets costs one of them.
-            (true, false) if self.response.has_unsent() => [self.request.detach(), None],
+            // A client that does not take what it gets costs one of them. When it has taken it, none is held: who held
+            // one and needed another could wait for those who wait for it.
+            (true, false) if self.response.is_cleared() => [self.request.detach(), None],
             _ => [None, None],
         }
     }
@@ -428,6 +440,7 @@ impl Session {
         // What the backend said beyond its answer must not become the answer to the next request.
         self.response.discard(self.response.pending().len());
         self.response.renew_source();
+        self.response.touch(context.now);
         self.phase = Phase::Waiting;
         self.since = context.now;
         self.conclude(End::Done);
@@ -438,6 +451,8 @@ impl Session {
         self.conclude_last();
         self.request.clear();
         self.request.renew_sink();
+        // The client may have had longer for the head: it is not cut off sooner now.
+        self.response.touch(context.now);
         self.phase = Phase::Linger(farewell);
         self.since = context.now;
         self.keep_record(context);

@@ -131,11 +131,11 @@ mod tests {
     use crate::base::time::Time;
     use crate::config::{ProtocolName, quick_start};
     use crate::protocol::Stage;
-    use crate::session::record::{Counters, Records};
+    use crate::session::record::{CloseReason, Counters, Records};
     use crate::session::{Context, Outcome};
 
-    #[test]
-    fn a_session_whose_both_sides_take_nothing_ends_at_its_deadline() {
+    /// Lets `examine` have a session whose both sides take nothing, without buffers, at its deadline.
+    fn at_the_deadline_of_a_full_session(examine: impl FnOnce(Session, [Readiness; 2], &mut Context)) {
         let config = quick_start(ProtocolName::Tcp, "127.0.0.1:1", &["a:1".to_string()]).expect("it is right");
         let context = &mut Context {
             now: Time::START,
@@ -174,9 +174,35 @@ mod tests {
         let given_back = session.take_idle_buffers();
         assert!(given_back.iter().all(Option::is_some), "nothing is in them");
         assert_eq!(session.next_io(ready), Io::Wait, "nothing is wanted meanwhile");
-        assert!(session.borrow(&mut Buffers::new(u64::MAX)), "there are buffers");
         context.now = session.deadline(&config, Stage::Serving);
-        session.timed_out(ready, context);
-        assert_eq!(session.next_io(ready), Io::Close);
+        examine(session, ready, context);
+    }
+
+    #[test]
+    fn a_session_whose_both_sides_take_nothing_ends_at_its_deadline() {
+        at_the_deadline_of_a_full_session(|mut session, ready, context| {
+            assert!(session.borrow(&mut Buffers::new(u64::MAX)), "there are buffers");
+            session.timed_out(ready, context);
+            assert_eq!(session.next_io(ready), Io::Close);
+        });
+    }
+
+    #[test]
+    fn nobody_is_blamed_who_has_room_while_we_have_no_buffer() {
+        for buffers in [0, u64::MAX] {
+            at_the_deadline_of_a_full_session(|mut session, mut ready, context| {
+                ready.iter_mut().for_each(|side| side.writable = true);
+                let lent = buffers > 0 && session.borrow(&mut Buffers::new(buffers));
+                // Each side has its own.
+                (0..2).for_each(|_| session.timed_out(ready, context));
+                assert_eq!(session.next_io(ready) == Io::Close, !lent);
+                let backend = context.pools.ids().next().expect("there is one");
+                assert_eq!(context.pools.counters(backend).failures, 0);
+                if lent {
+                    assert!(session.deadline(context.config, Stage::Serving) > context.now, "it goes on");
+                    session.close(CloseReason::Killed, context);
+                }
+            });
+        }
     }
 }

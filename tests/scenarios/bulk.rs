@@ -342,3 +342,31 @@ fn many_stalled_readers_hold_neither_memory_nor_pipes() {
     drop(readers);
     plb.stop_unmarked();
 }
+
+#[test]
+fn clients_that_wait_for_buffers_keep_none_from_each_other() {
+    let gate = Gate::default();
+    gate.open();
+    let origin = in_halves(&gate);
+    // Four buffers, of which three hold what the first three clients do not take: the fourth finds no pair.
+    let settings = "kernel_pipes: 0\nbuffer_memory: 64KiB\ntimeout_forward_client_write: 1h\n\
+        timeout_forward_server_read: 1h\ntimeout_header_server_read: 1h\ntimeout_header_client_read: 1h";
+    let plb = Plb::http(settings, &[origin.address()]);
+    let mut clients: Vec<Client> = Vec::new();
+    for held in 1..=3 {
+        clients.push(Client::connect(plb.web()));
+        clients[held - 1].ask("/");
+        clients[held - 1].response_head().expect("the response starts");
+        poll_until("it is given what it does not take", || counted(&plb, "of 4 buffers lent") == held as u64);
+    }
+    clients.push(Client::connect(plb.web()));
+    clients[3].ask("/");
+    poll_until("it is in", || counted(&plb, "clients") == 4);
+    std::thread::scope(|scope| {
+        for client in &mut clients[..3] {
+            scope.spawn(|| assert!(client.exactly(LENGTH) == content(), "other bytes"));
+        }
+    });
+    assert!(clients[3].response().body == content(), "other bytes");
+    plb.stop_unmarked();
+}

@@ -421,11 +421,14 @@ impl Plb {
         if self.bug == Some(Bug::StarvingIsNeverWoken) {
             return;
         }
-        while !self.starving.is_empty() && self.buffers.has_pair() {
-            let Some(id) = self.starving.pop_front() else { break };
-            let Some(pair) = self.pairs.get_mut(id) else { continue };
-            pair.starved = false;
-            pair.session.borrow(&mut self.buffers);
+        while let Some(&id) = self.starving.front() {
+            if let Some(pair) = self.pairs.get_mut(id) {
+                if !pair.session.borrow(&mut self.buffers) {
+                    break;
+                }
+                pair.starved = false;
+            }
+            self.starving.pop_front();
             self.enqueue(id);
         }
     }
@@ -500,6 +503,8 @@ impl Plb {
         let flights = self.pairs.iter().flat_map(|(_, pair)| pair.flights.iter().flatten()).count();
         assert_eq!(flights, self.kernel_pipes.in_use, "a kernel pipe was lost");
         for (id, pair) in self.pairs.iter().filter(|(_, pair)| !pair.queued) {
+            let holds = pair.session.buffers_held() == 1 && pair.session.cleared(Side::Client).is_empty();
+            assert!(!(pair.starved && holds), "{id:?} starves and keeps a buffer from others");
             for side in [Side::Client, Side::Backend] {
                 let flight = pair.flights[side as usize].as_ref().map_or(0, VecDeque::len);
                 assert_eq!(flight, pair.session.in_flight(side), "{id:?} and its kernel pipe disagree");
@@ -515,7 +520,10 @@ impl Plb {
                 stream.map(|stream| stream.truth(world)).unwrap_or_default()
             });
             let io = pair.session.next_io(truth);
-            let starves = (io == Io::Borrow || pair.starved) && !self.buffers.has_pair();
+            let left = self.buffers.lent_max() - self.buffers.lent();
+            // One behind the first of those who wait may need fewer than are left.
+            let starves =
+                pair.starved && (left < 2 - pair.session.buffers_held() || self.starving.front() != Some(&id));
             assert!(io == Io::Wait || starves, "{id:?} stalls in {:?}: {io:?} could be done", pair.session.phase());
         }
         for (id, _) in self.idle.iter().flatten() {

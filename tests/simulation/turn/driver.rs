@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use plb::balance::{BackendId, Failure};
 use plb::base::arena::Id;
+use plb::base::buffers::Buffer;
 use plb::protocol::Reuse;
 use plb::session::{Io, Outcome, Part, Side};
 
@@ -30,7 +31,7 @@ impl Plb {
                         Some(Bug::BuffersReturnedWithBytes) => pair.session.take_buffers(),
                         _ => pair.session.take_idle_buffers(),
                     };
-                    back.into_iter().flatten().for_each(|buffer| self.buffers.give_back(buffer));
+                    self.take_back(back);
                     return Verdict::Waits;
                 }
                 Io::Close => {
@@ -47,7 +48,10 @@ impl Plb {
             let outcome = self.perform(world, id, pair, io);
             world.trace(|| format!("{id:?} {io:?} -> {outcome:?}"));
             match (io, outcome) {
-                (Io::Borrow, Outcome::Blocked) => return Verdict::Starves,
+                (Io::Borrow, Outcome::Blocked) => {
+                    self.take_back(pair.session.take_idle_buffers());
+                    return Verdict::Starves;
+                }
                 (Io::Acquire { .. }, Outcome::Blocked) => return Verdict::GoesOn,
                 (_, Outcome::Bytes { count, .. }) if count > 0 => {
                     bytes += if matches!(io, Io::Fill(_)) { 0 } else { count };
@@ -98,9 +102,12 @@ impl Plb {
         }
     }
 
+    fn take_back(&mut self, buffers: [Option<Buffer>; 2]) {
+        buffers.into_iter().flatten().for_each(|buffer| self.buffers.give_back(buffer));
+    }
+
     pub(super) fn clear(&mut self, pair: &mut Pair) {
-        let back = pair.session.take_buffers();
-        back.into_iter().flatten().for_each(|buffer| self.buffers.give_back(buffer));
+        self.take_back(pair.session.take_buffers());
         for flight in pair.flights.iter_mut().filter_map(Option::take) {
             self.discard(flight);
         }
