@@ -1,7 +1,7 @@
 //! Proves that a side that does not read costs no memory and nobody else's time.
 
 use crate::harness::client::{Client, bodies};
-use crate::harness::{Gate, Origin, PATIENCE, Plb, ok};
+use crate::harness::{Gate, Origin, PATIENCE, Plb, alone, ok, poll_until};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::Write;
@@ -25,6 +25,7 @@ fn settled(sent: &AtomicU64, plb: &Plb) -> u64 {
 
 #[test]
 fn a_response_that_is_not_read_is_not_gathered() {
+    let _alone = alone();
     let sent = Arc::new(AtomicU64::new(0));
     let origin = Origin::raw({
         let sent = Arc::clone(&sent);
@@ -57,6 +58,7 @@ fn a_response_that_is_not_read_is_not_gathered() {
 
 #[test]
 fn a_request_that_the_origin_does_not_read_is_not_gathered() {
+    let _alone = alone();
     let gate = Gate::default();
     let origin = Origin::raw({
         let gate = gate.clone();
@@ -92,9 +94,9 @@ fn a_request_that_the_origin_does_not_read_is_not_gathered() {
 const READERS: usize = 500;
 /// The length of what they ask for.
 const DOWNLOAD: usize = 50 << 20;
-/// What one of them may cost beyond its socket buffers: less than the two buffers of one whose bytes are copied.
+/// What one of them may cost beyond its socket buffers: where its bytes are copied, less than two buffers.
 const READER_BYTES_MAX: u64 =
-    if cfg!(all(target_os = "linux", not(mio_unsupported_force_poll_poll))) { 20 << 10 } else { 40 << 10 };
+    if cfg!(all(target_os = "linux", not(mio_unsupported_force_poll_poll))) { 20 << 10 } else { 32 << 10 };
 
 /// Asks for the download, and takes only what the kernel takes for it, which is little.
 fn reader(address: SocketAddr) -> Client {
@@ -110,6 +112,7 @@ fn reader(address: SocketAddr) -> Client {
 
 #[test]
 fn five_hundred_readers_that_do_not_read_cost_little_and_end_by_the_timeout() {
+    let _alone = alone();
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is such a limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard one it may be set");
     let sent = Arc::new(AtomicU64::new(0));
@@ -144,9 +147,17 @@ fn five_hundred_readers_that_do_not_read_cost_little_and_end_by_the_timeout() {
         assert!(reader.has_news(PATIENCE), "the response starts");
     }
     settled(&sent, &plb);
-    let grown = plb.proportional_bytes().saturating_sub(before);
-    assert_eq!(origin.seen(|seen| seen.over()), 0, "nobody was cut off yet");
-    assert!(grown < READERS as u64 * READER_BYTES_MAX, "{} bytes for each reader", grown / READERS as u64);
+    let mut grown = 0;
+    poll_until("each reader costs little", || {
+        grown = plb.proportional_bytes().saturating_sub(before);
+        assert_eq!(
+            origin.seen(|seen| seen.over()),
+            0,
+            "it was {} for each until some were cut off",
+            grown / READERS as u64
+        );
+        grown < READERS as u64 * READER_BYTES_MAX
+    });
     origin.wait_for("all are cut off", |seen| seen.over() >= READERS);
     assert_eq!(bodies(plb.web(), 20).len(), 20);
     drop(readers);

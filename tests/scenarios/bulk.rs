@@ -2,7 +2,7 @@
 //! stalls in one holds nothing.
 
 use crate::harness::client::Client;
-use crate::harness::{Gate, Message, Origin, Plb, noise, poll_until};
+use crate::harness::{Gate, Message, Origin, Plb, alone, noise, poll_until};
 use crate::limits::limit_descriptors;
 use nix::sys::signal::Signal;
 use socket2::{Domain, SockRef, Socket, Type};
@@ -102,11 +102,13 @@ fn bodies_arrive_whole(pipes: usize) {
 
 #[test]
 fn bodies_arrive_whole_through_the_kernel() {
+    let _alone = alone();
     bodies_arrive_whole(16);
 }
 
 #[test]
 fn bodies_arrive_whole_without_kernel_pipes() {
+    let _alone = alone();
     bodies_arrive_whole(0);
 }
 
@@ -136,11 +138,13 @@ fn a_session_is_passed_on_both_ways(pipes: usize) {
 
 #[test]
 fn a_tcp_session_is_passed_on_both_ways_through_the_kernel() {
+    let _alone = alone();
     a_session_is_passed_on_both_ways(16);
 }
 
 #[test]
 fn a_tcp_session_is_passed_on_both_ways_without_kernel_pipes() {
+    let _alone = alone();
     a_session_is_passed_on_both_ways(0);
 }
 
@@ -164,6 +168,7 @@ fn in_halves(gate: &Gate) -> Origin {
 
 #[test]
 fn a_lack_of_descriptors_in_the_middle_costs_nobody_anything() {
+    let _alone = alone();
     let gate = Gate::default();
     let origin = Origin::raw({
         let gate = gate.clone();
@@ -193,6 +198,7 @@ fn a_lack_of_descriptors_in_the_middle_costs_nobody_anything() {
 
 #[test]
 fn a_client_that_stalls_in_the_middle_and_goes_on_gets_the_rest() {
+    let _alone = alone();
     let gate = Gate::default();
     gate.open();
     let origin = in_halves(&gate);
@@ -219,6 +225,7 @@ fn a_client_that_stalls_in_the_middle_and_goes_on_gets_the_rest() {
 
 #[test]
 fn a_client_that_reads_slowly_gets_everything() {
+    let _alone = alone();
     let gate = Gate::default();
     gate.open();
     let origin = in_halves(&gate);
@@ -237,6 +244,7 @@ fn a_client_that_reads_slowly_gets_everything() {
 
 #[test]
 fn a_backend_that_breaks_off_in_the_middle_ends_no_body_that_looks_whole() {
+    let _alone = alone();
     for head in ["HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n", ""] {
         let gate = Gate::default();
         let origin = Origin::raw({
@@ -265,6 +273,7 @@ fn a_backend_that_breaks_off_in_the_middle_ends_no_body_that_looks_whole() {
 
 #[test]
 fn a_client_that_breaks_off_in_the_middle_leaves_nothing_behind() {
+    let _alone = alone();
     let gate = Gate::default();
     gate.open();
     let origin = in_halves(&gate);
@@ -285,6 +294,7 @@ fn a_client_that_breaks_off_in_the_middle_leaves_nothing_behind() {
 
 #[test]
 fn an_urgent_byte_in_the_middle_stops_nothing() {
+    let _alone = alone();
     let (told, tell) = mpsc::channel();
     let origin = Origin::raw(move |connection| {
         told.send(connection.until_end().is_ok_and(|bytes| bytes == content())).expect("the test listens");
@@ -313,6 +323,7 @@ fn stalled(address: SocketAddr) -> TcpStream {
 
 #[test]
 fn many_stalled_readers_hold_neither_memory_nor_pipes() {
+    let _alone = alone();
     const READERS: usize = 100;
     let origin = Origin::raw(|connection| {
         while connection.request().is_some() {
@@ -332,19 +343,20 @@ fn many_stalled_readers_hold_neither_memory_nor_pipes() {
         let now = counted(&plb, "bytes down");
         std::mem::replace(&mut last, now) == now
     });
-    let (pipes, buffers) = (counted(&plb, "kernel pipes in use"), counted(&plb, "of 4096 buffers lent"));
     assert_eq!(counted(&plb, "clients"), READERS as u64);
-    let each = plb.resident_bytes().saturating_sub(before) / READERS as u64;
-    if SPLICES {
-        assert!(pipes <= 16 && buffers <= 2, "{pipes} kernel pipes and {buffers} buffers");
-        assert!(each <= 20 * 1024, "{each} bytes for each");
-    }
+    // A sink may still take what was in flight to it.
+    poll_until("hardly a pipe, hardly a buffer and at most 20 KiB for each", || {
+        let (pipes, buffers) = (counted(&plb, "kernel pipes in use"), counted(&plb, "of 4096 buffers lent"));
+        let each = plb.resident_bytes().saturating_sub(before) / READERS as u64;
+        each <= 20 * 1024 && (!SPLICES || pipes <= 16 && buffers <= 2)
+    });
     drop(readers);
     plb.stop_unmarked();
 }
 
 #[test]
 fn clients_that_wait_for_buffers_keep_none_from_each_other() {
+    let _alone = alone();
     let gate = Gate::default();
     gate.open();
     let origin = in_halves(&gate);

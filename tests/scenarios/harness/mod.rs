@@ -34,6 +34,13 @@ pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Held by a scenario that moves much or counts memory: the memory that the kernel has for all sockets has a limit, and
+/// where it is reached, sockets take less and plb has to hold more.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static HEAVY: Mutex<()> = Mutex::new(());
+    locked(&HEAVY)
+}
+
 /// A whole 200 response with a length.
 pub fn ok(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
