@@ -99,10 +99,10 @@ fn launch(config: &Config) -> ExitCode {
     match daemonize::spawn() {
         Ok(None) => {
             if config.log_file == LogTarget::Standard && !has_syslog() {
-                say("the log goes nowhere in the background: name a file with log_file or --logfile");
+                say("warning: the log goes nowhere in the background: name a file with log_file or --logfile");
             }
             if config.access_log == Some(LogTarget::Standard) {
-                say("there is no access log in the background: name a file with access_log");
+                say("warning: there is no access log in the background: name a file with access_log");
             }
             ExitCode::SUCCESS
         }

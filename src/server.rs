@@ -482,6 +482,7 @@ fn enqueue(pairs: &mut Arena<Pair>, runnable: &mut VecDeque<Id<Pair>>, id: Id<Pa
 }
 
 fn announce(config: &Config, listeners: &[Listener], descriptors: &Descriptors, buffers: &Buffers) {
+    log::info!("plb {}, process {}", env!("CARGO_PKG_VERSION"), std::process::id());
     for listener in listeners {
         let name = &config.listeners[usize::from(listener.position())].name;
         log::info!("listener {name}: listening on {}", listener.address());

@@ -1,13 +1,13 @@
 //! The pid file: names the process that runs, and is locked for as long as it does.
 //!
 //! The lock says who runs, not what the file says: a stale file is nobody's and is replaced, a running instance's is
-//! never touched. Only its owner can read it: flock(2) lets every reader lock, and whoever does keeps plb from starting.
+//! never touched, and neither is one that holds something else than a pid. Only its owner can read it: flock(2) lets every reader lock, and whoever does keeps plb from starting.
 //! At stop the file is emptied through its descriptor, because a confined process cannot remove it.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::mem::ManuallyDrop;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -31,7 +31,9 @@ impl PidFile {
     /// Another process has locked it; there is no plain file; the system refuses. It was not changed then, unless it is
     /// writing that fails.
     pub fn write(path: &Path) -> io::Result<PidFile> {
-        let mut file = PidFile(ManuallyDrop::new(lock(path)?));
+        let file = lock(path)?;
+        check(&file)?;
+        let mut file = PidFile(ManuallyDrop::new(file));
         // One of others may be left as it is.
         let _ = file.0.set_permissions(Permissions::from_mode(MODE));
         file.0.set_len(0)?;
@@ -63,6 +65,14 @@ fn lock(path: &Path) -> io::Result<Flock<File>> {
         }
     }
     Err(io::Error::other("it is replaced all the time"))
+}
+
+/// A path that was mistyped, the configuration's for one, must not cost the file that is there.
+fn check(file: &File) -> io::Result<()> {
+    let mut bytes = [0; PID_BYTES_MAX as usize + 1];
+    let count = file.read_at(&mut bytes, 0)?;
+    let is_pid = count < bytes.len() && bytes[..count].trim_ascii().iter().all(u8::is_ascii_digit);
+    if is_pid { Ok(()) } else { Err(io::Error::other("it holds something else than a pid, and is left alone")) }
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -41,6 +41,8 @@ const FACILITY: u8 = 3 << 3;
 pub struct Logs {
     daemon: Arc<Mutex<Outlet>>,
     access: Option<Access>,
+    /// How often the access log ceased to take lines.
+    troubles: u64,
 }
 
 /// The access log.
@@ -85,7 +87,7 @@ impl Logs {
             let preamble = Some(preamble).filter(|preamble| !matches!(preamble, Preamble::Plain));
             Ok(Access { outlet: Outlet::new(sink), preamble, format: Format::new(config.access_log_format) })
         });
-        Ok(Logs { daemon, access: access.transpose()? })
+        Ok(Logs { daemon, access: access.transpose()?, troubles: 0 })
     }
 
     /// Lines are written so from now on.
@@ -99,6 +101,13 @@ impl Logs {
         if let Some(access) = &mut self.access {
             access.take(records, config, now);
             access.outlet.write();
+            if let Some(errno) = access.outlet.take_trouble() {
+                self.troubles += 1;
+                // Once for the first time, and then ever more rarely.
+                if self.troubles.is_power_of_two() {
+                    log::warn!("the access log takes no lines: {} (so far {} times)", errno.desc(), self.troubles);
+                }
+            }
             if let Some(lost) = access.outlet.take_lost() {
                 log::warn!("{lost} access log lines were lost");
             }
@@ -134,6 +143,10 @@ impl Drop for Logs {
     fn drop(&mut self) {
         self.set_pace(Pace::AtOnce);
         self.retry();
+        let lost = self.access.as_mut().map_or(0, |access| access.outlet.abandon());
+        if lost > 0 {
+            log::warn!("{lost} access log lines were lost");
+        }
     }
 }
 

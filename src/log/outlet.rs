@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 use nix::errno::Errno;
 
 use super::sink::Sink;
@@ -35,6 +35,8 @@ pub struct Outlet {
     pace: Pace,
     /// How long to leave the sink alone; zero while it takes lines.
     pause: Duration,
+    /// Why it takes none, until that was told.
+    trouble: Option<Errno>,
     lost: u64,
     lost_reported: u64,
 }
@@ -42,7 +44,15 @@ pub struct Outlet {
 impl Outlet {
     /// An outlet that writes at once.
     pub fn new(sink: Sink) -> Outlet {
-        Outlet { sink, waiting: Vec::new(), pace: Pace::AtOnce, pause: Duration::ZERO, lost: 0, lost_reported: 0 }
+        Outlet {
+            sink,
+            waiting: Vec::new(),
+            pace: Pace::AtOnce,
+            pause: Duration::ZERO,
+            trouble: None,
+            lost: 0,
+            lost_reported: 0,
+        }
     }
 
     /// Lines are written so from now on.
@@ -85,10 +95,16 @@ impl Outlet {
                     done += memchr(b'\n', lines).map_or(lines.len(), |end| end + 1);
                     self.lost += 1;
                 }
-                Ok(_) | Err(_) => break true,
+                outcome => {
+                    if self.pause.is_zero() {
+                        self.trouble = outcome.err();
+                    }
+                    break true;
+                }
             }
         };
         self.waiting.drain(..done);
+        self.trouble.take_if(|_| !stalled);
         let [least, most] = PAUSES;
         self.pause = match (stalled, done) {
             (false, _) => Duration::ZERO,
@@ -100,6 +116,20 @@ impl Outlet {
     /// How long to leave the sink alone; `None` when it has taken all.
     pub fn pause(&self) -> Option<Duration> {
         (!self.pause.is_zero()).then_some(self.pause)
+    }
+
+    /// Why the sink takes no lines, told once each time that it ceases to. That it is merely busy is no trouble until
+    /// lines are lost.
+    pub fn take_trouble(&mut self) -> Option<Errno> {
+        let is_busy = self.trouble == Some(Errno::EAGAIN) && self.lost == self.lost_reported;
+        if is_busy { None } else { self.trouble.take() }
+    }
+
+    /// Gives up what waits, and tells how many lines were lost since that was last told.
+    pub fn abandon(&mut self) -> u64 {
+        self.lost += memchr_iter(b'\n', &self.waiting).count() as u64;
+        self.waiting.clear();
+        self.lost - self.lost_reported
     }
 
     /// The lines that were lost since the start.

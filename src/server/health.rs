@@ -93,7 +93,7 @@ impl Server {
         while let Some((backend, failure)) = self.core.pools.next_failure() {
             log::debug!("backend {}: {failure}", self.backend_name(backend));
         }
-        let mut changed = false;
+        let (mut changed, mut fallen) = (false, Vec::new());
         while let Some(transition) = self.core.pools.next_transition() {
             let Transition { backend, from, to, .. } = transition;
             changed |= from == State::Up || to == State::Up;
@@ -102,9 +102,7 @@ impl Server {
                 (_, State::Up) => log::info!("backend {name}: {transition}"),
                 (State::Up, _) => {
                     log::warn!("backend {name}: {transition}");
-                    if self.core.pools.is_down(backend.pool()) {
-                        log::error!("pool {}: no backend is up", self.core.config.pools[backend.pool()].name);
-                    }
+                    fallen.push(backend.pool());
                 }
                 _ => log::debug!("backend {name}: {transition}"),
             }
@@ -112,6 +110,10 @@ impl Server {
                 self.drop_idle(backend);
                 self.revive_later(backend);
             }
+        }
+        fallen.dedup();
+        for pool in fallen.into_iter().filter(|&pool| self.core.pools.is_down(pool)) {
+            log::error!("pool {}: no backend is up", self.core.config.pools[pool].name);
         }
         if changed {
             self.supervision.notify.send(&self.status());

@@ -81,7 +81,6 @@ impl Session {
             self.last_resort = Some(backend);
         }
         self.attempt.selection.reuse = Reuse::Fresh;
-        context.counters.retries += 1;
         self.restart(context);
         self.pick(Trouble::Backend(failure), context)
     }
@@ -97,6 +96,7 @@ impl Session {
     /// Asks the pool for a backend that was not tried yet.
     fn pick(&mut self, otherwise: Trouble, context: &mut Context) -> Step {
         let Some(lease) = self.choose(context) else { return self.apologize(otherwise, context) };
+        context.counters.retries += u64::from(otherwise != Trouble::NoBackend);
         self.record.iter_mut().for_each(|record| record.ask(lease.backend(), context.now));
         self.attempt = Attempt {
             lease: Some(lease),

@@ -187,9 +187,9 @@ fn a_daemon_without_a_place_for_its_log_says_so_on_the_terminal() {
     let ended = run(Command::new(PROGRAM).arg("-Bc").arg(site.config()).arg("-g").arg(site.path("plb.pid")));
     assert_eq!(ended.code, Some(0), "{}", ended.said);
     if !Path::new("/dev/log").exists() {
-        assert!(ended.said.contains("plb: the log goes nowhere in the background"), "{}", ended.said);
+        assert!(ended.said.contains("plb: warning: the log goes nowhere in the background"), "{}", ended.said);
     }
-    assert!(ended.said.contains("plb: there is no access log in the background"), "{}", ended.said);
+    assert!(ended.said.contains("plb: warning: there is no access log in the background"), "{}", ended.said);
     assert_is_detached(site.pid());
     stop(site.pid());
 }

@@ -34,13 +34,25 @@ fn it_holds_the_pid_while_plb_runs_and_nothing_afterwards() {
 #[test]
 fn a_stale_one_is_replaced() {
     let site = Site::new("");
-    std::fs::write(site.path("plb.pid"), "4194304\nand a text that is longer than any pid\n").expect("there is room");
+    std::fs::write(site.path("plb.pid"), "000004194304\n").expect("there is room");
     std::fs::set_permissions(site.path("plb.pid"), Permissions::from_mode(0o644)).expect("it is ours");
     let pid = site.daemonize();
     assert_eq!(site.pid_text(), format!("{pid}\n"));
     let mode = std::fs::metadata(site.path("plb.pid")).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "{mode:o}");
     stop(pid);
+}
+
+#[test]
+fn a_file_that_holds_something_else_is_left_alone() {
+    let site = Site::new("");
+    for text in ["listeners: []\n", "12 or so\n", &"1".repeat(64)] {
+        std::fs::write(site.path("plb.pid"), text).expect("there is room");
+        let ended = run(&mut site.plb(&["-B"]));
+        assert_eq!(ended.code, Some(1));
+        assert!(ended.said.ends_with(": it holds something else than a pid, and is left alone\n"), "{}", ended.said);
+        assert_eq!(site.pid_text(), text);
+    }
 }
 
 #[test]
