@@ -49,6 +49,8 @@ impl Signals {
     /// Descriptors ran out.
     pub fn install(registry: &Registry, token: impl Fn(u32) -> Token) -> io::Result<Signals> {
         let mut pipes = Vec::new();
+        // None may come between a handler and what it is to do.
+        SigSet::all().thread_block()?;
         for (position, (_, signals)) in (0..).zip(REQUESTS) {
             let (mut reader, writer) = UnixStream::pair()?;
             registry.register(&mut reader, token(position), Interest::READABLE)?;
@@ -58,6 +60,7 @@ impl Signals {
             }
             pipes.push(reader);
         }
+        SigSet::all().thread_unblock()?;
         Ok(Signals { pipes })
     }
 

@@ -1,12 +1,13 @@
 //! Proves what the service manager is told, and that nothing depends on whether it listens.
 
-use crate::harness::client::{bodies, get};
+use crate::harness::client::{Client, bodies, get};
 use crate::harness::plb::{PROGRAM, written};
 use crate::harness::{Origin, PATIENCE, Plb, configuration};
 use crate::site::Site;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The end of a service manager: a socket, and how it is named in the environment.
@@ -129,8 +130,11 @@ fn a_manager_that_was_busy_hears_that_plb_serves() {
     let (manager, origin) = (Supervisor::new(), Origin::named("only"));
     manager.crowd();
     let plb = manager.plb("", &origin, &[]);
-    plb.wait_for_log("plb: serving");
+    let mut client = Client::connect(plb.web());
+    client.ask("/");
+    assert!(!client.has_news(Duration::from_millis(300)), "the manager has not heard that it serves");
     while !manager.message().starts_with("READY=1\n") {}
+    assert_eq!(client.response().text(), "only");
     plb.stop();
 }
 
