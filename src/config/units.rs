@@ -41,7 +41,7 @@ pub const NAME_ALLOWED: &str = "1 to 64 letters, digits, '.', '_' or '-'";
 /// What the address of a syslog server begins with.
 const UDP: &str = "udp://";
 /// What [`account`] takes.
-pub const ACCOUNT_ALLOWED: &str = "a name, not root, or a number from 1 to 4294967294";
+pub const ACCOUNT_ALLOWED: &str = "a name or a number from 1 to 4294967294";
 /// What [`directory`] takes.
 pub const DIRECTORY_ALLOWED: &str = "the absolute path of a directory, without '..' and not '/'";
 
@@ -140,7 +140,7 @@ pub fn account(text: &str) -> Option<Account> {
         return digits(text).filter(|number| (1..u32::MAX).contains(number)).map(Account::Number);
     }
     let allowed = |letter: char| !letter.is_control() && !matches!(letter, ':' | '/' | ' ');
-    (text.chars().all(allowed) && text != "root").then(|| Account::Name(text.to_string()))
+    text.chars().all(allowed).then(|| Account::Name(text.to_string()))
 }
 
 /// A directory, without the slash at its end that would let a link pass for one (path_resolution(7)).
