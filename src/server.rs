@@ -6,7 +6,6 @@
 //! Events only mark; a stream or a session is freed in `reap` and nowhere else; the clock is read once a turn.
 
 mod accept;
-mod core;
 mod health;
 mod idle;
 mod stop;
@@ -14,7 +13,7 @@ mod stop;
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Poll};
 
@@ -37,9 +36,9 @@ use crate::net::listener::Listener;
 use crate::net::probe::Probe;
 use crate::net::stream::{Owner, Stream};
 use crate::net::token::Source;
+use crate::session::Core;
 use crate::session::record::CloseReason;
 use crate::start::{Bound, Confined, StartError, supervise};
-use core::Core;
 
 /// The most events that one poll gives.
 const EVENTS_MAX: usize = 512;
@@ -202,7 +201,7 @@ impl Server {
                 parked: 0,
                 newly_idle: Vec::with_capacity(EVENTS_MAX),
             },
-            core: Core::new(config),
+            core: Core::new(config, http_date()),
             pairs: Arena::with_capacity(clients),
             runnable: VecDeque::with_capacity(clients),
             starving: VecDeque::new(),
@@ -246,7 +245,7 @@ impl Server {
         let rest = self.rest();
         match self.poll.poll(&mut self.events, rest) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => self.core.tick(self.start.elapsed()),
+            _ => self.core.tick(self.start.elapsed(), http_date),
         }
         self.mark();
         self.expire();
@@ -471,6 +470,10 @@ impl Server {
             self.wheel.insert(self.core.now + pause, Alarm::Log);
         }
     }
+}
+
+fn http_date() -> String {
+    httpdate::fmt_http_date(SystemTime::now())
 }
 
 /// Queues a session, once.

@@ -365,11 +365,9 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
     use super::*;
-    use crate::balance::Pools;
     use crate::config::{ProtocolName, quick_start};
     use crate::net::addresses::Alternatives;
-    use crate::protocol::Stage;
-    use crate::session::record::{Counters, Records};
+    use crate::session::Core;
 
     #[test]
     fn an_address_that_fails_at_once_does_not_keep_the_others_from_being_tried() {
@@ -391,16 +389,8 @@ mod tests {
             parked: 0,
             newly_idle: Vec::new(),
         };
-        let context = &mut Context {
-            now: Time::START,
-            date: "",
-            stage: Stage::Serving,
-            pools: &mut Pools::new(&config.pools, Time::START),
-            config: &config,
-            scratch: &mut Vec::new(),
-            counters: &mut Counters::default(),
-            records: &mut Records::default(),
-        };
+        let mut core = Core::new(config, String::new());
+        let context = &mut core.context();
         let mut pair = Pair {
             session: Session::new(0, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), context),
             client: Id::from_parts(u32::MAX, 0),

@@ -152,28 +152,18 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::{BackendId, Pools};
+    use crate::balance::BackendId;
     use crate::base::buffers::Buffers;
-    use crate::base::time::Time;
     use crate::config::{ProtocolName, quick_start};
-    use crate::protocol::Stage;
-    use crate::session::record::{CloseReason, Counters, Records};
-    use crate::session::{Io, Outcome, Readiness, Side};
+    use crate::session::record::CloseReason;
+    use crate::session::{Core, Io, Outcome, Readiness, Side};
 
     /// The backends to which a GET is sent whose first connection is an idle one, and is dropped without an answer.
     fn backends_asked(backends: &[&str]) -> [BackendId; 2] {
         let backends: Vec<String> = backends.iter().map(|text| text.to_string()).collect();
         let config = quick_start(ProtocolName::Http, "127.0.0.1:1", &backends).expect("it is right");
-        let context = &mut Context {
-            now: Time::START,
-            date: "",
-            stage: Stage::Serving,
-            pools: &mut Pools::new(&config.pools, Time::START),
-            config: &config,
-            scratch: &mut Vec::new(),
-            counters: &mut Counters::default(),
-            records: &mut Records::default(),
-        };
+        let mut core = Core::new(config, String::new());
+        let context = &mut core.context();
         let mut session = Session::new(0, "192.0.2.1:1".parse().expect("it is an address"), context);
         assert!(session.borrow(&mut Buffers::new(1 << 20)), "there are buffers");
         let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";

@@ -1,10 +1,12 @@
-//! What a session acts upon besides itself, and what of it a protocol may see.
+//! What a session acts upon besides itself, who owns that, and what of it a protocol may see.
+
+use std::time::Duration;
 
 use super::Session;
 use super::record::{Counters, Records};
 use crate::balance::Pools;
 use crate::base::time::Time;
-use crate::config;
+use crate::config::{self, Config};
 use crate::protocol::{AnyProtocol, Protocol, Stage, Step, View};
 
 /// What a session acts upon besides itself.
@@ -25,6 +27,65 @@ pub struct Context<'a> {
     pub counters: &'a mut Counters,
     /// What the access log is told.
     pub records: &'a mut Records,
+}
+
+/// Owns what sessions act upon besides themselves.
+pub struct Core {
+    /// The moment of this turn.
+    pub now: Time,
+    /// The settings of listeners and pools.
+    pub config: Config,
+    /// Who can serve.
+    pub pools: Pools,
+    /// What is counted.
+    pub counters: Counters,
+    /// What the access log is told.
+    pub records: Records,
+    /// What the daemon is doing.
+    pub stage: Stage,
+    scratch: Vec<u8>,
+    date: String,
+    date_second: u64,
+}
+
+impl Core {
+    /// At the start, when the text of a `Date` field is `date`.
+    pub fn new(config: Config, date: String) -> Core {
+        Core {
+            now: Time::START,
+            pools: Pools::new(&config.pools, Time::START),
+            records: Records::new(config.access_log.as_ref().map(|_| config.access_log_format)),
+            config,
+            scratch: Vec::new(),
+            counters: Counters::default(),
+            stage: Stage::Serving,
+            date,
+            date_second: 0,
+        }
+    }
+
+    /// A turn begins, so long after the start; `date` is asked for once a second.
+    pub fn tick(&mut self, elapsed: Duration, date: impl FnOnce() -> String) {
+        self.now = Time::START + elapsed;
+        if self.date_second != elapsed.as_secs() {
+            self.date_second = elapsed.as_secs();
+            self.date = date();
+        }
+    }
+
+    /// What a session acts upon.
+    pub fn context(&mut self) -> Context<'_> {
+        Context {
+            now: self.now,
+            date: &self.date,
+            stage: self.stage,
+            pools: &mut self.pools,
+            config: &self.config,
+            scratch: &mut self.scratch,
+            counters: &mut self.counters,
+            records: &mut self.records,
+        }
+    }
 }
 
 impl Session {

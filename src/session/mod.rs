@@ -22,7 +22,7 @@ use crate::base::time::Time;
 use crate::config;
 use crate::protocol::{AnyProtocol, Farewell, Parting, Protocol, Received, Stage, Step, Trouble, Wait};
 use attempt::{Attempt, Origin};
-pub use context::Context;
+pub use context::{Context, Core};
 pub use io::{Io, Outcome, Part, Readiness, Side};
 use phase::{Phase, Stall};
 use record::{CloseReason, End, Record};

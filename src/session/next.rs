@@ -126,27 +126,17 @@ fn send(pipe: &Pipe, sink: Side) -> Io {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::Pools;
     use crate::base::buffers::Buffers;
-    use crate::base::time::Time;
     use crate::config::{ProtocolName, quick_start};
     use crate::protocol::Stage;
-    use crate::session::record::{CloseReason, Counters, Records};
-    use crate::session::{Context, Outcome};
+    use crate::session::record::CloseReason;
+    use crate::session::{Context, Core, Outcome};
 
     /// Lets `examine` have a session whose both sides take nothing, without buffers, at its deadline.
     fn at_the_deadline_of_a_full_session(examine: impl FnOnce(Session, [Readiness; 2], &mut Context)) {
         let config = quick_start(ProtocolName::Tcp, "127.0.0.1:1", &["a:1".to_string()]).expect("it is right");
-        let context = &mut Context {
-            now: Time::START,
-            date: "",
-            stage: Stage::Serving,
-            pools: &mut Pools::new(&config.pools, Time::START),
-            config: &config,
-            scratch: &mut Vec::new(),
-            counters: &mut Counters::default(),
-            records: &mut Records::default(),
-        };
+        let mut core = Core::new(config, String::new());
+        let context = &mut core.context();
         let mut session = Session::new(0, "192.0.2.1:1".parse().expect("it is an address"), context);
         let mut ready = [Readiness { readable: true, writable: true, settled: true }; 2];
         let mut full = 0;
@@ -174,7 +164,7 @@ mod tests {
         let given_back = session.take_idle_buffers();
         assert!(given_back.iter().all(Option::is_some), "nothing is in them");
         assert_eq!(session.next_io(ready), Io::Wait, "nothing is wanted meanwhile");
-        context.now = session.deadline(&config, Stage::Serving);
+        context.now = session.deadline(context.config, Stage::Serving);
         examine(session, ready, context);
     }
 

@@ -1,28 +1,15 @@
 //! One session whose peers never wait: both directions must advance alike.
 
-use plb::balance::{BackendId, Pools};
+use plb::balance::BackendId;
 use plb::base::buffers::Buffers;
-use plb::base::time::Time;
 use plb::config::{Config, ProtocolName};
-use plb::protocol::Stage;
-use plb::session::record::{Counters, Records};
-use plb::session::{Context, Io, Outcome, Readiness, Session};
+use plb::session::{Core, Io, Outcome, Readiness, Session};
 
 /// Runs a tunnel for so many calls; the bytes that were written to the client and to the backend.
 fn written(config: &Config, piece: usize, calls: u32) -> [usize; 2] {
-    let mut pools = Pools::new(&config.pools, Time::START);
     let mut buffers = Buffers::new(u64::MAX);
-    let (mut scratch, mut counters) = (Vec::new(), Counters::default());
-    let mut context = Context {
-        now: Time::START,
-        date: "",
-        stage: Stage::Serving,
-        pools: &mut pools,
-        config,
-        scratch: &mut scratch,
-        counters: &mut counters,
-        records: &mut Records::default(),
-    };
+    let mut core = Core::new(config.clone(), String::new());
+    let mut context = core.context();
     let mut session = Session::new(0, "192.0.2.1:5000".parse().expect("an address"), &mut context);
     let mut written = [0; 2];
     for _ in 0..calls {
@@ -52,7 +39,7 @@ fn written(config: &Config, piece: usize, calls: u32) -> [usize; 2] {
         session.complete(io, outcome, &mut context);
     }
     session.close(plb::session::record::CloseReason::Killed, &mut context);
-    assert_eq!(pools.load(BackendId::new(0, 0)), 0);
+    assert_eq!(core.pools.load(BackendId::new(0, 0)), 0);
     written
 }
 

@@ -10,15 +10,15 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use plb::balance::{BackendId, Pools, State};
+use plb::balance::{BackendId, State};
 use plb::base::arena::{Arena, Id};
 use plb::base::buffers::Buffers;
 use plb::base::time::Time;
 use plb::base::timer::{Timer, TimerWheel};
-use plb::config::{AccessFormat, Config};
+use plb::config::{AccessFormat, Config, LogTarget};
 use plb::protocol::Stage;
-use plb::session::record::{CloseReason, Counters, Records};
-use plb::session::{Context, Io, Readiness, Session, Side};
+use plb::session::record::CloseReason;
+use plb::session::{Core, Io, Readiness, Session, Side};
 
 use super::bug::Bug;
 use super::kernel::Edge;
@@ -81,36 +81,11 @@ enum Verdict {
     Over,
 }
 
-struct Core {
-    now: Time,
-    config: Config,
-    pools: Pools,
-    scratch: Vec<u8>,
-    counters: Counters,
-    records: Records,
-    stage: Stage,
-    /// Whether the stage has just changed: deadlines that it brought forward may have passed already.
-    stage_is_new: bool,
-}
-
-impl Core {
-    fn context(&mut self) -> Context<'_> {
-        Context {
-            now: self.now,
-            date: "Sun, 06 Nov 1994 08:49:37 GMT",
-            stage: self.stage,
-            pools: &mut self.pools,
-            config: &self.config,
-            scratch: &mut self.scratch,
-            counters: &mut self.counters,
-            records: &mut self.records,
-        }
-    }
-}
-
 /// plb over a simulated kernel.
 pub struct Plb {
     core: Core,
+    /// Whether the stage has just changed: deadlines that it brought forward may have passed already.
+    stage_is_new: bool,
     streams: Arena<Stream>,
     pairs: Arena<Pair>,
     buffers: Buffers,
@@ -163,16 +138,12 @@ impl Plb {
             spliced: 0,
             timeouts: 0,
             ledger: Ledger::default(),
-            core: Core {
-                now: Time::START,
-                pools: Pools::new(&config.pools, Time::START),
-                config,
-                scratch: Vec::new(),
-                counters: Counters::default(),
-                records: Records::new(Some(AccessFormat::Combined)),
-                stage: Stage::Serving,
-                stage_is_new: false,
-            },
+            stage_is_new: false,
+            core: Core::new(
+                // With this one, most is kept for the access log.
+                Config { access_log: Some(LogTarget::Standard), access_log_format: AccessFormat::Combined, ..config },
+                "Sun, 06 Nov 1994 08:49:37 GMT".to_string(),
+            ),
         }
     }
 
@@ -200,7 +171,7 @@ impl Plb {
         self.report(world);
         self.ledger.take(&mut self.core.records);
         self.check();
-        self.core.stage_is_new = false;
+        self.stage_is_new = false;
     }
 
     /// When the loop has to turn again; `None` when it has no reason to.
@@ -218,7 +189,7 @@ impl Plb {
 
     /// The daemon is about to stop.
     pub fn drain(&mut self) {
-        (self.core.stage, self.core.stage_is_new) = (Stage::Draining, true);
+        (self.core.stage, self.stage_is_new) = (Stage::Draining, true);
         let ids: Vec<_> = self.pairs.iter().map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| self.enqueue(id));
     }
@@ -495,7 +466,7 @@ impl Plb {
             let phase = pair.session.phase();
             // A timer fires up to a millisecond late.
             let late = deadline + Duration::from_millis(1) <= self.core.now;
-            assert!(!late || pair.queued || self.core.stage_is_new, "the deadline of {id:?} has passed in {phase:?}");
+            assert!(!late || pair.queued || self.stage_is_new, "the deadline of {id:?} has passed in {phase:?}");
             assert!(pair.filed <= deadline, "the timer of {id:?} is filed too late in {phase:?}");
         }
         let lent: usize = self.pairs.iter().map(|(_, pair)| pair.session.buffers_held()).sum();
