@@ -8,9 +8,11 @@
 //! `schema` mirrors the file, `validate` turns it into the [`Config`] below or into a list of [`ConfigError`]s.
 //! Nothing here opens a file or a socket, resolves a name or reads a clock.
 
+mod auth;
 mod error;
 mod leaf;
 mod quick;
+mod rate;
 pub mod schema;
 mod source;
 pub mod units;
@@ -21,9 +23,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use auth::{Auth, USER_BYTES_MAX, Users};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use quick::quick_start;
+pub use rate::RateLimit;
 
 /// Where a daemon writes its pid unless it is told otherwise.
 pub const PID_FILE_DEFAULT: &str = "/var/run/plb.pid";

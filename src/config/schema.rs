@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
 pub use super::leaf::{
-    AccountName, Balance, Directory, FileName, Format, HostPort, Level, Name, Period, Protocol, Size, SizeOrNone,
-    Switch, Target, TargetOrNone, UpgradeTo, Whole,
+    AccountName, Balance, Directory, FileName, Format, HostPort, Level, Name, Period, Protocol, Realm, Size,
+    SizeOrNone, Switch, Target, TargetOrNone, UpgradeTo, Whole,
 };
 use super::{AccessFormat, LogTarget, Policy, ProtocolName, Upgrade};
 
@@ -169,6 +169,30 @@ pub struct Backend {
     pub weight: Whole<1, 256>,
 }
 
+/// How often a client may ask.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct RateLimit {
+    /// So many requests in each period.
+    pub requests: Whole<1, 1_000_000>,
+    /// That period.
+    pub period: Period,
+    /// So many at once after a rest; as many as `requests` unless it is set.
+    pub burst: Option<Whole<1, 1_000_000>>,
+}
+
+/// Basic authentication.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct BasicAuth {
+    /// What the client is told that the password is for.
+    pub realm: Realm,
+    /// The file of users.
+    pub file: FileName,
+    /// The backend gets the `Authorization` field.
+    pub forward: Switch,
+}
+
 impl Default for Process {
     fn default() -> Process {
         Process {
@@ -242,6 +266,18 @@ impl Default for PoolSettings {
 impl Default for Backend {
     fn default() -> Backend {
         Backend { address: HostPort(None), name: Name(String::new()), weight: Whole(1) }
+    }
+}
+
+impl Default for RateLimit {
+    fn default() -> RateLimit {
+        RateLimit { requests: Whole(1), period: seconds(1), burst: None }
+    }
+}
+
+impl Default for BasicAuth {
+    fn default() -> BasicAuth {
+        BasicAuth { realm: Realm(String::new()), file: FileName(String::new()), forward: Switch(false) }
     }
 }
 

@@ -120,9 +120,9 @@ pub(super) fn backend_with(own: &schema::Backend) -> Backend {
 }
 
 /// A map of the file while it is read, by one schema struct after the other.
-struct Section<'n> {
+pub(super) struct Section<'n> {
     at: Position,
-    path: String,
+    pub(super) path: String,
     /// `None` when something else than a map stands there: reported, and no key is missed.
     entries: Option<&'n [Entry]>,
     known: Vec<bool>,
@@ -130,7 +130,7 @@ struct Section<'n> {
 }
 
 impl<'n> Section<'n> {
-    fn open(node: &'n Node, path: String, meaning: &str, errors: &mut Errors<'_>) -> Section<'n> {
+    pub(super) fn open(node: &'n Node, path: String, meaning: &str, errors: &mut Errors<'_>) -> Section<'n> {
         let entries = match &node.kind {
             Kind::Map(entries) => Some(entries.as_slice()),
             Kind::Refused => None,
@@ -144,7 +144,7 @@ impl<'n> Section<'n> {
     }
 
     /// Reads the keys that `T` knows, over those of `inherited`; the second value is what was read, as it was written.
-    fn read<T: Schema>(&mut self, inherited: Mapping, errors: &mut Errors<'_>) -> (T, Mapping) {
+    pub(super) fn read<T: Schema>(&mut self, inherited: Mapping, errors: &mut Errors<'_>) -> (T, Mapping) {
         let mut accepted = inherited;
         for (entry, known) in self.entries.unwrap_or_default().iter().zip(&mut self.known) {
             let mut is_unknown = false;
@@ -165,7 +165,7 @@ impl<'n> Section<'n> {
     }
 
     /// Reports the keys that no struct knew and the required ones that are missing.
-    fn close(&mut self, required: &[&str], errors: &mut Errors<'_>) {
+    pub(super) fn close(&mut self, required: &[&str], errors: &mut Errors<'_>) {
         let Some(entries) = self.entries else { return };
         self.allowed.sort();
         for (entry, _) in entries.iter().zip(&self.known).filter(|(_, known)| !**known) {
@@ -179,12 +179,12 @@ impl<'n> Section<'n> {
         }
     }
 
-    fn entry(&self, key: &str) -> Option<&'n Entry> {
+    pub(super) fn entry(&self, key: &str) -> Option<&'n Entry> {
         self.entries?.iter().find(|entry| entry.key == key)
     }
 
     /// Where the value of `key` stands.
-    fn place(&self, key: &str) -> Position {
+    pub(super) fn place(&self, key: &str) -> Position {
         self.entry(key).map_or(self.at, |entry| entry.value.at)
     }
 }

@@ -8,9 +8,11 @@
 //! A head is judged, and what is forwarded is written anew from what was judged; a body is passed by credit, never
 //! beyond its end. Bytes after the request stay pending until the exchange is over, so that nothing can be smuggled.
 
+pub mod auth;
 pub mod body;
 mod fields;
 pub mod head;
+pub mod rate;
 pub mod reply;
 pub mod request;
 pub mod response;
