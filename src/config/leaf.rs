@@ -66,6 +66,10 @@ leaf! {
     Whole<MIN: u32, MAX: u32>(u32)
 }
 leaf! {
+    /// A whole number from `MIN` to `MAX`, or `none`.
+    WholeOrNone<MIN: u32, MAX: u32>(Option<u32>)
+}
+leaf! {
     /// A number of bytes from `MIN` to `MAX`: plain, or such as `64KiB`.
     Size<MIN: u64, MAX: u64>(u64)
 }
@@ -140,6 +144,17 @@ impl<const MIN: u32, const MAX: u32> TryFrom<Value> for Whole<MIN, MAX> {
         let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
         let number = number.filter(|number| (MIN..=MAX).contains(number));
         number.map(Whole).ok_or_else(|| wrong(&format!("a whole number from {MIN} to {MAX}"), &value))
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> TryFrom<Value> for WholeOrNone<MIN, MAX> {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        if value.as_str() == Some(NONE) {
+            return Ok(WholeOrNone(None));
+        }
+        let number = Whole::<MIN, MAX>::try_from(value.clone()).map(|number| WholeOrNone(Some(number.0)));
+        number.map_err(|_| wrong(&format!("{NONE} or a whole number from {MIN} to {MAX}"), &value))
     }
 }
 
@@ -263,6 +278,12 @@ impl TryFrom<Value> for Level {
 impl<const MIN: u32, const MAX: u32> From<Whole<MIN, MAX>> for Value {
     fn from(leaf: Whole<MIN, MAX>) -> Value {
         leaf.0.into()
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> From<WholeOrNone<MIN, MAX>> for Value {
+    fn from(leaf: WholeOrNone<MIN, MAX>) -> Value {
+        leaf.0.map_or_else(|| NONE.into(), Value::from)
     }
 }
 

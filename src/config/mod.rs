@@ -219,6 +219,10 @@ pub struct Listener {
     pub pool: usize,
     /// The length of the kernel's queue of connections not accepted yet.
     pub backlog: u32,
+    /// The most open connections of one client (an IPv4 address, or a /64 of IPv6); `None` is no limit.
+    pub clients_per_address_max: Option<u32>,
+    /// The rate in bytes a second that the body of a request must not fall below; never zero; `None` is any.
+    pub body_bytes_per_second_min: Option<u64>,
     /// What concerns HTTP only.
     pub http: HttpSettings,
     /// How long its clients are waited for.
@@ -254,6 +258,10 @@ pub struct HttpSettings {
     pub fields_max: usize,
     /// The longest request body in bytes; `None` is no limit.
     pub body_bytes_max: Option<u64>,
+    /// The most requests on one connection; `None` is no limit.
+    pub requests_max: Option<u32>,
+    /// How often each client may ask.
+    pub rate_limit: Option<RateLimit>,
     /// Tell the backend the client's address in `X-Forwarded-For`.
     pub x_forwarded_for: bool,
     /// Tell the backend the client's scheme in `X-Forwarded-Proto`.

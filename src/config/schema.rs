@@ -12,7 +12,7 @@ use serde_yaml::{Mapping, Value};
 
 pub use super::leaf::{
     AccountName, Balance, Directory, FileName, Format, HostPort, Level, Name, Period, Protocol, Realm, Size,
-    SizeOrNone, Switch, Target, TargetOrNone, UpgradeTo, Whole,
+    SizeOrNone, Switch, Target, TargetOrNone, UpgradeTo, Whole, WholeOrNone,
 };
 use super::{AccessFormat, LogTarget, Policy, ProtocolName, Upgrade};
 
@@ -85,6 +85,8 @@ pub struct Listener {
     pub protocol: Protocol,
     /// The name of the pool that serves it.
     pub pool: Name,
+    /// How often each client may ask: a map, read as [`RateLimit`].
+    pub rate_limit: Value,
 }
 
 /// What a listener can set; at top level, the default of all listeners.
@@ -101,6 +103,12 @@ pub struct ListenerSettings {
     pub fields_max: Whole<1, 256>,
     /// The longest request body.
     pub body_max: SizeOrNone,
+    /// The most open connections of one client.
+    pub max_clients_per_address: WholeOrNone<1, 1_000_000>,
+    /// The most requests on one connection.
+    pub max_requests: WholeOrNone<1, 1_000_000_000>,
+    /// The least rate of a request's body, in bytes a second.
+    pub min_body_rate: SizeOrNone,
     /// Send `X-Forwarded-For`.
     pub x_forwarded_for: Switch,
     /// Send `X-Forwarded-Proto`.
@@ -220,7 +228,13 @@ impl Default for Process {
 impl Default for Listener {
     fn default() -> Listener {
         let unset = Name(String::new());
-        Listener { name: unset.clone(), listen: Value::Null, protocol: Protocol(ProtocolName::Http), pool: unset }
+        Listener {
+            name: unset.clone(),
+            listen: Value::Null,
+            protocol: Protocol(ProtocolName::Http),
+            pool: unset,
+            rate_limit: Value::Null,
+        }
     }
 }
 
@@ -232,6 +246,9 @@ impl Default for ListenerSettings {
             head_max: Size(8 * KIB),
             fields_max: Whole(100),
             body_max: SizeOrNone(None),
+            max_clients_per_address: WholeOrNone(None),
+            max_requests: WholeOrNone(None),
+            min_body_rate: SizeOrNone(None),
             x_forwarded_for: Switch(true),
             x_forwarded_proto: Switch(true),
             x_forwarded_host: Switch(true),

@@ -10,6 +10,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::error::{Errors, Position, joined, quoted, suggestion};
 use super::leaf::{host_port_text, wrong};
+use super::rate;
 use super::schema::{self, HostPort, ListenerSettings, PoolSettings, Process, Schema};
 use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
@@ -72,10 +73,15 @@ pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings,
         protocol: own.protocol.0,
         pool,
         backlog: settings.backlog.0,
+        clients_per_address_max: settings.max_clients_per_address.0,
+        // A rate of nothing asks for nothing.
+        body_bytes_per_second_min: settings.min_body_rate.0.filter(|rate| *rate > 0),
         http: HttpSettings {
             head_bytes_max: settings.head_max.0 as usize,
             fields_max: settings.fields_max.0 as usize,
             body_bytes_max: settings.body_max.0,
+            requests_max: settings.max_requests.0,
+            rate_limit: None,
             x_forwarded_for: settings.x_forwarded_for.0,
             x_forwarded_proto: settings.x_forwarded_proto.0,
             x_forwarded_host: settings.x_forwarded_host.0,
@@ -325,6 +331,9 @@ impl Listeners<'_> {
         self.refuse_duplicate(&section, &own.name.0, errors);
         let pool = self.pool(&section, &own.pool.0, errors);
         let mut listener = listener_with(&own, &settings, pool);
+        listener.http.rate_limit = section
+            .entry("rate_limit")
+            .map(|entry| rate::rate_limit(&entry.value, joined(&section.path, "rate_limit"), errors));
         if let Some(entry) = section.entry("listen") {
             let address = |address| ListenAddress { address, v6_only: settings.v6_only.0, optional: false };
             let addresses = self.addresses(&entry.value, &joined(&section.path, "listen"), errors);

@@ -6,6 +6,8 @@ pub(super) fn settings() -> HttpSettings {
     HttpSettings {
         head_bytes_max: 1024,
         fields_max: 16,
+        requests_max: None,
+        rate_limit: None,
         body_bytes_max: None,
         x_forwarded_for: true,
         x_forwarded_proto: true,
