@@ -19,6 +19,7 @@ mod validate;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::ConfigError;
@@ -211,8 +212,8 @@ pub struct Listener {
     pub listen: Vec<ListenAddress>,
     /// What its clients speak.
     pub protocol: ProtocolName,
-    /// The pool that serves it: an index into [`Config::pools`].
-    pub pool: usize,
+    /// The pool that serves what no rule decides: an index into [`Config::pools`].
+    pub pool: Option<usize>,
     /// The length of the kernel's queue of connections not accepted yet.
     pub backlog: u32,
     /// What concerns HTTP only.
@@ -242,7 +243,7 @@ pub enum ProtocolName {
 }
 
 /// What a listener does with HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
     /// The longest head (request line or status line and fields) in bytes.
     pub head_bytes_max: usize,
@@ -260,6 +261,17 @@ pub struct HttpSettings {
     pub via: bool,
     /// What a client may change to.
     pub upgrade: Upgrade,
+    /// What plb answers with in place of its own pages, by status.
+    pub error_pages: Vec<(u16, Document)>,
+}
+
+/// The content of an answer of plb's own, read at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Its media type.
+    pub content_type: Arc<str>,
+    /// Its bytes.
+    pub body: Arc<[u8]>,
 }
 
 /// The protocols that a client may change to from HTTP/1.1 (RFC 9110 section 7.8).
