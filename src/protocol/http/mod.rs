@@ -342,7 +342,10 @@ impl Http {
             && self.exchange.keep_client == KeepClient::Keep
             && view.stage == Stage::Serving;
         if !in_exchange {
-            self.exchange = Exchange::none();
+            // Nothing is known of it, but whoever asks for a head is not to take a body for the next answer.
+            let asks_for_head = view.request.pending().trim_ascii_start().starts_with(b"HEAD ");
+            let method = if asks_for_head { Method::Head } else { Method::Get };
+            self.exchange = Exchange { method, ..Exchange::none() };
         }
         self.reply(view, Answer::of(status), if keep { KeepClient::Keep } else { KeepClient::Close })
     }
