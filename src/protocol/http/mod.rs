@@ -11,6 +11,7 @@
 pub mod body;
 mod fields;
 pub mod head;
+pub mod path;
 pub mod reply;
 pub mod request;
 pub mod response;

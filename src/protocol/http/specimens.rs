@@ -1,12 +1,16 @@
 //! What the tests of this room share: settings, a seeded source of chance, and damage. Never part of the program.
 
-use crate::config::{HttpSettings, Upgrade};
+use crate::config::{HttpSettings, Methods, PathRefusals, Trailers, Upgrade};
 
 pub(super) fn settings() -> HttpSettings {
     HttpSettings {
         head_bytes_max: 1024,
         fields_max: 16,
         body_bytes_max: None,
+        methods: Methods::Any,
+        path_refusals: PathRefusals::default(),
+        normalize_path: false,
+        trailers: Trailers::Forward,
         x_forwarded_for: true,
         x_forwarded_proto: true,
         x_forwarded_host: true,
