@@ -90,8 +90,14 @@ fn heads(bench: &Bench) {
         assert!(matches!(parsed, Parsed::Head(_)));
     });
     let (request_method, client_version) = (Method::Get, Version::Http11);
-    let rules =
-        ResponseRules { settings, request_method, client_version, keep_client: KeepClient::Keep, upgrade: None };
+    let rules = ResponseRules {
+        settings,
+        request_method,
+        client_version,
+        keep_client: KeepClient::Keep,
+        upgrade: None,
+        date: "",
+    };
     bench.measure(&format!("response head of {} bytes, judged and written anew", RESPONSE.len()), |_| {
         out.clear();
         let parsed = parse_response(black_box(RESPONSE), &mut Scan::default(), &rules, &mut out);
