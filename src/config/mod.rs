@@ -11,8 +11,10 @@
 mod auth;
 mod error;
 mod leaf;
+mod network;
 mod quick;
 mod rate;
+mod sanitizer;
 pub mod schema;
 mod source;
 pub mod units;
@@ -21,13 +23,16 @@ mod validate;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use auth::{Auth, USER_BYTES_MAX, Users};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
+pub use network::{NETWORK_ALLOWED, Network, NetworkList, Networks, masked};
 pub use quick::quick_start;
 pub use rate::RateLimit;
+pub use sanitizer::{Methods, PathRefusals};
 
 /// Where a daemon writes its pid unless it is told otherwise.
 pub const PID_FILE_DEFAULT: &str = "/var/run/plb.pid";
@@ -215,8 +220,8 @@ pub struct Listener {
     pub listen: Vec<ListenAddress>,
     /// What its clients speak.
     pub protocol: ProtocolName,
-    /// The pool that serves it: an index into [`Config::pools`].
-    pub pool: usize,
+    /// The pool that serves what no rule decides: an index into [`Config::pools`].
+    pub pool: Option<usize>,
     /// The length of the kernel's queue of connections not accepted yet.
     pub backlog: u32,
     /// The most open connections of one client (an IPv4 address, or a /64 of IPv6); `None` is no limit.
@@ -250,7 +255,7 @@ pub enum ProtocolName {
 }
 
 /// What a listener does with HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
     /// The longest head (request line or status line and fields) in bytes.
     pub head_bytes_max: usize,
@@ -262,6 +267,14 @@ pub struct HttpSettings {
     pub requests_max: Option<u32>,
     /// How often each client may ask.
     pub rate_limit: Option<RateLimit>,
+    /// The methods that are served.
+    pub methods: Methods,
+    /// What a path must not have.
+    pub path_refusals: PathRefusals,
+    /// Forward paths in their normal form, and not as they came.
+    pub normalize_path: bool,
+    /// What becomes of the fields after a chunked body.
+    pub trailers: Trailers,
     /// Tell the backend the client's address in `X-Forwarded-For`.
     pub x_forwarded_for: bool,
     /// Tell the backend the client's scheme in `X-Forwarded-Proto`.
@@ -272,6 +285,26 @@ pub struct HttpSettings {
     pub via: bool,
     /// What a client may change to.
     pub upgrade: Upgrade,
+    /// What plb answers with in place of its own pages, by status.
+    pub error_pages: Vec<(u16, Document)>,
+}
+
+/// The content of an answer of plb's own, read at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Its media type.
+    pub content_type: Arc<str>,
+    /// Its bytes.
+    pub body: Arc<[u8]>,
+}
+
+/// What becomes of trailers: the fields after a chunked body (RFC 9110 section 6.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trailers {
+    /// They are judged, and forwarded.
+    Forward,
+    /// They are judged, and left away.
+    Drop,
 }
 
 /// The protocols that a client may change to from HTTP/1.1 (RFC 9110 section 7.8).

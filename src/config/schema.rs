@@ -12,9 +12,9 @@ use serde_yaml::{Mapping, Value};
 
 pub use super::leaf::{
     AccountName, Balance, Directory, FileName, Format, HostPort, Level, Name, Period, Protocol, Realm, Size,
-    SizeOrNone, Switch, Target, TargetOrNone, UpgradeTo, Whole, WholeOrNone,
+    SizeOrNone, Switch, Target, TargetOrNone, TrailersTo, UpgradeTo, Whole, WholeOrNone,
 };
-use super::{AccessFormat, LogTarget, Policy, ProtocolName, Upgrade};
+use super::{AccessFormat, LogTarget, Methods, PathRefusals, Policy, ProtocolName, Trailers, Upgrade};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -109,6 +109,14 @@ pub struct ListenerSettings {
     pub max_requests: WholeOrNone<1, 1_000_000_000>,
     /// The least rate of a request's body, in bytes a second.
     pub min_body_rate: SizeOrNone,
+    /// The methods that are served.
+    pub methods: Methods,
+    /// What a path must not have.
+    pub path_refuse: PathRefusals,
+    /// Forward paths in their normal form.
+    pub normalize_path: Switch,
+    /// What becomes of the fields after a chunked body.
+    pub trailers: TrailersTo,
     /// Send `X-Forwarded-For`.
     pub x_forwarded_for: Switch,
     /// Send `X-Forwarded-Proto`.
@@ -249,6 +257,10 @@ impl Default for ListenerSettings {
             max_clients_per_address: WholeOrNone(None),
             max_requests: WholeOrNone(None),
             min_body_rate: SizeOrNone(None),
+            methods: Methods::default(),
+            path_refuse: PathRefusals::default(),
+            normalize_path: Switch(false),
+            trailers: TrailersTo(Trailers::Drop),
             x_forwarded_for: Switch(true),
             x_forwarded_proto: Switch(true),
             x_forwarded_host: Switch(true),

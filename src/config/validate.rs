@@ -66,7 +66,7 @@ pub(super) fn process_config(process: &Process, listeners: Vec<Listener>, pools:
 }
 
 /// The model of a listener with these settings.
-pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings, pool: usize) -> Listener {
+pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings, pool: Option<usize>) -> Listener {
     Listener {
         name: own.name.0.clone(),
         listen: Vec::new(),
@@ -82,11 +82,16 @@ pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings,
             body_bytes_max: settings.body_max.0,
             requests_max: settings.max_requests.0,
             rate_limit: None,
+            methods: settings.methods.clone(),
+            path_refusals: settings.path_refuse,
+            normalize_path: settings.normalize_path.0,
+            trailers: settings.trailers.0,
             x_forwarded_for: settings.x_forwarded_for.0,
             x_forwarded_proto: settings.x_forwarded_proto.0,
             x_forwarded_host: settings.x_forwarded_host.0,
             via: settings.via.0,
             upgrade: settings.upgrade.0,
+            error_pages: Vec::new(),
         },
         timeouts: ClientTimeouts {
             header_client_read: settings.timeout_header_client_read.0,
@@ -155,14 +160,13 @@ impl<'n> Section<'n> {
         for (entry, known) in self.entries.unwrap_or_default().iter().zip(&mut self.known) {
             let mut is_unknown = false;
             let value = entry.value.value();
-            let alone = Mapping::from_iter([(Value::from(entry.key.as_str()), value.clone())]);
             // One key at a time: serde stops at the first error, and the others shall be reported too.
-            let result: Result<T, _> = serde_ignored::deserialize(Value::Mapping(alone), |_| is_unknown = true);
+            let result = read_alone::<T>(&entry.key, value.clone(), || is_unknown = true);
             *known |= !is_unknown;
             match result {
                 _ if is_unknown || matches!(entry.value.kind, Kind::Refused) => {}
                 Ok(_) => drop(accepted.insert(entry.key.as_str().into(), value)),
-                Err(error) => errors.add(entry.value.at, &joined(&self.path, &entry.key), error.to_string()),
+                Err(message) => report::<T>(entry, &joined(&self.path, &entry.key), message, errors),
             }
         }
         self.allowed.extend(T::defaults().keys().filter_map(Value::as_str).map(str::to_string));
@@ -192,6 +196,27 @@ impl<'n> Section<'n> {
     /// Where the value of `key` stands.
     pub(super) fn place(&self, key: &str) -> Position {
         self.entry(key).map_or(self.at, |entry| entry.value.at)
+    }
+}
+
+/// A struct in which only `key` is set.
+fn read_alone<T: Schema>(key: &str, value: Value, mut unknown: impl FnMut()) -> Result<T, String> {
+    let alone = Value::Mapping(Mapping::from_iter([(Value::from(key), value)]));
+    serde_ignored::deserialize(alone, |_| unknown()).map_err(|error: serde_yaml::Error| error.to_string())
+}
+
+/// Reports the entries of a list that are wrong, each in its place, where a list is allowed; else the setting as a whole.
+fn report<T: Schema>(entry: &Entry, path: &str, message: String, errors: &mut Errors<'_>) {
+    let takes = |list: Vec<Value>| read_alone::<T>(&entry.key, Value::Sequence(list), || {});
+    match &entry.value.kind {
+        Kind::List(nodes) if takes(Vec::new()).is_ok() => {
+            for (index, node) in nodes.iter().enumerate().filter(|(_, node)| !matches!(node.kind, Kind::Refused)) {
+                if let Err(message) = takes(vec![node.value()]) {
+                    errors.add(node.at, &format!("{path}[{index}]"), message);
+                }
+            }
+        }
+        _ => errors.add(entry.value.at, path, message),
     }
 }
 
@@ -354,14 +379,12 @@ impl Listeners<'_> {
     }
 
     /// The index of the pool; where the pools themselves could not be read, any name passes.
-    fn pool(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> usize {
+    fn pool(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> Option<usize> {
         if name.is_empty() || self.pools.listed.is_empty() {
-            return 0;
+            return None;
         }
-        self.pools.index(name).unwrap_or_else(|message| {
-            errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
-            0
-        })
+        let add = |message| errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
+        self.pools.index(name).map_err(add).ok()
     }
 
     /// One address, or a list of them.

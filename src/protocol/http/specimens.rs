@@ -1,6 +1,8 @@
 //! What the tests of this room share: settings, a seeded source of chance, and damage. Never part of the program.
 
-use crate::config::{HttpSettings, Upgrade};
+use std::time::Duration;
+
+use crate::config::{ClientTimeouts, HttpSettings, Listener, Methods, PathRefusals, ProtocolName, Trailers, Upgrade};
 
 pub(super) fn settings() -> HttpSettings {
     HttpSettings {
@@ -9,11 +11,41 @@ pub(super) fn settings() -> HttpSettings {
         requests_max: None,
         rate_limit: None,
         body_bytes_max: None,
+        methods: Methods::Any,
+        path_refusals: PathRefusals::default(),
+        normalize_path: false,
+        trailers: Trailers::Forward,
         x_forwarded_for: true,
         x_forwarded_proto: true,
         x_forwarded_host: true,
         via: false,
         upgrade: Upgrade::Websocket,
+        error_pages: Vec::new(),
+    }
+}
+
+/// A listener with these settings, whose first pool serves everything.
+pub(super) fn listener(http: HttpSettings) -> Listener {
+    let timeouts = ClientTimeouts {
+        header_client_read: Duration::ZERO,
+        header_client_write: Duration::ZERO,
+        forward_client_read: Duration::ZERO,
+        forward_client_write: Duration::ZERO,
+        keep_alive: Duration::ZERO,
+        tunnel: Duration::ZERO,
+    };
+    let (name, listen, protocol) = (String::new(), Vec::new(), ProtocolName::Http);
+    let (clients_per_address_max, body_bytes_per_second_min) = (None, None);
+    Listener {
+        name,
+        listen,
+        protocol,
+        pool: Some(0),
+        backlog: 1,
+        clients_per_address_max,
+        body_bytes_per_second_min,
+        http,
+        timeouts,
     }
 }
 
