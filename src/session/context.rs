@@ -8,6 +8,7 @@ use crate::balance::{Lease, Pools};
 use crate::base::time::Time;
 use crate::config::{self, Config};
 use crate::protocol::http::site::Site;
+use crate::protocol::refusal::{Cause, Refusals};
 use crate::protocol::{AnyProtocol, Protocol, Stage, Step, View};
 
 /// What a session acts upon besides itself.
@@ -76,6 +77,18 @@ impl Core {
             self.date_second = elapsed.as_secs();
             self.date = date();
         }
+    }
+
+    /// Counts a refusal of this listener, and tells how many there were for the same cause.
+    pub fn refuse(&mut self, listener: u16, cause: Cause) -> u64 {
+        let refusals = &mut self.sites[usize::from(listener)].refusals;
+        refusals.count(cause);
+        refusals.of(cause)
+    }
+
+    /// What each listener refused.
+    pub fn refusals(&self) -> impl Iterator<Item = &Refusals> {
+        self.sites.iter().map(|site| &site.refusals)
     }
 
     /// What a session acts upon.

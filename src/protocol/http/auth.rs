@@ -18,6 +18,8 @@ use crate::config::{Auth, USER_BYTES_MAX};
 
 /// The longest credentials: the user, a colon and the password.
 const CREDENTIALS_BYTES_MAX: usize = USER_BYTES_MAX + 1 + PASSWORD_BYTES_MAX;
+/// The room for decoding them: as much as an encoding of that length may be of.
+pub const CREDENTIALS_ROOM: usize = CREDENTIALS_BYTES_MAX.next_multiple_of(3);
 /// Of those who were verified, and of those who failed, so many are remembered.
 const REMEMBERED_MAX: usize = 10_000;
 /// After a rest so much time may go into verifications at once.
@@ -82,7 +84,7 @@ impl Gate {
         budget: &mut Budget,
         now: Time,
     ) -> Verdict {
-        let mut buffer = [0; CREDENTIALS_BYTES_MAX + 2];
+        let mut buffer = [0; CREDENTIALS_ROOM];
         let value = values.next().filter(|_| values.next().is_none());
         let Some((user, password)) = value.and_then(|value| credentials(value, &mut buffer)) else {
             return Verdict::Unauthorized;
@@ -211,7 +213,7 @@ mod tests {
     #[test]
     fn no_bytes_make_it_panic() {
         let mut rng = Rng::new(5);
-        let mut buffer = [0; CREDENTIALS_BYTES_MAX + 2];
+        let mut buffer = [0; CREDENTIALS_ROOM];
         for _ in 0..20_000 {
             let mut value = ALADDIN.to_vec();
             for _ in 0..1 + rng.below(3) {

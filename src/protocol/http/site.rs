@@ -7,10 +7,13 @@ use super::asked::Asked;
 use super::reply::{Answer, Status};
 use crate::balance::Key;
 use crate::config::Listener;
+use crate::protocol::refusal::Refusals;
 
 /// What the sessions of one listener share.
 #[derive(Debug, Default)]
 pub struct Site {
+    /// What was refused.
+    pub refusals: Refusals,
     /// Room for the path of a request without escapes and dot segments.
     pub(super) path: Vec<u8>,
 }
