@@ -9,8 +9,10 @@
 //! Nothing here opens a file or a socket, resolves a name or reads a clock.
 
 mod error;
+mod forwarding;
 mod leaf;
 mod network;
+mod pages;
 mod quick;
 pub mod schema;
 mod source;
@@ -24,7 +26,9 @@ use std::time::Duration;
 
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
+pub use forwarding::{Forwarding, RequestId};
 pub use network::{NETWORK_ALLOWED, Network, NetworkList, Networks, masked};
+pub use pages::{PAGE_BYTES_MAX, PAGE_STATUSES, Page, Pages};
 pub use quick::quick_start;
 
 /// Where a daemon writes its pid unless it is told otherwise.
@@ -244,7 +248,7 @@ pub enum ProtocolName {
 }
 
 /// What a listener does with HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
     /// The longest head (request line or status line and fields) in bytes.
     pub head_bytes_max: usize,
@@ -252,12 +256,12 @@ pub struct HttpSettings {
     pub fields_max: usize,
     /// The longest request body in bytes; `None` is no limit.
     pub body_bytes_max: Option<u64>,
-    /// Tell the backend the client's address in `X-Forwarded-For`.
-    pub x_forwarded_for: bool,
-    /// Tell the backend the client's scheme in `X-Forwarded-Proto`.
-    pub x_forwarded_proto: bool,
-    /// Tell the backend the client's `Host` in `X-Forwarded-Host`.
-    pub x_forwarded_host: bool,
+    /// What backends are told about clients.
+    pub forwarding: Forwarding,
+    /// Take the backend out of the URLs in `Location` and `Content-Location`.
+    pub rewrite_location: bool,
+    /// What clients are shown instead of plb's own words.
+    pub error_pages: Pages,
     /// Add `Via` in both directions (RFC 9110 section 7.6.3).
     pub via: bool,
     /// What a client may change to.

@@ -1,15 +1,16 @@
 //! What the tests of this room share: settings, a seeded source of chance, and damage. Never part of the program.
 
-use crate::config::{HttpSettings, Upgrade};
+use crate::config::schema::ListenerSettings;
+use crate::config::{Forwarding, HttpSettings, Pages, Upgrade};
 
 pub(super) fn settings() -> HttpSettings {
     HttpSettings {
         head_bytes_max: 1024,
         fields_max: 16,
         body_bytes_max: None,
-        x_forwarded_for: true,
-        x_forwarded_proto: true,
-        x_forwarded_host: true,
+        forwarding: Forwarding::from(&ListenerSettings::default()),
+        rewrite_location: true,
+        error_pages: Pages::default(),
         via: false,
         upgrade: Upgrade::Websocket,
     }
