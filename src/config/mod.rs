@@ -22,13 +22,14 @@ mod validate;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
 pub use network::{NETWORK_ALLOWED, Network, NetworkList, Networks, masked};
-pub use pages::{PAGE_BYTES_MAX, PAGE_STATUSES, Page, Pages};
+pub use pages::{PAGE_BYTES_MAX, PAGE_STATUSES};
 pub use quick::quick_start;
 
 /// Where a daemon writes its pid unless it is told otherwise.
@@ -217,8 +218,8 @@ pub struct Listener {
     pub listen: Vec<ListenAddress>,
     /// What its clients speak.
     pub protocol: ProtocolName,
-    /// The pool that serves it: an index into [`Config::pools`].
-    pub pool: usize,
+    /// The pool that serves what no rule decides: an index into [`Config::pools`].
+    pub pool: Option<usize>,
     /// The length of the kernel's queue of connections not accepted yet.
     pub backlog: u32,
     /// What concerns HTTP only.
@@ -260,12 +261,21 @@ pub struct HttpSettings {
     pub forwarding: Forwarding,
     /// Take the backend out of the URLs in `Location` and `Content-Location`.
     pub rewrite_location: bool,
-    /// What clients are shown instead of plb's own words.
-    pub error_pages: Pages,
     /// Add `Via` in both directions (RFC 9110 section 7.6.3).
     pub via: bool,
     /// What a client may change to.
     pub upgrade: Upgrade,
+    /// What plb answers with in place of its own pages, by status.
+    pub error_pages: Vec<(u16, Document)>,
+}
+
+/// The content of an answer of plb's own, read at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Its media type.
+    pub content_type: Arc<str>,
+    /// Its bytes.
+    pub body: Arc<[u8]>,
 }
 
 /// The protocols that a client may change to from HTTP/1.1 (RFC 9110 section 7.8).

@@ -1,10 +1,9 @@
 //! Error pages: what a client is shown instead of plb's own words, by status. Read at the start, never again.
 
-use std::sync::Arc;
-
+use super::Document;
 use super::error::{Errors, joined, suggestion};
 use super::leaf::wrong;
-use super::source::{Entry, Kind};
+use super::source::{Entry, Kind, Node};
 
 /// The statuses that plb answers with in a backend's stead; only these can have a page.
 pub const PAGE_STATUSES: [u16; 16] = [400, 401, 403, 404, 405, 408, 413, 414, 417, 429, 431, 501, 502, 503, 504, 505];
@@ -14,44 +13,20 @@ pub const PAGE_BYTES_MAX: usize = 1 << 20;
 const CONTENT_TYPES: [(&str, &str); 4] =
     [("html", "text/html"), ("txt", "text/plain"), ("json", "application/json"), ("xml", "application/xml")];
 
-/// The pages of a listener.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pages {
-    pages: Vec<(u16, Page)>,
-}
-
-/// What a client is shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// The value of its `Content-Type`.
-    pub content_type: &'static str,
-    /// What was in the file.
-    pub body: Arc<[u8]>,
-}
-
-impl Pages {
-    /// The page of this status, if it has one.
-    pub fn get(&self, status: u16) -> Option<&Page> {
-        self.pages.iter().find(|(of, _)| *of == status).map(|(_, page)| page)
-    }
-
-    /// The map from statuses to files at `entry`, which is at `path`.
-    pub(super) fn read(entry: &Entry, path: &str, errors: &mut Errors<'_>) -> Pages {
-        const ALLOWED: &str = "a map from statuses to files, such as { 503: /etc/plb/503.html }";
-        match &entry.value.kind {
-            Kind::Map(entries) => {
-                Pages { pages: entries.iter().filter_map(|entry| page(entry, path, errors)).collect() }
-            }
-            Kind::Refused => Pages::default(),
-            _ => {
-                errors.add(entry.value.at, path, wrong(ALLOWED, &entry.value.value()));
-                Pages::default()
-            }
+/// The map from statuses to files at `node`, whose path is `path`: each with what is in its file.
+pub(super) fn read(node: &Node, path: &str, errors: &mut Errors<'_>) -> Vec<(u16, Document)> {
+    const ALLOWED: &str = "a map from statuses to files, such as { 503: /etc/plb/503.html }";
+    match &node.kind {
+        Kind::Map(entries) => entries.iter().filter_map(|entry| page(entry, path, errors)).collect(),
+        Kind::Refused => Vec::new(),
+        _ => {
+            errors.add(node.at, path, wrong(ALLOWED, &node.value()));
+            Vec::new()
         }
     }
 }
 
-fn page(entry: &Entry, path: &str, errors: &mut Errors<'_>) -> Option<(u16, Page)> {
+fn page(entry: &Entry, path: &str, errors: &mut Errors<'_>) -> Option<(u16, Document)> {
     let path = joined(path, &entry.key);
     let Some(status) = PAGE_STATUSES.into_iter().find(|status| status.to_string() == entry.key) else {
         let allowed = PAGE_STATUSES.map(|status| status.to_string());
@@ -69,7 +44,8 @@ fn page(entry: &Entry, path: &str, errors: &mut Errors<'_>) -> Option<(u16, Page
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
     let known = CONTENT_TYPES.iter().find(|(known, _)| ending.eq_ignore_ascii_case(known));
     let (_, content_type) = known.unwrap_or(&CONTENT_TYPES[0]);
-    errors.file(entry.value.at, &path, name, PAGE_BYTES_MAX).map(|body| (status, Page { content_type, body }))
+    let body = errors.file(entry.value.at, &path, name, PAGE_BYTES_MAX)?;
+    Some((status, Document { content_type: (*content_type).into(), body }))
 }
 
 #[cfg(test)]
@@ -95,8 +71,9 @@ pools: { p: { backends: [a:1] } }
     fn a_page_is_what_is_in_its_file_and_its_name_tells_of_what_type() {
         let config = parse(FILE);
         let page = |listener: usize, status| {
-            let page = config.listeners[listener].http.error_pages.get(status)?;
-            Some((page.content_type, String::from_utf8(page.body.to_vec()).unwrap()))
+            let mut pages = config.listeners[listener].http.error_pages.iter();
+            let (_, page) = pages.find(|(of, _)| *of == status)?;
+            Some((&*page.content_type, String::from_utf8(page.body.to_vec()).unwrap()))
         };
         assert_eq!(page(0, 503), Some(("text/html", "/e/503.html".to_string())));
         assert_eq!(page(0, 404), Some(("text/plain", "/e/404.TXT".to_string())));

@@ -10,12 +10,13 @@ use serde_yaml::{Mapping, Value};
 
 use super::error::{Errors, Position, joined, quoted, suggestion};
 use super::leaf::{host_port_text, wrong};
+use super::pages;
 use super::schema::{self, HostPort, ListenerSettings, PoolSettings, Process, Schema};
 use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::{
-    BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, HttpSettings, LISTENERS_MAX, ListenAddress, Listener,
-    POOLS_MAX, Pages, Pool, ServerTimeouts,
+    BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, Document, HttpSettings, LISTENERS_MAX, ListenAddress,
+    Listener, POOLS_MAX, Pool, ServerTimeouts,
 };
 
 /// More names than this are not listed in a message.
@@ -67,7 +68,7 @@ pub(super) fn process_config(process: &Process, listeners: Vec<Listener>, pools:
 }
 
 /// The model of a listener with these settings.
-pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings, pool: usize) -> Listener {
+pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings, pool: Option<usize>) -> Listener {
     Listener {
         name: own.name.0.clone(),
         listen: Vec::new(),
@@ -80,9 +81,9 @@ pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings,
             body_bytes_max: settings.body_max.0,
             forwarding: settings.into(),
             rewrite_location: settings.rewrite_location.0,
-            error_pages: Pages::default(),
             via: settings.via.0,
             upgrade: settings.upgrade.0,
+            error_pages: Vec::new(),
         },
         timeouts: ClientTimeouts {
             header_client_read: settings.timeout_header_client_read.0,
@@ -185,9 +186,9 @@ impl<'n> Section<'n> {
     }
 
     /// The pages that stand here.
-    fn error_pages(&self, errors: &mut Errors<'_>) -> Option<Pages> {
+    fn error_pages(&self, errors: &mut Errors<'_>) -> Option<Vec<(u16, Document)>> {
         let key = "error_pages";
-        self.entry(key).map(|entry| Pages::read(entry, &joined(&self.path, key), errors))
+        self.entry(key).map(|entry| pages::read(&entry.value, &joined(&self.path, key), errors))
     }
 
     /// Where the value of `key` stands.
@@ -333,7 +334,7 @@ impl<'p> PoolNames<'p> {
 /// What all listeners share while they are read.
 struct Listeners<'c> {
     defaults: &'c Mapping,
-    error_pages: &'c Pages,
+    error_pages: &'c [(u16, Document)],
     pools: PoolNames<'c>,
     lines_of_names: HashMap<String, usize>,
     lines_of_addresses: HashMap<SocketAddr, usize>,
@@ -354,7 +355,7 @@ impl Listeners<'_> {
         self.refuse_duplicate(&section, &own.name.0, errors);
         let pool = self.pool(&section, &own.pool.0, errors);
         let mut listener = listener_with(&own, &settings, pool);
-        listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.clone());
+        listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.to_vec());
         if let Some(entry) = section.entry("listen") {
             let address = |address| ListenAddress { address, v6_only: settings.v6_only.0, optional: false };
             let addresses = self.addresses(&entry.value, &joined(&section.path, "listen"), errors);
@@ -375,14 +376,12 @@ impl Listeners<'_> {
     }
 
     /// The index of the pool; where the pools themselves could not be read, any name passes.
-    fn pool(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> usize {
+    fn pool(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> Option<usize> {
         if name.is_empty() || self.pools.listed.is_empty() {
-            return 0;
+            return None;
         }
-        self.pools.index(name).unwrap_or_else(|message| {
-            errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
-            0
-        })
+        let add = |message| errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
+        self.pools.index(name).map_err(add).ok()
     }
 
     /// One address, or a list of them.

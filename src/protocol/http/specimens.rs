@@ -1,7 +1,9 @@
 //! What the tests of this room share: settings, a seeded source of chance, and damage. Never part of the program.
 
+use std::time::Duration;
+
 use crate::config::schema::ListenerSettings;
-use crate::config::{Forwarding, HttpSettings, Pages, Upgrade};
+use crate::config::{ClientTimeouts, Forwarding, HttpSettings, Listener, ProtocolName, Upgrade};
 
 pub(super) fn settings() -> HttpSettings {
     HttpSettings {
@@ -10,10 +12,24 @@ pub(super) fn settings() -> HttpSettings {
         body_bytes_max: None,
         forwarding: Forwarding::from(&ListenerSettings::default()),
         rewrite_location: true,
-        error_pages: Pages::default(),
         via: false,
         upgrade: Upgrade::Websocket,
+        error_pages: Vec::new(),
     }
+}
+
+/// A listener with these settings, whose first pool serves everything.
+pub(super) fn listener(http: HttpSettings) -> Listener {
+    let timeouts = ClientTimeouts {
+        header_client_read: Duration::ZERO,
+        header_client_write: Duration::ZERO,
+        forward_client_read: Duration::ZERO,
+        forward_client_write: Duration::ZERO,
+        keep_alive: Duration::ZERO,
+        tunnel: Duration::ZERO,
+    };
+    let (name, listen, protocol) = (String::new(), Vec::new(), ProtocolName::Http);
+    Listener { name, listen, protocol, pool: Some(0), backlog: 1, http, timeouts }
 }
 
 /// SplitMix64.
