@@ -14,7 +14,7 @@ use super::units::{
     self, ACCOUNT_ALLOWED, DIRECTORY_ALLOWED, HOST_ALLOWED, LOG_LEVEL_ALLOWED, LOG_LEVELS, LOG_TARGET_ALLOWED,
     NAME_ALLOWED,
 };
-use super::{AccessFormat, Account, LogTarget, Policy, ProtocolName, Trailers, Upgrade};
+use super::{AccessFormat, Account, LogTarget, Policy, ProtocolName, RequestId, Trailers, Upgrade};
 
 /// The protocols by name.
 const PROTOCOLS: [(&str, ProtocolName); 2] = [("http", ProtocolName::Http), ("tcp", ProtocolName::Tcp)];
@@ -23,6 +23,9 @@ const UPGRADES: [(&str, Upgrade); 3] =
     [("websocket", Upgrade::Websocket), ("any", Upgrade::Any), ("none", Upgrade::None)];
 /// What becomes of trailers, by name.
 const TRAILERS: [(&str, Trailers); 2] = [("drop", Trailers::Drop), ("forward", Trailers::Forward)];
+/// Where an `X-Request-Id` comes from, by name.
+const REQUEST_IDS: [(&str, RequestId); 3] =
+    [("none", RequestId::None), ("make", RequestId::Make), ("keep", RequestId::Keep)];
 /// The policies by name.
 const POLICIES: [(&str, Policy); 1] = [("round_robin", Policy::RoundRobin)];
 /// The formats of the access log by name.
@@ -138,6 +141,10 @@ choice! {
 choice! {
     /// What becomes of trailers.
     TrailersTo(Trailers) of TRAILERS
+}
+choice! {
+    /// Whether a request gets an `X-Request-Id`.
+    Identity(RequestId) of REQUEST_IDS
 }
 choice! {
     /// The policy of a pool.

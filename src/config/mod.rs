@@ -10,8 +10,10 @@
 
 mod auth;
 mod error;
+mod forwarding;
 mod leaf;
 mod network;
+mod pages;
 mod quick;
 mod rate;
 mod sanitizer;
@@ -29,7 +31,9 @@ use std::time::Duration;
 pub use auth::{Auth, USER_BYTES_MAX, Users};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
+pub use forwarding::{Forwarding, RequestId};
 pub use network::{NETWORK_ALLOWED, Network, NetworkList, Networks, masked};
+pub use pages::{PAGE_BYTES_MAX, PAGE_STATUSES};
 pub use quick::quick_start;
 pub use rate::RateLimit;
 pub use sanitizer::{Methods, PathRefusals};
@@ -275,12 +279,10 @@ pub struct HttpSettings {
     pub normalize_path: bool,
     /// What becomes of the fields after a chunked body.
     pub trailers: Trailers,
-    /// Tell the backend the client's address in `X-Forwarded-For`.
-    pub x_forwarded_for: bool,
-    /// Tell the backend the client's scheme in `X-Forwarded-Proto`.
-    pub x_forwarded_proto: bool,
-    /// Tell the backend the client's `Host` in `X-Forwarded-Host`.
-    pub x_forwarded_host: bool,
+    /// What backends are told about clients.
+    pub forwarding: Forwarding,
+    /// Take the backend out of the URLs in `Location` and `Content-Location`.
+    pub rewrite_location: bool,
     /// Add `Via` in both directions (RFC 9110 section 7.6.3).
     pub via: bool,
     /// What a client may change to.

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
 pub use super::leaf::{
-    AccountName, Balance, Directory, FileName, Format, HostPort, Level, Name, Period, Protocol, Realm, Size,
+    AccountName, Balance, Directory, FileName, Format, HostPort, Identity, Level, Name, Period, Protocol, Realm, Size,
     SizeOrNone, Switch, Target, TargetOrNone, TrailersTo, UpgradeTo, Whole, WholeOrNone,
 };
-use super::{AccessFormat, LogTarget, Methods, PathRefusals, Policy, ProtocolName, Trailers, Upgrade};
+pub use super::network::NetworkList;
+use super::{AccessFormat, LogTarget, Methods, PathRefusals, Policy, ProtocolName, RequestId, Trailers, Upgrade};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -123,6 +124,20 @@ pub struct ListenerSettings {
     pub x_forwarded_proto: Switch,
     /// Send `X-Forwarded-Host`.
     pub x_forwarded_host: Switch,
+    /// Send `X-Forwarded-Port`.
+    pub x_forwarded_port: Switch,
+    /// Send `Forwarded`.
+    pub forwarded: Switch,
+    /// Send `X-Request-Id`.
+    pub request_id: Identity,
+    /// The response gets it, too.
+    pub request_id_in_response: Switch,
+    /// Who is believed about whom it forwards for.
+    pub trusted_proxies: NetworkList,
+    /// Take the backend out of `Location` and `Content-Location`.
+    pub rewrite_location: Switch,
+    /// A map from statuses to files.
+    pub error_pages: Value,
     /// Add `Via`.
     pub via: Switch,
     /// What a client may change to.
@@ -264,6 +279,13 @@ impl Default for ListenerSettings {
             x_forwarded_for: Switch(true),
             x_forwarded_proto: Switch(true),
             x_forwarded_host: Switch(true),
+            x_forwarded_port: Switch(false),
+            forwarded: Switch(false),
+            request_id: Identity(RequestId::None),
+            request_id_in_response: Switch(false),
+            trusted_proxies: NetworkList::default(),
+            rewrite_location: Switch(true),
+            error_pages: Value::Null,
             via: Switch(false),
             upgrade: UpgradeTo(Upgrade::Websocket),
             timeout_header_client_read: seconds(30),

@@ -10,13 +10,14 @@ use serde_yaml::{Mapping, Value};
 
 use super::error::{Errors, Position, joined, quoted, suggestion};
 use super::leaf::{host_port_text, wrong};
+use super::pages;
 use super::rate;
 use super::schema::{self, HostPort, ListenerSettings, PoolSettings, Process, Schema};
 use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::{
-    BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, HttpSettings, LISTENERS_MAX, ListenAddress, Listener,
-    POOLS_MAX, Pool, ServerTimeouts,
+    BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, Document, HttpSettings, LISTENERS_MAX, ListenAddress,
+    Listener, POOLS_MAX, Pool, ServerTimeouts,
 };
 
 /// More names than this are not listed in a message.
@@ -28,10 +29,12 @@ pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
     let (process, _) = top.read::<Process>(Mapping::new(), errors);
     let (_, listener_defaults) = top.read::<ListenerSettings>(Mapping::new(), errors);
     let (_, pool_defaults) = top.read::<PoolSettings>(Mapping::new(), errors);
+    let error_pages = top.error_pages(errors).unwrap_or_default();
     top.close(&["listeners", "pools"], errors);
     let pools = top.entry("pools").map_or_else(Vec::new, |entry| pools(&entry.value, &pool_defaults, errors));
     let mut reader = Listeners {
         defaults: &listener_defaults,
+        error_pages: &error_pages,
         pools: PoolNames::of(&pools),
         lines_of_names: HashMap::new(),
         lines_of_addresses: HashMap::new(),
@@ -86,9 +89,8 @@ pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings,
             path_refusals: settings.path_refuse,
             normalize_path: settings.normalize_path.0,
             trailers: settings.trailers.0,
-            x_forwarded_for: settings.x_forwarded_for.0,
-            x_forwarded_proto: settings.x_forwarded_proto.0,
-            x_forwarded_host: settings.x_forwarded_host.0,
+            forwarding: settings.into(),
+            rewrite_location: settings.rewrite_location.0,
             via: settings.via.0,
             upgrade: settings.upgrade.0,
             error_pages: Vec::new(),
@@ -191,6 +193,12 @@ impl<'n> Section<'n> {
 
     pub(super) fn entry(&self, key: &str) -> Option<&'n Entry> {
         self.entries?.iter().find(|entry| entry.key == key)
+    }
+
+    /// The pages that stand here.
+    fn error_pages(&self, errors: &mut Errors<'_>) -> Option<Vec<(u16, Document)>> {
+        let key = "error_pages";
+        self.entry(key).map(|entry| pages::read(&entry.value, &joined(&self.path, key), errors))
     }
 
     /// Where the value of `key` stands.
@@ -336,6 +344,7 @@ impl<'p> PoolNames<'p> {
 /// What all listeners share while they are read.
 struct Listeners<'c> {
     defaults: &'c Mapping,
+    error_pages: &'c [(u16, Document)],
     pools: PoolNames<'c>,
     lines_of_names: HashMap<String, usize>,
     lines_of_addresses: HashMap<SocketAddr, usize>,
@@ -359,6 +368,7 @@ impl Listeners<'_> {
         listener.http.rate_limit = section
             .entry("rate_limit")
             .map(|entry| rate::rate_limit(&entry.value, joined(&section.path, "rate_limit"), errors));
+        listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.to_vec());
         if let Some(entry) = section.entry("listen") {
             let address = |address| ListenAddress { address, v6_only: settings.v6_only.0, optional: false };
             let addresses = self.addresses(&entry.value, &joined(&section.path, "listen"), errors);

@@ -64,7 +64,9 @@ impl Transcript {
                 match name {
                     name if name.eq_ignore_ascii_case(b"referer") => texts[1] = value[1..].trim_ascii(),
                     name if name.eq_ignore_ascii_case(b"user-agent") => texts[2] = value[1..].trim_ascii(),
-                    name if name.eq_ignore_ascii_case(b"authorization") => authorization = Some(value[1..].trim_ascii()),
+                    name if name.eq_ignore_ascii_case(b"authorization") => {
+                        authorization = Some(value[1..].trim_ascii())
+                    }
                     _ => {}
                 }
             }

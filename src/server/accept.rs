@@ -41,10 +41,6 @@ impl Server {
                 }
                 let position = listener.position();
                 match listener.accept() {
-                    Accepted::Client(socket, client) if !self.lets_in(position, client.ip()) => {
-                        // Whoever has too much is left nothing: no answer, and no connection that ends slowly.
-                        Stream::accepted(socket).reset_on_drop();
-                    }
                     Accepted::Client(socket, client) => self.admit(position, socket, client),
                     Accepted::Nobody => break,
                     Accepted::Gone => {}
@@ -62,16 +58,18 @@ impl Server {
     fn lets_in(&mut self, position: u16, client: IpAddr) -> bool {
         let listener = &self.core.config.listeners[usize::from(position)];
         let Some(max) = listener.clients_per_address_max else { return true };
-        if self.crowd.enter(position, client, max) {
+        // Behind a proxy there are many clients.
+        let is_proxy = listener.http.forwarding.trusted_proxies.contains(client);
+        if is_proxy || self.crowd.enter(position, client, max) {
             return true;
         }
         let times = self.core.refuse(position, Cause::Crowd);
         // Once for the first time, and then ever more rarely.
         if times.is_power_of_two() {
+            let name = &self.core.config.listeners[usize::from(position)].name;
             log::warn!(
-                "listener {}: {client} has max_clients_per_address ({max}) connections, more are reset \
-                 (so far {times} times)",
-                listener.name
+                "listener {name}: {client} has max_clients_per_address ({max}) connections, more are reset \
+                 (so far {times} times)"
             );
         }
         false
@@ -130,7 +128,12 @@ impl Server {
     }
 
     fn admit(&mut self, position: u16, socket: TcpStream, client: SocketAddr) {
-        let Ok(stream) = self.driver.insert(Stream::accepted(socket)) else {
+        let stream = Stream::accepted(socket);
+        if !self.lets_in(position, client.ip()) {
+            // Whoever has too much is left nothing: no answer, and no connection that ends slowly.
+            return stream.reset_on_drop();
+        }
+        let Ok(stream) = self.driver.insert(stream) else {
             return self.crowd.leave(position, client.ip());
         };
         self.stats.accepted += 1;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::config::{ClientTimeouts, HttpSettings, Listener, Methods, PathRefusals, ProtocolName, Trailers, Upgrade};
+use crate::config::schema::ListenerSettings;
+use crate::config::{
+    ClientTimeouts, Forwarding, HttpSettings, Listener, Methods, PathRefusals, ProtocolName, Trailers, Upgrade,
+};
 
 pub(super) fn settings() -> HttpSettings {
     HttpSettings {
@@ -15,9 +18,8 @@ pub(super) fn settings() -> HttpSettings {
         path_refusals: PathRefusals::default(),
         normalize_path: false,
         trailers: Trailers::Forward,
-        x_forwarded_for: true,
-        x_forwarded_proto: true,
-        x_forwarded_host: true,
+        forwarding: Forwarding::from(&ListenerSettings::default()),
+        rewrite_location: true,
         via: false,
         upgrade: Upgrade::Websocket,
         error_pages: Vec::new(),
