@@ -40,7 +40,6 @@ use crate::net::token::Source;
 use crate::session::Core;
 use crate::session::record::CloseReason;
 use crate::start::{Bound, Confined, StartError, supervise};
-use crowd::Crowd;
 
 /// The most events that one poll gives.
 const EVENTS_MAX: usize = 512;
@@ -114,7 +113,7 @@ pub struct Server {
     asked: Vec<u32>,
     /// During a stop, no listener is closed before.
     last_call: Time,
-    crowd: Crowd,
+    crowd: crowd::Crowd,
     /// Whether clients wait for others to leave.
     is_full: bool,
     /// Whether a further try of those who lack a descriptor is filed.
@@ -219,7 +218,7 @@ impl Server {
             signals,
             asked: Vec::new(),
             last_call: Time::START,
-            crowd: Crowd::default(),
+            crowd: crowd::Crowd::default(),
             is_full: false,
             relieving: false,
             trimming: false,

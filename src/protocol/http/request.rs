@@ -17,6 +17,7 @@ use super::reply::Status;
 use super::site::{Decision, Site};
 use super::target::{Target, check_host};
 use super::upgrade::Protocol;
+use crate::base::time::Time;
 use crate::config::{HttpSettings, Listener, Upgrade};
 
 /// What a request is judged by and rewritten with.
@@ -33,13 +34,15 @@ pub struct RequestRules<'a> {
     pub scheme: Scheme,
     /// What it may ask to change to.
     pub upgrade: Upgrade,
+    /// The moment of this turn.
+    pub now: Time,
 }
 
 impl<'a> RequestRules<'a> {
     /// A client that came in the clear to this listener, and may ask for whatever its settings allow.
     pub fn new(listener: &'a Listener, site: &'a mut Site, client: IpAddr, client_text: &'a ClientText) -> Self {
         let upgrade = listener.http.upgrade;
-        RequestRules { listener, site, client, client_text, scheme: Scheme::Http, upgrade }
+        RequestRules { listener, site, client, client_text, scheme: Scheme::Http, upgrade, now: Time::START }
     }
 }
 
@@ -154,7 +157,7 @@ fn rewrite(
     path.clear();
     path.extend_from_slice(asked.raw_path().as_bytes());
     asked.path = &path;
-    judged.head.decision = rules.site.decide(&asked, rules.listener);
+    judged.head.decision = rules.site.decide(&asked, rules.listener, rules.now);
     if matches!(judged.head.decision, Decision::Forward(_)) {
         write_head(&asked, &judged, input, rules, out);
     }

@@ -4,14 +4,17 @@
 //! requests; whatever a client can make grow has a limit.
 
 use super::asked::Asked;
+use super::limits::Limits;
 use super::reply::{Answer, Status};
 use crate::balance::Key;
+use crate::base::time::Time;
 use crate::config::Listener;
-use crate::protocol::refusal::Refusals;
+use crate::protocol::refusal::{Cause, Refusals};
 
 /// What the sessions of one listener share.
 #[derive(Debug, Default)]
 pub struct Site {
+    limits: Limits,
     /// What was refused.
     pub refusals: Refusals,
     /// Room for the path of a request without escapes and dot segments.
@@ -25,6 +28,8 @@ pub enum Decision {
     Forward(Course),
     /// plb itself.
     Answer(Answer),
+    /// plb itself, and not what was asked for.
+    Refuse(Answer, Cause),
 }
 
 /// The way of a request to a backend.
@@ -44,16 +49,19 @@ impl Default for Decision {
 
 impl Site {
     /// What the sessions of this listener share.
-    pub fn new(_listener: &Listener) -> Site {
-        Site::default()
+    pub fn new(listener: &Listener) -> Site {
+        Site { limits: Limits::new(listener), ..Site::default() }
     }
 
     /// Decides who answers.
-    pub(super) fn decide(&mut self, _asked: &Asked, listener: &Listener) -> Decision {
+    pub(super) fn decide(&mut self, asked: &Asked, listener: &Listener, now: Time) -> Decision {
+        if let Err(refused) = self.limits.check(asked, now) {
+            return refused;
+        }
         match listener.pool {
             // At most `POOLS_MAX` of them.
             Some(pool) => Decision::Forward(Course { pool: pool as u16, key: Key::None }),
-            None => Decision::Answer(Answer::of(Status::Unavailable)),
+            None => Decision::Refuse(Answer::of(Status::Unavailable), Cause::NoRoute),
         }
     }
 }
