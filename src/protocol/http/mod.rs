@@ -11,10 +11,12 @@
 //! beyond its end. Bytes after the request stay pending until the exchange is over, so that nothing can be smuggled.
 
 pub mod asked;
+pub mod auth;
 pub mod body;
 mod fields;
 pub mod head;
 pub mod path;
+pub mod rate;
 pub mod reply;
 pub mod request;
 pub mod response;
