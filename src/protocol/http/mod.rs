@@ -9,6 +9,7 @@
 //! beyond its end. Bytes after the request stay pending until the exchange is over, so that nothing can be smuggled.
 
 pub mod body;
+pub mod cookie;
 mod fields;
 pub mod head;
 pub mod reply;
