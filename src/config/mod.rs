@@ -36,12 +36,25 @@ pub const POOLS_MAX: usize = 1_000;
 /// The most backends, over all pools.
 pub const BACKENDS_MAX: usize = 65_535;
 
-/// Reads the text of a configuration file. `file_name` is only named in the errors.
+/// Reads a file that the configuration names, or enough of one that is longer than so many bytes to see that it is;
+/// otherwise says why it cannot. The configuration itself opens none.
+pub type Files<'a> = dyn Fn(&Path, usize) -> Result<Vec<u8>, String> + 'a;
+
+/// Reads the text of a configuration file that names no others.
+///
+/// # Errors
+/// As [`parse_with`].
+pub fn parse(file_name: &str, text: &str) -> Result<Config, Vec<ConfigError>> {
+    parse_with(file_name, text, &|_, _| Err("there are no files here".to_string()))
+}
+
+/// Reads the text of a configuration file, and through `files` the files that it names. `file_name` is only named in the
+/// errors.
 ///
 /// # Errors
 /// Everything that is wrong with the file, by line; never an empty list.
-pub fn parse(file_name: &str, text: &str) -> Result<Config, Vec<ConfigError>> {
-    let mut errors = error::Errors::new(file_name, text);
+pub fn parse_with(file_name: &str, text: &str, files: &Files) -> Result<Config, Vec<ConfigError>> {
+    let mut errors = error::Errors::new(file_name, text, files);
     let config = source::read(text, &mut errors).map(|root| validate::config(&root, &mut errors));
     match config {
         Some(config) if errors.is_empty() => Ok(config),
