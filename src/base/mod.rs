@@ -3,6 +3,7 @@
 pub mod arena;
 pub mod buffers;
 pub mod pipe;
+pub mod recent;
 pub mod rng;
 pub mod time;
 pub mod timer;
