@@ -8,8 +8,10 @@
 //! `schema` mirrors the file, `validate` turns it into the [`Config`] below or into a list of [`ConfigError`]s.
 //! Nothing here opens a file or a socket, resolves a name or reads a clock.
 
+pub mod affinity;
 mod error;
 mod leaf;
+mod marks;
 mod quick;
 pub mod schema;
 mod source;
@@ -21,6 +23,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use affinity::Affinity;
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use quick::quick_start;
@@ -299,6 +302,8 @@ pub struct Pool {
     pub balance: Policy,
     /// Who serves; never empty.
     pub backends: Vec<Backend>,
+    /// How clients are led back to who served them, if they are.
+    pub affinity: Option<Affinity>,
     /// Consecutive failures that take a backend out of the pool; at least 1.
     pub server_retry: u32,
     /// The time between two probes of a backend that is down.

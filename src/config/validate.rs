@@ -8,14 +8,15 @@ use std::net::SocketAddr;
 
 use serde_yaml::{Mapping, Value};
 
+use super::affinity;
 use super::error::{Errors, Position, joined, quoted, suggestion};
 use super::leaf::{host_port_text, wrong};
 use super::schema::{self, HostPort, ListenerSettings, PoolSettings, Process, Schema};
 use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::{
-    BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, HttpSettings, LISTENERS_MAX, ListenAddress, Listener,
-    POOLS_MAX, Pool, ServerTimeouts,
+    Affinity, BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, HttpSettings, LISTENERS_MAX, ListenAddress,
+    Listener, POOLS_MAX, Pool, ProtocolName, ServerTimeouts,
 };
 
 /// More names than this are not listed in a message.
@@ -32,6 +33,7 @@ pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
     let mut reader = Listeners {
         defaults: &listener_defaults,
         pools: PoolNames::of(&pools),
+        affinities: pools.iter().map(|pool| pool.affinity.as_ref()).collect(),
         lines_of_names: HashMap::new(),
         lines_of_addresses: HashMap::new(),
     };
@@ -99,6 +101,7 @@ pub(super) fn pool_with(name: &str, settings: &PoolSettings, backends: Vec<Backe
         name: name.to_string(),
         balance: settings.balance.0,
         backends,
+        affinity: None,
         server_retry: settings.server_retry.0,
         timeout_cleanup: settings.timeout_cleanup.0,
         idle_backend_max: settings.idle_backend_max.0,
@@ -120,9 +123,9 @@ pub(super) fn backend_with(own: &schema::Backend) -> Backend {
 }
 
 /// A map of the file while it is read, by one schema struct after the other.
-struct Section<'n> {
-    at: Position,
-    path: String,
+pub(super) struct Section<'n> {
+    pub(super) at: Position,
+    pub(super) path: String,
     /// `None` when something else than a map stands there: reported, and no key is missed.
     entries: Option<&'n [Entry]>,
     known: Vec<bool>,
@@ -130,7 +133,7 @@ struct Section<'n> {
 }
 
 impl<'n> Section<'n> {
-    fn open(node: &'n Node, path: String, meaning: &str, errors: &mut Errors<'_>) -> Section<'n> {
+    pub(super) fn open(node: &'n Node, path: String, meaning: &str, errors: &mut Errors<'_>) -> Section<'n> {
         let entries = match &node.kind {
             Kind::Map(entries) => Some(entries.as_slice()),
             Kind::Refused => None,
@@ -144,7 +147,7 @@ impl<'n> Section<'n> {
     }
 
     /// Reads the keys that `T` knows, over those of `inherited`; the second value is what was read, as it was written.
-    fn read<T: Schema>(&mut self, inherited: Mapping, errors: &mut Errors<'_>) -> (T, Mapping) {
+    pub(super) fn read<T: Schema>(&mut self, inherited: Mapping, errors: &mut Errors<'_>) -> (T, Mapping) {
         let mut accepted = inherited;
         for (entry, known) in self.entries.unwrap_or_default().iter().zip(&mut self.known) {
             let mut is_unknown = false;
@@ -164,8 +167,16 @@ impl<'n> Section<'n> {
         (whole.expect("every key of it was read alone before"), accepted)
     }
 
+    /// Of the keys that were read, only these mean something here.
+    pub(super) fn narrow(&mut self, keys: &[&str]) {
+        self.allowed.retain(|key| keys.contains(&key.as_str()));
+        for (entry, known) in self.entries.unwrap_or_default().iter().zip(&mut self.known) {
+            *known &= keys.contains(&entry.key.as_str());
+        }
+    }
+
     /// Reports the keys that no struct knew and the required ones that are missing.
-    fn close(&mut self, required: &[&str], errors: &mut Errors<'_>) {
+    pub(super) fn close(&mut self, required: &[&str], errors: &mut Errors<'_>) {
         let Some(entries) = self.entries else { return };
         self.allowed.sort();
         for (entry, _) in entries.iter().zip(&self.known).filter(|(_, known)| !**known) {
@@ -179,12 +190,12 @@ impl<'n> Section<'n> {
         }
     }
 
-    fn entry(&self, key: &str) -> Option<&'n Entry> {
+    pub(super) fn entry(&self, key: &str) -> Option<&'n Entry> {
         self.entries?.iter().find(|entry| entry.key == key)
     }
 
     /// Where the value of `key` stands.
-    fn place(&self, key: &str) -> Position {
+    pub(super) fn place(&self, key: &str) -> Position {
         self.entry(key).map_or(self.at, |entry| entry.value.at)
     }
 }
@@ -243,7 +254,12 @@ fn pool(entry: &Entry, defaults: &Mapping, backends_left: &mut Option<usize>, er
         errors.add(nodes[left].at, &path, format!("too many backends (at most {BACKENDS_MAX} over all pools)"));
         return pool_with(&entry.key, &settings, Vec::new());
     }
-    pool_with(&entry.key, &settings, backends(nodes, &path, errors))
+    let backends = backends(nodes, &path, errors);
+    let affinity = section.entry("affinity").and_then(|entry| {
+        let path = joined(&section.path, "affinity");
+        affinity::read(&entry.value, path, &backends, errors)
+    });
+    Pool { affinity, ..pool_with(&entry.key, &settings, backends) }
 }
 
 fn backends(nodes: &[Node], path: &str, errors: &mut Errors<'_>) -> Vec<Backend> {
@@ -306,6 +322,8 @@ impl<'p> PoolNames<'p> {
 struct Listeners<'c> {
     defaults: &'c Mapping,
     pools: PoolNames<'c>,
+    /// Of each pool.
+    affinities: Vec<Option<&'c Affinity>>,
     lines_of_names: HashMap<String, usize>,
     lines_of_addresses: HashMap<SocketAddr, usize>,
 }
@@ -324,6 +342,11 @@ impl Listeners<'_> {
         section.close(&["name", "listen", "pool"], errors);
         self.refuse_duplicate(&section, &own.name.0, errors);
         let pool = self.pool(&section, &own.pool.0, errors);
+        let affinity = self.affinities.get(pool).copied().flatten();
+        if own.protocol.0 == ProtocolName::Tcp && affinity.is_some_and(Affinity::needs_http) {
+            let message = "its affinity is of a type that a tcp listener cannot follow (allowed: source)";
+            errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
+        }
         let mut listener = listener_with(&own, &settings, pool);
         if let Some(entry) = section.entry("listen") {
             let address = |address| ListenAddress { address, v6_only: settings.v6_only.0, optional: false };
