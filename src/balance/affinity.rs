@@ -222,22 +222,30 @@ mod tests {
     #[test]
     fn a_binding_of_the_time_before_an_outage_is_void() {
         let Simulation { mut pools, .. } = Simulation::new(0);
-        let now = Time::START;
-        let home = BackendId::new(0, 0);
-        let everybody: Vec<Key> = (0..8).map(|_| Key::Bound(1)).collect();
-        let pick = |pools: &mut Pools, key| {
+        let (now, home) = (Time::START, BackendId::new(0, 0));
+        let serve = |pools: &mut Pools, key| {
             let lease = pools.pick(0, key, &[], now).expect("somebody is up");
+            pools.bind(&lease, Key::Bound(1), now);
+            let backend = lease.backend();
             pools.release(lease, Outcome::Success, now);
+            backend
         };
-        let lease = pools.pick(0, Key::Backend(0), &[], now).expect("it is up");
-        everybody.iter().for_each(|&key| pools.bind(&lease, key, now));
-        pools.release(lease, Outcome::Neutral, now);
-        while pools.health(home) == State::Up {
-            pools.observe(home, Outcome::Failure(Failure::Refused), now);
+        let mut after = Vec::new();
+        for others in 0..4 {
+            assert_eq!(serve(&mut pools, Key::Backend(0)), home);
+            while pools.health(home) == State::Up {
+                pools.observe(home, Outcome::Failure(Failure::Refused), now);
+            }
+            assert!(pools.begin_trial(home, now));
+            pools.end_trial(home, Ok(()), now);
+            for _ in 0..others {
+                let lease = pools.pick(0, Key::None, &[], now).expect("somebody is up");
+                pools.release(lease, Outcome::Success, now);
+            }
+            after.push(serve(&mut pools, Key::Bound(1)));
+            assert_eq!(serve(&mut pools, Key::Bound(1)), after[others], "it is bound anew");
         }
-        assert!(pools.begin_trial(home, now));
-        pools.end_trial(home, Ok(()), now);
-        let _ = pick;
+        assert!(after.iter().any(|&backend| backend != home), "it was led back");
     }
 
     #[test]
