@@ -13,9 +13,10 @@ use crate::base::recent::Recent;
 use crate::base::time::Time;
 
 /// What a client is known by to a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Key {
     /// Nothing.
+    #[default]
     None,
     /// It names the backend at this position.
     Backend(u16),

@@ -10,9 +10,13 @@
 
 pub mod affinity;
 mod error;
+mod forwarding;
 mod leaf;
 mod marks;
+mod network;
+mod pages;
 mod quick;
+mod sanitizer;
 pub mod schema;
 mod source;
 pub mod units;
@@ -21,12 +25,17 @@ mod validate;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use affinity::Affinity;
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
+pub use forwarding::{Forwarding, RequestId};
+pub use network::{NETWORK_ALLOWED, Network, NetworkList, Networks, masked};
+pub use pages::{PAGE_BYTES_MAX, PAGE_STATUSES};
 pub use quick::quick_start;
+pub use sanitizer::{Methods, PathRefusals};
 
 /// Where a daemon writes its pid unless it is told otherwise.
 pub const PID_FILE_DEFAULT: &str = "/var/run/plb.pid";
@@ -214,8 +223,8 @@ pub struct Listener {
     pub listen: Vec<ListenAddress>,
     /// What its clients speak.
     pub protocol: ProtocolName,
-    /// The pool that serves it: an index into [`Config::pools`].
-    pub pool: usize,
+    /// The pool that serves what no rule decides: an index into [`Config::pools`].
+    pub pool: Option<usize>,
     /// The length of the kernel's queue of connections not accepted yet.
     pub backlog: u32,
     /// What concerns HTTP only.
@@ -245,7 +254,7 @@ pub enum ProtocolName {
 }
 
 /// What a listener does with HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
     /// The longest head (request line or status line and fields) in bytes.
     pub head_bytes_max: usize,
@@ -253,16 +262,42 @@ pub struct HttpSettings {
     pub fields_max: usize,
     /// The longest request body in bytes; `None` is no limit.
     pub body_bytes_max: Option<u64>,
-    /// Tell the backend the client's address in `X-Forwarded-For`.
-    pub x_forwarded_for: bool,
-    /// Tell the backend the client's scheme in `X-Forwarded-Proto`.
-    pub x_forwarded_proto: bool,
-    /// Tell the backend the client's `Host` in `X-Forwarded-Host`.
-    pub x_forwarded_host: bool,
+    /// The methods that are served.
+    pub methods: Methods,
+    /// What a path must not have.
+    pub path_refusals: PathRefusals,
+    /// Forward paths in their normal form, and not as they came.
+    pub normalize_path: bool,
+    /// What becomes of the fields after a chunked body.
+    pub trailers: Trailers,
+    /// What backends are told about clients.
+    pub forwarding: Forwarding,
+    /// Take the backend out of the URLs in `Location` and `Content-Location`.
+    pub rewrite_location: bool,
     /// Add `Via` in both directions (RFC 9110 section 7.6.3).
     pub via: bool,
     /// What a client may change to.
     pub upgrade: Upgrade,
+    /// What plb answers with in place of its own pages, by status.
+    pub error_pages: Vec<(u16, Document)>,
+}
+
+/// The content of an answer of plb's own, read at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Its media type.
+    pub content_type: Arc<str>,
+    /// Its bytes.
+    pub body: Arc<[u8]>,
+}
+
+/// What becomes of trailers: the fields after a chunked body (RFC 9110 section 6.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trailers {
+    /// They are judged, and forwarded.
+    Forward,
+    /// They are judged, and left away.
+    Drop,
 }
 
 /// The protocols that a client may change to from HTTP/1.1 (RFC 9110 section 7.8).

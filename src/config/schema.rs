@@ -12,11 +12,12 @@ use serde_yaml::{Mapping, Value};
 
 use super::affinity::{Kind, SameSite};
 pub use super::leaf::{
-    AccountName, Balance, Directory, FileName, Format, HostPort, Level, Name, Period, Protocol, Size, SizeOrNone,
-    Switch, Target, TargetOrNone, UpgradeTo, Whole,
+    AccountName, Balance, Directory, FileName, Format, HostPort, Identity, Level, Name, Period, Protocol, Size,
+    SizeOrNone, Switch, Target, TargetOrNone, TrailersTo, UpgradeTo, Whole,
 };
 pub use super::marks::{AffinityKind, CookiePath, Domain, SameSiteChoice, Secret, SecretFile, Token};
-use super::{AccessFormat, LogTarget, Policy, ProtocolName, Upgrade};
+pub use super::network::NetworkList;
+use super::{AccessFormat, LogTarget, Methods, PathRefusals, Policy, ProtocolName, RequestId, Trailers, Upgrade};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -103,12 +104,34 @@ pub struct ListenerSettings {
     pub fields_max: Whole<1, 256>,
     /// The longest request body.
     pub body_max: SizeOrNone,
+    /// The methods that are served.
+    pub methods: Methods,
+    /// What a path must not have.
+    pub path_refuse: PathRefusals,
+    /// Forward paths in their normal form.
+    pub normalize_path: Switch,
+    /// What becomes of the fields after a chunked body.
+    pub trailers: TrailersTo,
     /// Send `X-Forwarded-For`.
     pub x_forwarded_for: Switch,
     /// Send `X-Forwarded-Proto`.
     pub x_forwarded_proto: Switch,
     /// Send `X-Forwarded-Host`.
     pub x_forwarded_host: Switch,
+    /// Send `X-Forwarded-Port`.
+    pub x_forwarded_port: Switch,
+    /// Send `Forwarded`.
+    pub forwarded: Switch,
+    /// Send `X-Request-Id`.
+    pub request_id: Identity,
+    /// The response gets it, too.
+    pub request_id_in_response: Switch,
+    /// Who is believed about whom it forwards for.
+    pub trusted_proxies: NetworkList,
+    /// Take the backend out of `Location` and `Content-Location`.
+    pub rewrite_location: Switch,
+    /// A map from statuses to files.
+    pub error_pages: Value,
     /// Add `Via`.
     pub via: Switch,
     /// What a client may change to.
@@ -249,9 +272,20 @@ impl Default for ListenerSettings {
             head_max: Size(8 * KIB),
             fields_max: Whole(100),
             body_max: SizeOrNone(None),
+            methods: Methods::default(),
+            path_refuse: PathRefusals::default(),
+            normalize_path: Switch(false),
+            trailers: TrailersTo(Trailers::Drop),
             x_forwarded_for: Switch(true),
             x_forwarded_proto: Switch(true),
             x_forwarded_host: Switch(true),
+            x_forwarded_port: Switch(false),
+            forwarded: Switch(false),
+            request_id: Identity(RequestId::None),
+            request_id_in_response: Switch(false),
+            trusted_proxies: NetworkList::default(),
+            rewrite_location: Switch(true),
+            error_pages: Value::Null,
             via: Switch(false),
             upgrade: UpgradeTo(Upgrade::Websocket),
             timeout_header_client_read: seconds(30),

@@ -11,12 +11,13 @@ use serde_yaml::{Mapping, Value};
 use super::affinity;
 use super::error::{Errors, Position, joined, quoted, suggestion};
 use super::leaf::{host_port_text, wrong};
+use super::pages;
 use super::schema::{self, HostPort, ListenerSettings, PoolSettings, Process, Schema};
 use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::{
-    Affinity, BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, HttpSettings, LISTENERS_MAX, ListenAddress,
-    Listener, POOLS_MAX, Pool, ProtocolName, ServerTimeouts,
+    Affinity, BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, Document, HttpSettings, LISTENERS_MAX,
+    ListenAddress, Listener, POOLS_MAX, Pool, ProtocolName, ServerTimeouts,
 };
 
 /// More names than this are not listed in a message.
@@ -28,10 +29,12 @@ pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
     let (process, _) = top.read::<Process>(Mapping::new(), errors);
     let (_, listener_defaults) = top.read::<ListenerSettings>(Mapping::new(), errors);
     let (_, pool_defaults) = top.read::<PoolSettings>(Mapping::new(), errors);
+    let error_pages = top.error_pages(errors).unwrap_or_default();
     top.close(&["listeners", "pools"], errors);
     let pools = top.entry("pools").map_or_else(Vec::new, |entry| pools(&entry.value, &pool_defaults, errors));
     let mut reader = Listeners {
         defaults: &listener_defaults,
+        error_pages: &error_pages,
         pools: PoolNames::of(&pools),
         affinities: pools.iter().map(|pool| pool.affinity.as_ref()).collect(),
         lines_of_names: HashMap::new(),
@@ -67,7 +70,7 @@ pub(super) fn process_config(process: &Process, listeners: Vec<Listener>, pools:
 }
 
 /// The model of a listener with these settings.
-pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings, pool: usize) -> Listener {
+pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings, pool: Option<usize>) -> Listener {
     Listener {
         name: own.name.0.clone(),
         listen: Vec::new(),
@@ -78,11 +81,15 @@ pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings,
             head_bytes_max: settings.head_max.0 as usize,
             fields_max: settings.fields_max.0 as usize,
             body_bytes_max: settings.body_max.0,
-            x_forwarded_for: settings.x_forwarded_for.0,
-            x_forwarded_proto: settings.x_forwarded_proto.0,
-            x_forwarded_host: settings.x_forwarded_host.0,
+            methods: settings.methods.clone(),
+            path_refusals: settings.path_refuse,
+            normalize_path: settings.normalize_path.0,
+            trailers: settings.trailers.0,
+            forwarding: settings.into(),
+            rewrite_location: settings.rewrite_location.0,
             via: settings.via.0,
             upgrade: settings.upgrade.0,
+            error_pages: Vec::new(),
         },
         timeouts: ClientTimeouts {
             header_client_read: settings.timeout_header_client_read.0,
@@ -152,14 +159,13 @@ impl<'n> Section<'n> {
         for (entry, known) in self.entries.unwrap_or_default().iter().zip(&mut self.known) {
             let mut is_unknown = false;
             let value = entry.value.value();
-            let alone = Mapping::from_iter([(Value::from(entry.key.as_str()), value.clone())]);
             // One key at a time: serde stops at the first error, and the others shall be reported too.
-            let result: Result<T, _> = serde_ignored::deserialize(Value::Mapping(alone), |_| is_unknown = true);
+            let result = read_alone::<T>(&entry.key, value.clone(), || is_unknown = true);
             *known |= !is_unknown;
             match result {
                 _ if is_unknown || matches!(entry.value.kind, Kind::Refused) => {}
                 Ok(_) => drop(accepted.insert(entry.key.as_str().into(), value)),
-                Err(error) => errors.add(entry.value.at, &joined(&self.path, &entry.key), error.to_string()),
+                Err(message) => report::<T>(entry, &joined(&self.path, &entry.key), message, errors),
             }
         }
         self.allowed.extend(T::defaults().keys().filter_map(Value::as_str).map(str::to_string));
@@ -194,9 +200,36 @@ impl<'n> Section<'n> {
         self.entries?.iter().find(|entry| entry.key == key)
     }
 
+    /// The pages that stand here.
+    fn error_pages(&self, errors: &mut Errors<'_>) -> Option<Vec<(u16, Document)>> {
+        let key = "error_pages";
+        self.entry(key).map(|entry| pages::read(&entry.value, &joined(&self.path, key), errors))
+    }
+
     /// Where the value of `key` stands.
     pub(super) fn place(&self, key: &str) -> Position {
         self.entry(key).map_or(self.at, |entry| entry.value.at)
+    }
+}
+
+/// A struct in which only `key` is set.
+fn read_alone<T: Schema>(key: &str, value: Value, mut unknown: impl FnMut()) -> Result<T, String> {
+    let alone = Value::Mapping(Mapping::from_iter([(Value::from(key), value)]));
+    serde_ignored::deserialize(alone, |_| unknown()).map_err(|error: serde_yaml::Error| error.to_string())
+}
+
+/// Reports the entries of a list that are wrong, each in its place, where a list is allowed; else the setting as a whole.
+fn report<T: Schema>(entry: &Entry, path: &str, message: String, errors: &mut Errors<'_>) {
+    let takes = |list: Vec<Value>| read_alone::<T>(&entry.key, Value::Sequence(list), || {});
+    match &entry.value.kind {
+        Kind::List(nodes) if takes(Vec::new()).is_ok() => {
+            for (index, node) in nodes.iter().enumerate().filter(|(_, node)| !matches!(node.kind, Kind::Refused)) {
+                if let Err(message) = takes(vec![node.value()]) {
+                    errors.add(node.at, &format!("{path}[{index}]"), message);
+                }
+            }
+        }
+        _ => errors.add(entry.value.at, path, message),
     }
 }
 
@@ -321,6 +354,7 @@ impl<'p> PoolNames<'p> {
 /// What all listeners share while they are read.
 struct Listeners<'c> {
     defaults: &'c Mapping,
+    error_pages: &'c [(u16, Document)],
     pools: PoolNames<'c>,
     /// Of each pool.
     affinities: Vec<Option<&'c Affinity>>,
@@ -342,12 +376,13 @@ impl Listeners<'_> {
         section.close(&["name", "listen", "pool"], errors);
         self.refuse_duplicate(&section, &own.name.0, errors);
         let pool = self.pool(&section, &own.pool.0, errors);
-        let affinity = self.affinities.get(pool).copied().flatten();
+        let affinity = pool.and_then(|pool| self.affinities.get(pool).copied().flatten());
         if own.protocol.0 == ProtocolName::Tcp && affinity.is_some_and(Affinity::needs_http) {
             let message = "its affinity is of a type that a tcp listener cannot follow (allowed: source)";
             errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
         }
         let mut listener = listener_with(&own, &settings, pool);
+        listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.to_vec());
         if let Some(entry) = section.entry("listen") {
             let address = |address| ListenAddress { address, v6_only: settings.v6_only.0, optional: false };
             let addresses = self.addresses(&entry.value, &joined(&section.path, "listen"), errors);
@@ -368,14 +403,12 @@ impl Listeners<'_> {
     }
 
     /// The index of the pool; where the pools themselves could not be read, any name passes.
-    fn pool(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> usize {
+    fn pool(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> Option<usize> {
         if name.is_empty() || self.pools.listed.is_empty() {
-            return 0;
+            return None;
         }
-        self.pools.index(name).unwrap_or_else(|message| {
-            errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
-            0
-        })
+        let add = |message| errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
+        self.pools.index(name).map_err(add).ok()
     }
 
     /// One address, or a list of them.

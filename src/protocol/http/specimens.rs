@@ -1,18 +1,41 @@
 //! What the tests of this room share: settings, a seeded source of chance, and damage. Never part of the program.
 
-use crate::config::{HttpSettings, Upgrade};
+use std::time::Duration;
+
+use crate::config::schema::ListenerSettings;
+use crate::config::{
+    ClientTimeouts, Forwarding, HttpSettings, Listener, Methods, PathRefusals, ProtocolName, Trailers, Upgrade,
+};
 
 pub(super) fn settings() -> HttpSettings {
     HttpSettings {
         head_bytes_max: 1024,
         fields_max: 16,
         body_bytes_max: None,
-        x_forwarded_for: true,
-        x_forwarded_proto: true,
-        x_forwarded_host: true,
+        methods: Methods::Any,
+        path_refusals: PathRefusals::default(),
+        normalize_path: false,
+        trailers: Trailers::Forward,
+        forwarding: Forwarding::from(&ListenerSettings::default()),
+        rewrite_location: true,
         via: false,
         upgrade: Upgrade::Websocket,
+        error_pages: Vec::new(),
     }
+}
+
+/// A listener with these settings, whose first pool serves everything.
+pub(super) fn listener(http: HttpSettings) -> Listener {
+    let timeouts = ClientTimeouts {
+        header_client_read: Duration::ZERO,
+        header_client_write: Duration::ZERO,
+        forward_client_read: Duration::ZERO,
+        forward_client_write: Duration::ZERO,
+        keep_alive: Duration::ZERO,
+        tunnel: Duration::ZERO,
+    };
+    let (name, listen, protocol) = (String::new(), Vec::new(), ProtocolName::Http);
+    Listener { name, listen, protocol, pool: Some(0), backlog: 1, http, timeouts }
 }
 
 /// SplitMix64.
