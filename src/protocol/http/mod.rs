@@ -13,6 +13,7 @@
 pub mod asked;
 pub mod auth;
 pub mod body;
+pub mod cookie;
 mod fields;
 pub mod head;
 pub mod path;
