@@ -21,6 +21,7 @@ mod validate;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::ConfigError;
@@ -215,8 +216,8 @@ pub struct Listener {
     pub listen: Vec<ListenAddress>,
     /// What its clients speak.
     pub protocol: ProtocolName,
-    /// The pool that serves it: an index into [`Config::pools`].
-    pub pool: usize,
+    /// The pool that serves what no rule decides: an index into [`Config::pools`].
+    pub pool: Option<usize>,
     /// The length of the kernel's queue of connections not accepted yet.
     pub backlog: u32,
     /// What concerns HTTP only.
@@ -272,6 +273,17 @@ pub struct HttpSettings {
     pub via: bool,
     /// What a client may change to.
     pub upgrade: Upgrade,
+    /// What plb answers with in place of its own pages, by status.
+    pub error_pages: Vec<(u16, Document)>,
+}
+
+/// The content of an answer of plb's own, read at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Its media type.
+    pub content_type: Arc<str>,
+    /// Its bytes.
+    pub body: Arc<[u8]>,
 }
 
 /// What becomes of trailers: the fields after a chunked body (RFC 9110 section 6.5).

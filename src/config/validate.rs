@@ -65,7 +65,7 @@ pub(super) fn process_config(process: &Process, listeners: Vec<Listener>, pools:
 }
 
 /// The model of a listener with these settings.
-pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings, pool: usize) -> Listener {
+pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings, pool: Option<usize>) -> Listener {
     Listener {
         name: own.name.0.clone(),
         listen: Vec::new(),
@@ -85,6 +85,7 @@ pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings,
             x_forwarded_host: settings.x_forwarded_host.0,
             via: settings.via.0,
             upgrade: settings.upgrade.0,
+            error_pages: Vec::new(),
         },
         timeouts: ClientTimeouts {
             header_client_read: settings.timeout_header_client_read.0,
@@ -369,14 +370,12 @@ impl Listeners<'_> {
     }
 
     /// The index of the pool; where the pools themselves could not be read, any name passes.
-    fn pool(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> usize {
+    fn pool(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> Option<usize> {
         if name.is_empty() || self.pools.listed.is_empty() {
-            return 0;
+            return None;
         }
-        self.pools.index(name).unwrap_or_else(|message| {
-            errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
-            0
-        })
+        let add = |message| errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
+        self.pools.index(name).map_err(add).ok()
     }
 
     /// One address, or a list of them.
