@@ -4,11 +4,12 @@
 use crate::harness::client::Client;
 use crate::harness::{Connection, Origin, Plb};
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 
 const README: &str = include_str!("../../README.md");
 
 /// Nothing is added to a request, so that its bytes can be compared; small limits are reached with little.
-const SETTINGS: &str = "x_forwarded_for: false\nx_forwarded_proto: false\nx_forwarded_host: false\nhead_max: 1KiB\n\
+pub const SETTINGS: &str = "x_forwarded_for: false\nx_forwarded_proto: false\nx_forwarded_host: false\nhead_max: 1KiB\n\
                         fields_max: 8\nbody_max: 1KiB\nserver_retry: 1000\nmethods: [GET, HEAD, POST, OPTIONS, TRACE]";
 
 /// The kind of a request in README.md, the status that it gets, and requests of that kind.
@@ -99,6 +100,9 @@ const HEADS: &[Refused] = &[
         b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 1\r\n\r\nx", b"GET / HTTP/1.1\r\nHost: a\r\nExpect:\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
     ]),
+    ("a `Content_Length` or `Transfer_Encoding`, which some programs take for the real ones", 400, &[
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent_Length: 1\r\n\r\nx", b"POST / HTTP/1.1\r\nHost: a\r\ntransfer_encoding: chunked\r\n\r\n0\r\n\r\n",
+    ]),
     ("TRACE with a body", 400, &[b"TRACE / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"]),
 ];
 
@@ -169,7 +173,8 @@ const BROKEN_OFF: Faulty = ("a fault in a chunked body", &[
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\nok\r\n0\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nContent-Length: 5\r\n\r\n",
 ]);
 
-fn shown(bytes: &[u8]) -> String {
+/// The beginning of some bytes as text.
+pub fn shown(bytes: &[u8]) -> String {
     bytes[..bytes.len().min(200)].escape_ascii().to_string()
 }
 
@@ -184,7 +189,8 @@ fn brief() -> Origin {
     })
 }
 
-fn gets_refused(client: &mut Client, sent: &[u8], status: u16) {
+/// A request that gets this status, after which its connection is closed in order.
+pub fn gets_refused(client: &mut Client, sent: &[u8], status: u16) {
     drop(client.try_send(sent)); // it may be refused before all is sent
     let response = client.response_to("POST").unwrap_or_else(|error| panic!("{error}: {}", shown(sent)));
     assert_eq!(response.status(), status, "{}", shown(sent));
@@ -222,15 +228,21 @@ fn a_later_head_is_judged_as_the_first() {
 fn chunks_that_are_refused_never_make_a_whole_request() {
     let origin = brief();
     let plb = Plb::http(SETTINGS, &[origin.address()]);
-    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".as_bytes();
-    for (status, chunks) in CHUNKS.iter().flat_map(|(_, status, all)| all.iter().map(move |sent| (*status, *sent))) {
-        let before = origin.connections();
-        gets_refused(&mut Client::connect(plb.web()), &[head, chunks].concat(), status);
-        let received = origin.received_since(before);
-        assert!([head, chunks].concat().starts_with(&received), "{} became {}", shown(chunks), shown(&received));
-    }
-    assert_eq!(origin.requests(), 0);
+    let cases = CHUNKS.iter().flat_map(|(_, status, all)| all.iter().map(move |sent| (*status, *sent)));
+    let cases: Vec<(u16, Vec<u8>)> = cases
+        .enumerate()
+        .map(|(number, (status, chunks))| {
+            let head = format!("POST /{number} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+            (status, [head.as_bytes(), chunks].concat())
+        })
+        .collect();
+    cases.iter().for_each(|(status, sent)| gets_refused(&mut Client::connect(plb.web()), sent, *status));
     plb.stop_unmarked();
+    origin.wait_for("the end of all connections", |seen| seen.over() == seen.connections.len());
+    assert_eq!(origin.requests(), 0);
+    for received in origin.seen(|seen| seen.received.clone()) {
+        assert!(cases.iter().any(|(_, sent)| sent.starts_with(&received)), "{}", shown(&received));
+    }
 }
 
 #[test]
@@ -251,7 +263,11 @@ const EARLY_END: &str = "a body that ends too early";
 fn a_body_that_ends_too_early_is_refused() {
     let origin = brief();
     let plb = Plb::http(SETTINGS, &[origin.address()]);
-    for body in ["Content-Length: 5\r\n\r\nabcd", "Transfer-Encoding: chunked\r\n\r\n5\r\nabcd", "Transfer-Encoding: chunked\r\n\r\n"] {
+    for body in [
+        "Content-Length: 5\r\n\r\nabcd",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nabcd",
+        "Transfer-Encoding: chunked\r\n\r\n",
+    ] {
         let mut client = Client::connect(plb.web());
         client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{body}"));
         client.half_close();
@@ -316,7 +332,10 @@ fn the_settings_let_more_pass() {
         b"POST http://b HTTP/1.1\r\nHost: a\r\nTE: Trailers, x\r\nTrailer: X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: b\r\nTrailer: X\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\nConnection: TE\r\n\r\n0\r\nX: y\r\n\r\n",
     );
-    for sent in ["CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nHost: b\r\n\r\n"] {
+    for sent in [
+        "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nHost: b\r\n\r\n",
+    ] {
         let mut client = Client::connect(plb.web());
         client.send(sent);
         assert!([400, 501].contains(&client.response().status()), "some things never pass: {sent}");
@@ -341,7 +360,7 @@ fn faulty(response: &'static [u8]) -> Origin {
 }
 
 /// A client asks for the attack between two honest exchanges, of which the second one must not share its connection.
-fn attacked(response: &'static [u8], look: impl FnOnce(&mut Client)) {
+pub fn attacked(response: &'static [u8], look: impl FnOnce(&mut Client)) {
     let origin = faulty(response);
     let plb = Plb::http(SETTINGS, &[origin.address()]);
     assert_eq!(Client::connect(plb.web()).get("/").text(), "honest");
@@ -358,7 +377,12 @@ fn a_response_that_is_refused_becomes_502_and_its_connection_is_not_used_again()
         attacked(response, |client| {
             let answer = client.response();
             assert_eq!(answer.status(), 502, "{}", shown(response));
-            assert_eq!(answer.field("connection"), Some("keep-alive"), "the client is not to blame: {}", shown(response));
+            assert_eq!(
+                answer.field("connection"),
+                Some("keep-alive"),
+                "the client is not to blame: {}",
+                shown(response)
+            );
         });
     }
 }
@@ -367,8 +391,10 @@ fn a_response_that_is_refused_becomes_502_and_its_connection_is_not_used_again()
 fn a_response_whose_chunks_are_refused_is_cut_off_with_a_reset() {
     for response in BROKEN_OFF.1 {
         attacked(response, |client| {
-            assert!(client.response_to("GET").is_err(), "{}", shown(response));
-            assert!(client.until_end().is_err(), "no orderly end: {}", shown(response));
+            let error = client.response_to("GET").expect_err("it is not whole");
+            // A reset is told once.
+            let is_reset = error.kind() == ErrorKind::ConnectionReset || client.until_end().is_err();
+            assert!(is_reset, "{error}: {}", shown(response));
         });
     }
 }
@@ -431,8 +457,10 @@ fn a_response_without_date_gets_one() {
 /// Kinds and their outcomes, as the table under this heading of README.md has them.
 fn documented(heading: &str) -> BTreeSet<(String, String)> {
     let (_, section) = README.split_once(&format!("\n{heading}\n")).expect("the heading is there");
-    let rows = section.split("\n## ").next().unwrap_or_default().lines().filter_map(|line| line.strip_prefix("| "));
-    let cells = |row: &str| row.trim_end_matches(" |").split_once(" | ").map(|(kind, outcome)| (kind.into(), outcome.into()));
+    let rows = section.split("\n## ").next().unwrap_or_default().lines();
+    let rows = rows.filter_map(|line| line.strip_prefix("| ")).filter(|row| !row.starts_with("in a re"));
+    let cells =
+        |row: &str| row.trim_end_matches(" |").split_once(" | ").map(|(kind, outcome)| (kind.into(), outcome.into()));
     rows.filter_map(cells).collect()
 }
 
