@@ -59,8 +59,13 @@ fn main() -> ExitCode {
 /// Reads and checks a configuration file; what is wrong with it goes to standard error.
 fn read(path: &Path) -> Result<Config, ExitCode> {
     let name = path.display().to_string();
-    let text = read_text(path).map_err(|error| fail(CONFIG, &format!("{name}: {error}")))?;
-    config::parse(&name, &text).map_err(|errors| {
+    let text =
+        read_file(path, config::FILE_BYTES_MAX).and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+    let text = text.map_err(|error| fail(CONFIG, &format!("{name}: {error}")))?;
+    // Whatever it names lies beside it, wherever plb was started.
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let files = |file: &Path, bytes_max| read_file(&directory.join(file), bytes_max).map_err(|error| error.to_string());
+    config::parse_with(&name, &text, &files).map_err(|errors| {
         for error in &errors {
             drop(writeln!(io::stderr(), "{error}\n{}", error.excerpt()));
         }
@@ -68,11 +73,11 @@ fn read(path: &Path) -> Result<Config, ExitCode> {
     })
 }
 
-/// The text of a file, or enough of it to see that it is too long.
-fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(config::FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;
-    Ok(text)
+/// What is in a file, or enough of it to see that it is too long.
+fn read_file(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn serve(mut config: Config, overrides: &Overrides) -> ExitCode {

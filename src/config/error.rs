@@ -1,6 +1,10 @@
 //! What is wrong with a configuration file, and where. Shows the file's text only with its control characters taken out.
 
 use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Files;
 
 /// More errors than this are counted and not shown.
 const ERRORS_MAX: usize = 100;
@@ -65,16 +69,29 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 /// The errors of one file, as they are found.
+///
+/// It is handed to whatever reads the text, and so brings the files along that the text names.
 pub(super) struct Errors<'a> {
     file: &'a str,
     text: &'a str,
+    files: &'a Files<'a>,
     found: Vec<ConfigError>,
     left_out: usize,
 }
 
 impl<'a> Errors<'a> {
-    pub(super) fn new(file: &'a str, text: &'a str) -> Errors<'a> {
-        Errors { file, text, found: Vec::new(), left_out: 0 }
+    pub(super) fn new(file: &'a str, text: &'a str, files: &'a Files<'a>) -> Errors<'a> {
+        Errors { file, text, files, found: Vec::new(), left_out: 0 }
+    }
+
+    /// What is in the file that the text names at this place; one that cannot be read, or is longer, is an error there.
+    pub(super) fn file(&mut self, at: Position, path: &str, name: &str, bytes_max: usize) -> Option<Arc<[u8]>> {
+        match (self.files)(Path::new(name), bytes_max) {
+            Ok(bytes) if bytes.len() <= bytes_max => return Some(bytes.into()),
+            Ok(_) => self.add(at, path, format!("{} is too long: at most {bytes_max} bytes", quoted(name))),
+            Err(reason) => self.add(at, path, format!("{} cannot be read: {reason}", quoted(name))),
+        }
+        None
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -180,6 +197,10 @@ fn has_bare_ipv6(line: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn no_files(_: &Path, _: usize) -> Result<Vec<u8>, String> {
+        Err("no such file".to_string())
+    }
+
     #[test]
     fn an_address_in_brackets_without_quotes_is_noticed() {
         for bare in ["- [::1]:80", "listen: [127.0.0.1:80, [fe80::1]:80]"] {
@@ -207,7 +228,7 @@ mod tests {
 
     #[test]
     fn the_excerpt_has_a_caret_under_the_column() {
-        let mut errors = Errors::new("f", "a: 1\n  b\u{7}d: 2\n");
+        let mut errors = Errors::new("f", "a: 1\n  b\u{7}d: 2\n", &no_files);
         errors.add(Position { line: 2, column: 3 }, "bd", "wrong");
         let error = &errors.sorted()[0];
         assert_eq!(error.to_string(), "f:2:3: bd: wrong");
@@ -216,10 +237,24 @@ mod tests {
 
     #[test]
     fn more_errors_than_the_limit_are_counted() {
-        let mut errors = Errors::new("f", "");
+        let mut errors = Errors::new("f", "", &no_files);
         (0..ERRORS_MAX + 7).for_each(|_| errors.add(Position::START, "", "wrong"));
         let errors = errors.sorted();
         assert_eq!(errors.len(), ERRORS_MAX + 1);
         assert_eq!(errors[ERRORS_MAX].message, "7 more errors are not shown");
+    }
+
+    #[test]
+    fn a_file_that_the_text_names_is_read_up_to_its_limit() {
+        let at = Position { line: 1, column: 4 };
+        let files = |_: &Path, bytes_max: usize| Ok(vec![b'x'; bytes_max.min(9) + 1]);
+        let mut errors = Errors::new("f", "a: b\n", &files);
+        assert_eq!(errors.file(at, "a", "b", 20).as_deref(), Some(&b"xxxxxxxxxx"[..]));
+        assert_eq!(errors.file(at, "a", "b", 8), None);
+        let found = errors.sorted();
+        assert_eq!(found[0].to_string(), "f:1:4: a: \"b\" is too long: at most 8 bytes");
+        let mut errors = Errors::new("f", "a: b\n", &no_files);
+        assert_eq!(errors.file(at, "a", "b", 20), None);
+        assert_eq!(errors.sorted()[0].to_string(), "f:1:4: a: \"b\" cannot be read: no such file");
     }
 }

@@ -8,9 +8,15 @@
 //! `schema` mirrors the file, `validate` turns it into the [`Config`] below or into a list of [`ConfigError`]s.
 //! Nothing here opens a file or a socket, resolves a name or reads a clock.
 
+mod auth;
 mod error;
+mod forwarding;
 mod leaf;
+mod network;
+mod pages;
 mod quick;
+mod rate;
+mod sanitizer;
 pub mod schema;
 mod source;
 pub mod units;
@@ -19,11 +25,18 @@ mod validate;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use auth::{Auth, USER_BYTES_MAX, Users};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
+pub use forwarding::{Forwarding, RequestId};
+pub use network::{NETWORK_ALLOWED, Network, NetworkList, Networks, masked};
+pub use pages::{PAGE_BYTES_MAX, PAGE_STATUSES};
 pub use quick::quick_start;
+pub use rate::RateLimit;
+pub use sanitizer::{Methods, PathRefusals};
 
 /// Where a daemon writes its pid unless it is told otherwise.
 pub const PID_FILE_DEFAULT: &str = "/var/run/plb.pid";
@@ -36,12 +49,25 @@ pub const POOLS_MAX: usize = 1_000;
 /// The most backends, over all pools.
 pub const BACKENDS_MAX: usize = 65_535;
 
-/// Reads the text of a configuration file. `file_name` is only named in the errors.
+/// Reads a file that the configuration names, or enough of one that is longer than so many bytes to see that it is;
+/// otherwise says why it cannot. The configuration itself opens none.
+pub type Files<'a> = dyn Fn(&Path, usize) -> Result<Vec<u8>, String> + 'a;
+
+/// Reads the text of a configuration file that names no others.
+///
+/// # Errors
+/// As [`parse_with`].
+pub fn parse(file_name: &str, text: &str) -> Result<Config, Vec<ConfigError>> {
+    parse_with(file_name, text, &|_, _| Err("there are no files here".to_string()))
+}
+
+/// Reads the text of a configuration file, and through `files` the files that it names. `file_name` is only named in the
+/// errors.
 ///
 /// # Errors
 /// Everything that is wrong with the file, by line; never an empty list.
-pub fn parse(file_name: &str, text: &str) -> Result<Config, Vec<ConfigError>> {
-    let mut errors = error::Errors::new(file_name, text);
+pub fn parse_with(file_name: &str, text: &str, files: &Files) -> Result<Config, Vec<ConfigError>> {
+    let mut errors = error::Errors::new(file_name, text, files);
     let config = source::read(text, &mut errors).map(|root| validate::config(&root, &mut errors));
     match config {
         Some(config) if errors.is_empty() => Ok(config),
@@ -198,10 +224,14 @@ pub struct Listener {
     pub listen: Vec<ListenAddress>,
     /// What its clients speak.
     pub protocol: ProtocolName,
-    /// The pool that serves it: an index into [`Config::pools`].
-    pub pool: usize,
+    /// The pool that serves what no rule decides: an index into [`Config::pools`].
+    pub pool: Option<usize>,
     /// The length of the kernel's queue of connections not accepted yet.
     pub backlog: u32,
+    /// The most open connections of one client (an IPv4 address, or a /64 of IPv6); `None` is no limit.
+    pub clients_per_address_max: Option<u32>,
+    /// The rate in bytes a second that the body of a request must not fall below; never zero; `None` is any.
+    pub body_bytes_per_second_min: Option<u64>,
     /// What concerns HTTP only.
     pub http: HttpSettings,
     /// How long its clients are waited for.
@@ -229,7 +259,7 @@ pub enum ProtocolName {
 }
 
 /// What a listener does with HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
     /// The longest head (request line or status line and fields) in bytes.
     pub head_bytes_max: usize,
@@ -237,16 +267,46 @@ pub struct HttpSettings {
     pub fields_max: usize,
     /// The longest request body in bytes; `None` is no limit.
     pub body_bytes_max: Option<u64>,
-    /// Tell the backend the client's address in `X-Forwarded-For`.
-    pub x_forwarded_for: bool,
-    /// Tell the backend the client's scheme in `X-Forwarded-Proto`.
-    pub x_forwarded_proto: bool,
-    /// Tell the backend the client's `Host` in `X-Forwarded-Host`.
-    pub x_forwarded_host: bool,
+    /// The most requests on one connection; `None` is no limit.
+    pub requests_max: Option<u32>,
+    /// How often each client may ask.
+    pub rate_limit: Option<RateLimit>,
+    /// The methods that are served.
+    pub methods: Methods,
+    /// What a path must not have.
+    pub path_refusals: PathRefusals,
+    /// Forward paths in their normal form, and not as they came.
+    pub normalize_path: bool,
+    /// What becomes of the fields after a chunked body.
+    pub trailers: Trailers,
+    /// What backends are told about clients.
+    pub forwarding: Forwarding,
+    /// Take the backend out of the URLs in `Location` and `Content-Location`.
+    pub rewrite_location: bool,
     /// Add `Via` in both directions (RFC 9110 section 7.6.3).
     pub via: bool,
     /// What a client may change to.
     pub upgrade: Upgrade,
+    /// What plb answers with in place of its own pages, by status.
+    pub error_pages: Vec<(u16, Document)>,
+}
+
+/// The content of an answer of plb's own, read at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Its media type.
+    pub content_type: Arc<str>,
+    /// Its bytes.
+    pub body: Arc<[u8]>,
+}
+
+/// What becomes of trailers: the fields after a chunked body (RFC 9110 section 6.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trailers {
+    /// They are judged, and forwarded.
+    Forward,
+    /// They are judged, and left away.
+    Drop,
 }
 
 /// The protocols that a client may change to from HTTP/1.1 (RFC 9110 section 7.8).

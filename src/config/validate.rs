@@ -14,8 +14,8 @@ use super::schema::{self, HostPort, ListenerSettings, PoolSettings, Process, Sch
 use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::{
-    BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, HttpSettings, LISTENERS_MAX, ListenAddress, Listener,
-    POOLS_MAX, Pool, ServerTimeouts,
+    BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, Document, HttpSettings, LISTENERS_MAX, ListenAddress,
+    Listener, POOLS_MAX, Pool, ServerTimeouts, pages, rate,
 };
 
 /// More names than this are not listed in a message.
@@ -27,10 +27,12 @@ pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
     let (process, _) = top.read::<Process>(Mapping::new(), errors);
     let (_, listener_defaults) = top.read::<ListenerSettings>(Mapping::new(), errors);
     let (_, pool_defaults) = top.read::<PoolSettings>(Mapping::new(), errors);
+    let error_pages = top.error_pages(errors).unwrap_or_default();
     top.close(&["listeners", "pools"], errors);
     let pools = top.entry("pools").map_or_else(Vec::new, |entry| pools(&entry.value, &pool_defaults, errors));
     let mut reader = Listeners {
         defaults: &listener_defaults,
+        error_pages: &error_pages,
         pools: PoolNames::of(&pools),
         lines_of_names: HashMap::new(),
         lines_of_addresses: HashMap::new(),
@@ -65,22 +67,31 @@ pub(super) fn process_config(process: &Process, listeners: Vec<Listener>, pools:
 }
 
 /// The model of a listener with these settings.
-pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings, pool: usize) -> Listener {
+pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings, pool: Option<usize>) -> Listener {
     Listener {
         name: own.name.0.clone(),
         listen: Vec::new(),
         protocol: own.protocol.0,
         pool,
         backlog: settings.backlog.0,
+        clients_per_address_max: settings.max_clients_per_address.0,
+        // A rate of nothing asks for nothing.
+        body_bytes_per_second_min: settings.min_body_rate.0.filter(|rate| *rate > 0),
         http: HttpSettings {
             head_bytes_max: settings.head_max.0 as usize,
             fields_max: settings.fields_max.0 as usize,
             body_bytes_max: settings.body_max.0,
-            x_forwarded_for: settings.x_forwarded_for.0,
-            x_forwarded_proto: settings.x_forwarded_proto.0,
-            x_forwarded_host: settings.x_forwarded_host.0,
+            requests_max: settings.max_requests.0,
+            rate_limit: None,
+            methods: settings.methods.clone(),
+            path_refusals: settings.path_refuse,
+            normalize_path: settings.normalize_path.0,
+            trailers: settings.trailers.0,
+            forwarding: settings.into(),
+            rewrite_location: settings.rewrite_location.0,
             via: settings.via.0,
             upgrade: settings.upgrade.0,
+            error_pages: Vec::new(),
         },
         timeouts: ClientTimeouts {
             header_client_read: settings.timeout_header_client_read.0,
@@ -120,9 +131,9 @@ pub(super) fn backend_with(own: &schema::Backend) -> Backend {
 }
 
 /// A map of the file while it is read, by one schema struct after the other.
-struct Section<'n> {
+pub(super) struct Section<'n> {
     at: Position,
-    path: String,
+    pub(super) path: String,
     /// `None` when something else than a map stands there: reported, and no key is missed.
     entries: Option<&'n [Entry]>,
     known: Vec<bool>,
@@ -130,7 +141,7 @@ struct Section<'n> {
 }
 
 impl<'n> Section<'n> {
-    fn open(node: &'n Node, path: String, meaning: &str, errors: &mut Errors<'_>) -> Section<'n> {
+    pub(super) fn open(node: &'n Node, path: String, meaning: &str, errors: &mut Errors<'_>) -> Section<'n> {
         let entries = match &node.kind {
             Kind::Map(entries) => Some(entries.as_slice()),
             Kind::Refused => None,
@@ -144,19 +155,18 @@ impl<'n> Section<'n> {
     }
 
     /// Reads the keys that `T` knows, over those of `inherited`; the second value is what was read, as it was written.
-    fn read<T: Schema>(&mut self, inherited: Mapping, errors: &mut Errors<'_>) -> (T, Mapping) {
+    pub(super) fn read<T: Schema>(&mut self, inherited: Mapping, errors: &mut Errors<'_>) -> (T, Mapping) {
         let mut accepted = inherited;
         for (entry, known) in self.entries.unwrap_or_default().iter().zip(&mut self.known) {
             let mut is_unknown = false;
             let value = entry.value.value();
-            let alone = Mapping::from_iter([(Value::from(entry.key.as_str()), value.clone())]);
             // One key at a time: serde stops at the first error, and the others shall be reported too.
-            let result: Result<T, _> = serde_ignored::deserialize(Value::Mapping(alone), |_| is_unknown = true);
+            let result = read_alone::<T>(&entry.key, value.clone(), || is_unknown = true);
             *known |= !is_unknown;
             match result {
                 _ if is_unknown || matches!(entry.value.kind, Kind::Refused) => {}
                 Ok(_) => drop(accepted.insert(entry.key.as_str().into(), value)),
-                Err(error) => errors.add(entry.value.at, &joined(&self.path, &entry.key), error.to_string()),
+                Err(message) => report::<T>(entry, &joined(&self.path, &entry.key), message, errors),
             }
         }
         self.allowed.extend(T::defaults().keys().filter_map(Value::as_str).map(str::to_string));
@@ -165,7 +175,7 @@ impl<'n> Section<'n> {
     }
 
     /// Reports the keys that no struct knew and the required ones that are missing.
-    fn close(&mut self, required: &[&str], errors: &mut Errors<'_>) {
+    pub(super) fn close(&mut self, required: &[&str], errors: &mut Errors<'_>) {
         let Some(entries) = self.entries else { return };
         self.allowed.sort();
         for (entry, _) in entries.iter().zip(&self.known).filter(|(_, known)| !**known) {
@@ -179,13 +189,40 @@ impl<'n> Section<'n> {
         }
     }
 
-    fn entry(&self, key: &str) -> Option<&'n Entry> {
+    pub(super) fn entry(&self, key: &str) -> Option<&'n Entry> {
         self.entries?.iter().find(|entry| entry.key == key)
     }
 
+    /// The pages that stand here.
+    fn error_pages(&self, errors: &mut Errors<'_>) -> Option<Vec<(u16, Document)>> {
+        let key = "error_pages";
+        self.entry(key).map(|entry| pages::read(&entry.value, &joined(&self.path, key), errors))
+    }
+
     /// Where the value of `key` stands.
-    fn place(&self, key: &str) -> Position {
+    pub(super) fn place(&self, key: &str) -> Position {
         self.entry(key).map_or(self.at, |entry| entry.value.at)
+    }
+}
+
+/// A struct in which only `key` is set.
+fn read_alone<T: Schema>(key: &str, value: Value, mut unknown: impl FnMut()) -> Result<T, String> {
+    let alone = Value::Mapping(Mapping::from_iter([(Value::from(key), value)]));
+    serde_ignored::deserialize(alone, |_| unknown()).map_err(|error: serde_yaml::Error| error.to_string())
+}
+
+/// Reports the entries of a list that are wrong, each in its place, where a list is allowed; else the setting as a whole.
+fn report<T: Schema>(entry: &Entry, path: &str, message: String, errors: &mut Errors<'_>) {
+    let takes = |list: Vec<Value>| read_alone::<T>(&entry.key, Value::Sequence(list), || {});
+    match &entry.value.kind {
+        Kind::List(nodes) if takes(Vec::new()).is_ok() => {
+            for (index, node) in nodes.iter().enumerate().filter(|(_, node)| !matches!(node.kind, Kind::Refused)) {
+                if let Err(message) = takes(vec![node.value()]) {
+                    errors.add(node.at, &format!("{path}[{index}]"), message);
+                }
+            }
+        }
+        _ => errors.add(entry.value.at, path, message),
     }
 }
 
@@ -305,6 +342,7 @@ impl<'p> PoolNames<'p> {
 /// What all listeners share while they are read.
 struct Listeners<'c> {
     defaults: &'c Mapping,
+    error_pages: &'c [(u16, Document)],
     pools: PoolNames<'c>,
     lines_of_names: HashMap<String, usize>,
     lines_of_addresses: HashMap<SocketAddr, usize>,
@@ -325,6 +363,10 @@ impl Listeners<'_> {
         self.refuse_duplicate(&section, &own.name.0, errors);
         let pool = self.pool(&section, &own.pool.0, errors);
         let mut listener = listener_with(&own, &settings, pool);
+        listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.to_vec());
+        listener.http.rate_limit = section
+            .entry("rate_limit")
+            .map(|entry| rate::rate_limit(&entry.value, joined(&section.path, "rate_limit"), errors));
         if let Some(entry) = section.entry("listen") {
             let address = |address| ListenAddress { address, v6_only: settings.v6_only.0, optional: false };
             let addresses = self.addresses(&entry.value, &joined(&section.path, "listen"), errors);
@@ -345,14 +387,12 @@ impl Listeners<'_> {
     }
 
     /// The index of the pool; where the pools themselves could not be read, any name passes.
-    fn pool(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> usize {
+    fn pool(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> Option<usize> {
         if name.is_empty() || self.pools.listed.is_empty() {
-            return 0;
+            return None;
         }
-        self.pools.index(name).unwrap_or_else(|message| {
-            errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
-            0
-        })
+        let add = |message| errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
+        self.pools.index(name).map_err(add).ok()
     }
 
     /// One address, or a list of them.

@@ -9,14 +9,22 @@ use httparse::Header;
 
 use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
 use super::head::{self, Body, EmptyLines, Extent, KeepClient, Method, Parsed, Refusal, Scan, Version};
+use super::site::Course;
 use super::upgrade::Protocol;
-use crate::config::HttpSettings;
+use crate::balance::BackendId;
+use crate::config::{Listener, Pool, Trailers};
 
 /// What a response is judged by and rewritten with.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseRules<'a> {
-    /// The limits and wishes of the listener.
-    pub settings: &'a HttpSettings,
+    /// The limits, routes and wishes of the listener.
+    pub listener: &'a Listener,
+    /// All pools.
+    pub pools: &'a [Pool],
+    /// The way that the request went.
+    pub course: Course,
+    /// Who answers.
+    pub backend: Option<BackendId>,
     /// What it answers.
     pub request_method: Method,
     /// What the client speaks.
@@ -25,6 +33,8 @@ pub struct ResponseRules<'a> {
     pub keep_client: KeepClient,
     /// What the request asked to change to.
     pub upgrade: Option<&'a Protocol>,
+    /// The text of a `Date` field for a final response that has none (RFC 9110 section 6.6.1).
+    pub date: &'a str,
 }
 
 /// A response head that was judged.
@@ -51,7 +61,7 @@ pub struct ResponseHead {
 /// Parses the response head at the start of `input`; when it is whole and good, its rewritten form is appended to
 /// `out`. Every refusal has the status 502.
 pub fn parse_response(input: &[u8], scan: &mut Scan, rules: &ResponseRules, out: &mut Vec<u8>) -> Parsed<ResponseHead> {
-    let limits = (rules.settings.head_bytes_max, EmptyLines::Refused);
+    let limits = (rules.listener.http.head_bytes_max, EmptyLines::Refused);
     let rewrite = |head: &[u8], extent| rewrite(head, extent, rules, out);
     match head::parse(input, scan, limits, check_first_line, rewrite) {
         Ok(Some((_, head))) => Parsed::Head(head),
@@ -83,7 +93,7 @@ fn rewrite(
     out: &mut Vec<u8>,
 ) -> Result<Option<ResponseHead>, Refusal> {
     let mut storage = [const { MaybeUninit::<Header>::uninit() }; FIELDS_MAX];
-    let room = &mut storage[..rules.settings.fields_max.min(FIELDS_MAX)];
+    let room = &mut storage[..rules.listener.http.fields_max.min(FIELDS_MAX)];
     let mut syntax = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
     let input = match (parser.parse_response_with_uninit_headers(&mut syntax, input, room), extent) {
@@ -116,7 +126,11 @@ fn judge(version: Version, fields: &[Header], rules: &ResponseRules) -> Result<J
         match Name::of(field.name.as_bytes()) {
             Name::Other => {}
             // An HTTP/1.0 client gets no chunks, hence no trailers.
-            Name::Trailer if rules.client_version == Version::Http10 => shared.dropped.insert(index),
+            Name::Trailer
+                if rules.client_version == Version::Http10 || rules.listener.http.trailers == Trailers::Drop =>
+            {
+                shared.dropped.insert(index);
+            }
             name => shared.field(name, index, field.value)?,
         }
     }
@@ -183,14 +197,17 @@ fn write_status_line(status: u16, reason: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The framing and the client's connection, in plb's own words; then the head is over.
+/// The date where there is none, the framing and the client's connection, in plb's own words; then the head is over.
 fn write_own_fields(head: &ResponseHead, shared: &Judgement, rules: &ResponseRules, out: &mut Vec<u8>) {
+    if !shared.has_date() && head.status >= 200 {
+        fields::write_field(out, "Date", rules.date.as_bytes());
+    }
     match shared.length {
         Some(length) => fields::write_length(out, length),
         None if shared.chunked && rules.client_version == Version::Http11 => out.extend_from_slice(CHUNKED_LINE),
         None => {}
     }
-    if rules.settings.via {
+    if rules.listener.http.via {
         out.extend_from_slice(fields::via_line(head.version));
     }
     match (head.keep_client, rules.client_version) {
@@ -206,8 +223,9 @@ fn write_own_fields(head: &ResponseHead, shared: &Judgement, rules: &ResponseRul
 #[cfg(test)]
 mod tests {
     use super::super::reply::Status;
-    use super::super::specimens::{Chance, damaged, settings};
+    use super::super::specimens::{Chance, damaged, listener, settings};
     use super::*;
+    use crate::config::HttpSettings;
 
     /// Heads that are passed on, each with bytes of what follows.
     const GOOD: &[&[u8]] = &[
@@ -219,16 +237,34 @@ mod tests {
         b"HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\nX-Obs: \xe9\t\xff\r\n\r\n",
     ];
 
+    const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    /// The line that a final response gets which has none.
+    const DATE_LINE: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+
     #[derive(Clone, Copy)]
     struct Asked(Method, Version, KeepClient);
 
     const ASKED: Asked = Asked(Method::Get, Version::Http11, KeepClient::Keep);
     const OLD: Asked = Asked(Method::Get, Version::Http10, KeepClient::Keep);
 
-    fn parse_from(scan: &mut Scan, asked: Asked, input: &[u8]) -> (Parsed<ResponseHead>, Vec<u8>) {
-        let settings = settings();
+    fn rules<'a>(listener: &'a Listener, asked: Asked, upgrade: Option<&'a Protocol>) -> ResponseRules<'a> {
         let Asked(request_method, client_version, keep_client) = asked;
-        let rules = ResponseRules { settings: &settings, request_method, client_version, keep_client, upgrade: None };
+        ResponseRules {
+            listener,
+            pools: &[],
+            course: Course::default(),
+            backend: None,
+            date: DATE,
+            request_method,
+            client_version,
+            keep_client,
+            upgrade,
+        }
+    }
+
+    fn parse_from(scan: &mut Scan, asked: Asked, input: &[u8]) -> (Parsed<ResponseHead>, Vec<u8>) {
+        let listener = listener(settings());
+        let rules = rules(&listener, asked, None);
         let mut out = Vec::new();
         let parsed = parse_response(input, scan, &rules, &mut out);
         assert!(matches!(parsed, Parsed::Head(_)) || out.is_empty(), "only a judged head is written");
@@ -255,16 +291,47 @@ mod tests {
 
     #[test]
     fn a_response_is_written_anew_in_its_order() {
-        let input = b"HTTP/1.1 404 Not  here\r\nServer:x\r\nContent-Length: 07\r\nKeep-Alive: 5\r\nSet-Cookie: a\r\n\
+        let input = b"HTTP/1.1 404 Not  here\r\nDate:then\r\nContent-Length: 07\r\nKeep-Alive: 5\r\nSet-Cookie: a\r\n\
               Connection: keep-alive, x-hop\r\nX-Hop: 1\r\nTrailer: y\r\nSet-Cookie: b\r\n\r\n1234567";
         let (head, out) = head(ASKED, input);
         assert_eq!(
             out,
-            "HTTP/1.1 404 Not  here\r\nServer: x\r\nSet-Cookie: a\r\nTrailer: y\r\nSet-Cookie: b\r\nContent-Length: 7\r\n\r\n"
+            "HTTP/1.1 404 Not  here\r\nDate: then\r\nSet-Cookie: a\r\nTrailer: y\r\nSet-Cookie: b\r\nContent-Length: 7\r\n\r\n"
         );
         assert_eq!((head.status, head.version, head.body), (404, Version::Http11, Body::Length(7)));
         assert_eq!(head.bytes, input.len() - 7);
         assert!(head.persistent && !head.interim);
+    }
+
+    #[test]
+    fn a_final_response_without_date_gets_one() {
+        let with =
+            |start: &str| head(ASKED, format!("HTTP/1.1 {start}\r\n\r\n").as_bytes()).1.matches(DATE_LINE).count();
+        for start in ["200 OK\r\nContent-Length: 0", "404 x", "304 x", "500 x", "204 x\r\nConnection: date\r\nDate: x"]
+        {
+            assert_eq!(with(start), 1, "{start}");
+        }
+        for start in ["200 OK\r\ndate: then", "100 Continue", "103 Early Hints"] {
+            assert_eq!(with(start), 0, "{start}");
+        }
+    }
+
+    #[test]
+    fn trailers_that_are_dropped_are_not_announced() {
+        let listener = listener(HttpSettings { trailers: Trailers::Drop, ..settings() });
+        let rules = rules(&listener, ASKED, None);
+        let mut out = Vec::new();
+        let input = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\nDate: then\r\n\r\n";
+        parse_response(input, &mut Scan::default(), &rules, &mut out);
+        assert_eq!(out, b"HTTP/1.1 200 OK\r\nDate: then\r\nTransfer-Encoding: chunked\r\n\r\n");
+    }
+
+    #[test]
+    fn fields_of_one_connection_end_here() {
+        let fields = "Keep-Alive: 1\r\nProxy-Connection: 1\r\nTE: trailers\r\nUpgrade: h2c\r\nProxy-Authenticate: Basic\r\n\
+                      Proxy-Authentication-Info: 1\r\nConnection: a, B\r\nA: 1\r\nb: 2\r\n";
+        let (_, out) = head(ASKED, format!("HTTP/1.1 204 x\r\nX: y\r\n{fields}Date: z\r\n\r\n").as_bytes());
+        assert_eq!(out, "HTTP/1.1 204 x\r\nX: y\r\nDate: z\r\n\r\n");
     }
 
     #[test]
@@ -291,22 +358,20 @@ mod tests {
     fn the_answer_to_head_announces_the_framing_that_it_has_not() {
         let asked = Asked(Method::Head, Version::Http11, KeepClient::Keep);
         let (length, out) = head(asked, b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
-        assert_eq!(out, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+        assert_eq!(out, format!("HTTP/1.1 200 OK\r\n{DATE_LINE}Content-Length: 5\r\n\r\n"));
         assert!(length.persistent);
         let (_, out) = head(asked, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-        assert_eq!(out, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert_eq!(out, format!("HTTP/1.1 200 OK\r\n{DATE_LINE}Transfer-Encoding: chunked\r\n\r\n"));
         let (bare, _) = head(asked, b"HTTP/1.1 200 OK\r\n\r\n");
         assert!(bare.persistent && bare.keep_client == KeepClient::Keep);
     }
 
     #[test]
     fn a_change_of_protocol_is_passed_only_when_it_is_the_one_that_was_asked_for() {
-        let settings = settings();
-        let Asked(request_method, client_version, keep_client) = ASKED;
+        let listener = listener(settings());
         let answered = |asked: Option<&str>, head: &str| {
             let upgrade = asked.and_then(|name| Protocol::named(name.as_bytes()));
-            let upgrade = upgrade.as_ref();
-            let rules = ResponseRules { settings: &settings, request_method, client_version, keep_client, upgrade };
+            let rules = rules(&listener, ASKED, upgrade.as_ref());
             let mut out = Vec::new();
             let parsed = parse_response(head.as_bytes(), &mut Scan::default(), &rules, &mut out);
             (parsed, String::from_utf8(out).unwrap())
@@ -361,7 +426,7 @@ mod tests {
     fn an_old_client_is_not_told_of_chunks() {
         let (head, out) = head(OLD, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\nA: b\r\n\r\n");
         assert_eq!(head.body, Body::Chunked);
-        assert_eq!(out, "HTTP/1.1 200 OK\r\nA: b\r\nConnection: close\r\n\r\n");
+        assert_eq!(out, format!("HTTP/1.1 200 OK\r\nA: b\r\n{DATE_LINE}Connection: close\r\n\r\n"));
     }
 
     #[test]
@@ -384,7 +449,7 @@ mod tests {
     fn a_response_without_body_announces_none() {
         for fields in ["Content-Length: 0\r\n", "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", ""] {
             let (_, out) = head(ASKED, format!("HTTP/1.1 204 x\r\n{fields}\r\n").as_bytes());
-            assert_eq!(out, "HTTP/1.1 204 x\r\n\r\n");
+            assert_eq!(out, format!("HTTP/1.1 204 x\r\n{DATE_LINE}\r\n"));
         }
         let (interim, out) = head(OLD, b"HTTP/1.1 100 Continue\r\nContent-Length: 0\r\nConnection: x\r\n\r\n");
         assert_eq!(out, "HTTP/1.1 100 Continue\r\n\r\n");
@@ -442,19 +507,19 @@ mod tests {
 
     #[test]
     fn via_names_the_version_that_the_backend_spoke() {
-        let settings = HttpSettings { via: true, ..settings() };
-        let Asked(request_method, client_version, keep_client) = ASKED;
-        let rules = ResponseRules { settings: &settings, request_method, client_version, keep_client, upgrade: None };
+        let listener = listener(HttpSettings { via: true, ..settings() });
+        let rules = rules(&listener, ASKED, None);
         let mut out = Vec::new();
         let input = b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\nVia: 1.1 x\r\n\r\n";
         parse_response(input, &mut Scan::default(), &rules, &mut out);
-        assert_eq!(out, b"HTTP/1.1 200 OK\r\nVia: 1.1 x\r\nContent-Length: 0\r\nVia: 1.0 plb\r\n\r\n");
+        let want = format!("HTTP/1.1 200 OK\r\nVia: 1.1 x\r\n{DATE_LINE}Content-Length: 0\r\nVia: 1.0 plb\r\n\r\n");
+        assert_eq!(out, want.as_bytes());
     }
 
     #[test]
     fn a_reason_beyond_ascii_is_left_away() {
         let (_, out) = parse(ASKED, b"HTTP/1.1 200 \xc3\xa9\r\nContent-Length: 0\r\n\r\n");
-        assert_eq!(out, b"HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(out, format!("HTTP/1.1 200 \r\n{DATE_LINE}Content-Length: 0\r\n\r\n").as_bytes());
     }
 
     #[test]

@@ -1,18 +1,27 @@
 //! What the tests of this room share: settings, a seeded source of chance, and damage. Never part of the program.
 
-use crate::config::{HttpSettings, Upgrade};
+use crate::config::{HttpSettings, Listener, Methods, ProtocolName, Trailers, quick_start};
 
+/// The defaults, with narrow limits and whatever can be let through.
 pub(super) fn settings() -> HttpSettings {
+    let defaults = of_the_quick_start().http;
     HttpSettings {
         head_bytes_max: 1024,
         fields_max: 16,
-        body_bytes_max: None,
-        x_forwarded_for: true,
-        x_forwarded_proto: true,
-        x_forwarded_host: true,
-        via: false,
-        upgrade: Upgrade::Websocket,
+        methods: Methods::Any,
+        trailers: Trailers::Forward,
+        ..defaults
     }
+}
+
+/// A listener with these settings, whose first pool serves everything.
+pub(super) fn listener(http: HttpSettings) -> Listener {
+    Listener { http, ..of_the_quick_start() }
+}
+
+fn of_the_quick_start() -> Listener {
+    let config = quick_start(ProtocolName::Http, "127.0.0.1:1", &["a:1".to_string()]).expect("it is right");
+    config.listeners.into_iter().next().expect("there is one")
 }
 
 /// SplitMix64.

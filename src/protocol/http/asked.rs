@@ -1,0 +1,53 @@
+//! What a rule may look at of a request that was judged: borrowed from the head, nothing is copied.
+
+use std::net::IpAddr;
+
+use httparse::Header;
+
+use super::head::{Method, Scheme};
+use super::target::{Target, split_port};
+
+/// A request that was judged and is about to be decided upon.
+pub struct Asked<'a> {
+    /// What is asked.
+    pub method: Method,
+    /// The same as the client wrote it.
+    pub method_name: &'a str,
+    /// How the client came.
+    pub scheme: Scheme,
+    /// The host that is asked, with its port as it was written; none in HTTP/1.0.
+    pub host: Option<&'a [u8]>,
+    /// Where the request goes.
+    pub target: &'a Target<'a>,
+    /// All fields, in their order.
+    pub fields: &'a [Header<'a>],
+    /// Who asks.
+    pub client: IpAddr,
+    /// The path without escapes and dot segments, for comparisons.
+    pub path: &'a [u8],
+}
+
+impl<'a> Asked<'a> {
+    /// The host without its port; empty without one.
+    pub fn host_name(&self) -> &'a [u8] {
+        self.host.and_then(split_port).unwrap_or_default()
+    }
+
+    /// The path as the client wrote it; `*` for a server as a whole.
+    pub fn raw_path(&self) -> &'a str {
+        match self.target.path.split_once('?').map_or(self.target.path, |(path, _)| path) {
+            "" => self.target.root,
+            path => path,
+        }
+    }
+
+    /// The query as the client wrote it, without its question mark; none without one.
+    pub fn query(&self) -> Option<&'a str> {
+        self.target.path.split_once('?').map(|(_, query)| query)
+    }
+
+    /// The values of the fields of this name, in their order.
+    pub fn field(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    }
+}
