@@ -13,9 +13,11 @@
 pub mod asked;
 pub mod auth;
 pub mod body;
+pub mod cookie;
 mod fields;
 pub mod head;
 mod limits;
+mod methods;
 pub mod path;
 pub mod rate;
 mod refuse;

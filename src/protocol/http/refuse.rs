@@ -1,5 +1,6 @@
 //! Refusals: the answers to what plb does not serve, each counted by its cause.
 
+use super::fields;
 use super::head::{KeepClient, Method};
 use super::reply::{Answer, Status};
 use super::transfer::Transfer;
@@ -50,7 +51,11 @@ impl Http {
             let method = if asks_for_head { Method::Head } else { Method::Get };
             self.exchange = Exchange { method, ..Exchange::none() };
         }
-        self.reply(view, Answer::of(status), if keep { KeepClient::Keep } else { KeepClient::Close })
+        let mut answer = Answer::of(status);
+        if status == Status::MethodNotAllowed {
+            fields::write_field(&mut answer.fields, "Allow", view.listener.http.methods.listed().as_bytes());
+        }
+        self.reply(view, answer, if keep { KeepClient::Keep } else { KeepClient::Close })
     }
 }
 
