@@ -93,6 +93,7 @@ fn alone(key: &str, value: Value) -> Value {
 fn plb_yaml_5_describes_every_setting_with_its_default_and_range() {
     assert_described::<Process>("THE PROCESS");
     assert_described::<Listener>("EACH LISTENER");
+    assert_described::<RateLimit>("RATE LIMITS");
     assert_described::<ListenerSettings>("SETTINGS OF LISTENERS");
     assert_described::<Pool>("EACH POOL");
     assert_described::<PoolSettings>("SETTINGS OF POOLS");

@@ -88,7 +88,7 @@ pub struct Listener {
     pub protocol: Protocol,
     /// The name of the pool that serves it.
     pub pool: Name,
-    /// How often each client may ask: a map, read as [`RateLimit`].
+    /// How often each client may ask: `none`, or a map that is read as [`RateLimit`].
     pub rate_limit: Value,
 }
 
@@ -246,7 +246,7 @@ pub struct Backend {
 #[serde(default)]
 pub struct RateLimit {
     /// So many requests in each period.
-    pub requests: Whole<1, 1_000_000>,
+    pub requests: Option<Whole<1, 1_000_000>>,
     /// That period.
     pub period: Period,
     /// So many at once after a rest; as many as `requests` unless it is set.
@@ -297,7 +297,7 @@ impl Default for Listener {
             listen: Value::Null,
             protocol: Protocol(ProtocolName::Http),
             pool: unset,
-            rate_limit: Value::Null,
+            rate_limit: "none".into(),
         }
     }
 }
@@ -385,7 +385,7 @@ impl Default for Backend {
 
 impl Default for RateLimit {
     fn default() -> RateLimit {
-        RateLimit { requests: Whole(1), period: seconds(1), burst: None }
+        RateLimit { requests: None, period: seconds(1), burst: None }
     }
 }
 

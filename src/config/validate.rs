@@ -389,7 +389,7 @@ impl Listeners<'_> {
         listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.to_vec());
         listener.http.rate_limit = section
             .entry("rate_limit")
-            .map(|entry| rate::rate_limit(&entry.value, joined(&section.path, "rate_limit"), errors));
+            .and_then(|entry| rate::rate_limit(&entry.value, joined(&section.path, "rate_limit"), errors));
         if let Some(entry) = section.entry("listen") {
             let address = |address| ListenAddress { address, v6_only: settings.v6_only.0, optional: false };
             let addresses = self.addresses(&entry.value, &joined(&section.path, "listen"), errors);

@@ -18,6 +18,7 @@ mod fairness;
 mod framing;
 mod harness_itself;
 mod limits;
+mod limits_http;
 mod logs;
 mod reuse;
 mod signals;
