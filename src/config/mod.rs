@@ -10,6 +10,7 @@
 
 mod error;
 mod leaf;
+mod network;
 mod quick;
 pub mod schema;
 mod source;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
+pub use network::{NETWORK_ALLOWED, Network, NetworkList, Networks, masked};
 pub use quick::quick_start;
 
 /// Where a daemon writes its pid unless it is told otherwise.

@@ -36,13 +36,24 @@ pub(super) struct Entry {
 }
 
 impl Node {
-    /// The node for serde: no setting is made of more than a scalar, so lists and maps go without their contents.
+    /// The node for serde: no setting is made of more than a list of scalars, so maps go without their contents, and so
+    /// does what is in a list besides scalars.
     pub(super) fn value(&self) -> Value {
         match &self.kind {
             Kind::Scalar(value) => value.clone(),
-            Kind::List(_) => Value::Sequence(Vec::new()),
+            Kind::List(nodes) => {
+                let entries = nodes.iter().filter(|node| !matches!(node.kind, Kind::Refused));
+                Value::Sequence(entries.map(Node::shallow).collect())
+            }
             Kind::Map(_) => Value::Mapping(serde_yaml::Mapping::new()),
             Kind::Refused => Value::Null,
+        }
+    }
+
+    fn shallow(&self) -> Value {
+        match &self.kind {
+            Kind::List(_) => Value::Sequence(Vec::new()),
+            _ => self.value(),
         }
     }
 }

@@ -149,14 +149,13 @@ impl<'n> Section<'n> {
         for (entry, known) in self.entries.unwrap_or_default().iter().zip(&mut self.known) {
             let mut is_unknown = false;
             let value = entry.value.value();
-            let alone = Mapping::from_iter([(Value::from(entry.key.as_str()), value.clone())]);
             // One key at a time: serde stops at the first error, and the others shall be reported too.
-            let result: Result<T, _> = serde_ignored::deserialize(Value::Mapping(alone), |_| is_unknown = true);
+            let result = read_alone::<T>(&entry.key, value.clone(), || is_unknown = true);
             *known |= !is_unknown;
             match result {
                 _ if is_unknown || matches!(entry.value.kind, Kind::Refused) => {}
                 Ok(_) => drop(accepted.insert(entry.key.as_str().into(), value)),
-                Err(error) => errors.add(entry.value.at, &joined(&self.path, &entry.key), error.to_string()),
+                Err(message) => report::<T>(entry, &joined(&self.path, &entry.key), message, errors),
             }
         }
         self.allowed.extend(T::defaults().keys().filter_map(Value::as_str).map(str::to_string));
@@ -186,6 +185,27 @@ impl<'n> Section<'n> {
     /// Where the value of `key` stands.
     fn place(&self, key: &str) -> Position {
         self.entry(key).map_or(self.at, |entry| entry.value.at)
+    }
+}
+
+/// A struct in which only `key` is set.
+fn read_alone<T: Schema>(key: &str, value: Value, mut unknown: impl FnMut()) -> Result<T, String> {
+    let alone = Value::Mapping(Mapping::from_iter([(Value::from(key), value)]));
+    serde_ignored::deserialize(alone, |_| unknown()).map_err(|error: serde_yaml::Error| error.to_string())
+}
+
+/// Reports the entries of a list that are wrong, each in its place, where a list is allowed; else the setting as a whole.
+fn report<T: Schema>(entry: &Entry, path: &str, message: String, errors: &mut Errors<'_>) {
+    let takes = |list: Vec<Value>| read_alone::<T>(&entry.key, Value::Sequence(list), || {});
+    match &entry.value.kind {
+        Kind::List(nodes) if takes(Vec::new()).is_ok() => {
+            for (index, node) in nodes.iter().enumerate().filter(|(_, node)| !matches!(node.kind, Kind::Refused)) {
+                if let Err(message) = takes(vec![node.value()]) {
+                    errors.add(node.at, &format!("{path}[{index}]"), message);
+                }
+            }
+        }
+        _ => errors.add(entry.value.at, path, message),
     }
 }
 
