@@ -12,10 +12,13 @@ mod error;
 mod leaf;
 mod network;
 mod quick;
+pub mod route;
 pub mod schema;
 mod source;
+pub mod template;
 pub mod units;
 mod validate;
+mod word;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -26,6 +29,7 @@ pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use network::{NETWORK_ALLOWED, Network, NetworkList, Networks, masked};
 pub use quick::quick_start;
+pub use route::Route;
 
 /// Where a daemon writes its pid unless it is told otherwise.
 pub const PID_FILE_DEFAULT: &str = "/var/run/plb.pid";
@@ -217,6 +221,8 @@ pub struct Listener {
     pub pool: usize,
     /// The length of the kernel's queue of connections not accepted yet.
     pub backlog: u32,
+    /// What becomes of requests, the first one that fits each; the pool serves the others.
+    pub routes: Vec<Route>,
     /// What concerns HTTP only.
     pub http: HttpSettings,
     /// How long its clients are waited for.

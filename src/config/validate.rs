@@ -3,6 +3,8 @@
 //! Never stops at a mistake. A setting that is wrong keeps its default, so that what follows can be checked as well;
 //! the model that comes out is good only when no error was added.
 
+mod route;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -15,7 +17,7 @@ use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::{
     BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, HttpSettings, LISTENERS_MAX, ListenAddress, Listener,
-    POOLS_MAX, Pool, ServerTimeouts,
+    POOLS_MAX, Pool, ProtocolName, ServerTimeouts,
 };
 
 /// More names than this are not listed in a message.
@@ -71,6 +73,7 @@ pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings,
         listen: Vec::new(),
         protocol: own.protocol.0,
         pool,
+        routes: Vec::new(),
         backlog: settings.backlog.0,
         http: HttpSettings {
             head_bytes_max: settings.head_max.0 as usize,
@@ -320,6 +323,17 @@ impl<'p> PoolNames<'p> {
             format!("there is no pool {}{near} (pools: {}{more})", quoted(name), shown.join(", "))
         })
     }
+
+    /// The index of the pool that the section names; where the pools themselves could not be read, any name passes.
+    fn resolve(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> usize {
+        if name.is_empty() || self.listed.is_empty() {
+            return 0;
+        }
+        self.index(name).unwrap_or_else(|message| {
+            errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
+            0
+        })
+    }
 }
 
 /// What all listeners share while they are read.
@@ -343,8 +357,15 @@ impl Listeners<'_> {
         let (settings, _) = section.read::<ListenerSettings>(self.defaults.clone(), errors);
         section.close(&["name", "listen", "pool"], errors);
         self.refuse_duplicate(&section, &own.name.0, errors);
-        let pool = self.pool(&section, &own.pool.0, errors);
+        let pool = self.pools.resolve(&section, &own.pool.0, errors);
         let mut listener = listener_with(&own, &settings, pool);
+        if let Some(entry) = section.entry("routes") {
+            let path = joined(&section.path, "routes");
+            if listener.protocol == ProtocolName::Tcp {
+                errors.add(entry.at, &path, "routes are for the protocol http");
+            }
+            listener.routes = route::routes(&entry.value, &path, &self.pools, errors);
+        }
         if let Some(entry) = section.entry("listen") {
             let address = |address| ListenAddress { address, v6_only: settings.v6_only.0, optional: false };
             let addresses = self.addresses(&entry.value, &joined(&section.path, "listen"), errors);
@@ -362,17 +383,6 @@ impl Listeners<'_> {
             let message = format!("duplicate listener {}; it is already in line {line}", quoted(name));
             errors.add(at, &joined(&section.path, "name"), message);
         }
-    }
-
-    /// The index of the pool; where the pools themselves could not be read, any name passes.
-    fn pool(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> usize {
-        if name.is_empty() || self.pools.listed.is_empty() {
-            return 0;
-        }
-        self.pools.index(name).unwrap_or_else(|message| {
-            errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
-            0
-        })
     }
 
     /// One address, or a list of them.
