@@ -14,9 +14,10 @@ use plb::base::rng::Rng;
 use plb::base::time::Time;
 use plb::base::timer::TimerWheel;
 use plb::config;
-use plb::protocol::http::head::{ClientText, KeepClient, Method, Parsed, Scan, Scheme, Version};
+use plb::protocol::http::head::{ClientText, KeepClient, Method, Parsed, Scan, Version};
 use plb::protocol::http::request::{RequestRules, parse_request};
 use plb::protocol::http::response::{ResponseRules, parse_response};
+use plb::protocol::http::site::{Course, Site};
 
 /// Timers that lie in the wheel while others come and go.
 const TIMERS: u64 = 10_000;
@@ -79,19 +80,28 @@ fn heads(bench: &Bench) {
         Content-Type: text/html\r\nContent-Length: 4711\r\nETag: \"0123456789abcdef\"\r\nCache-Control: no-cache\r\n\r\n";
     let backends = ["127.0.0.1:1".to_string()];
     let config = config::quick_start(config::ProtocolName::Http, "127.0.0.1:0", &backends).expect("it is right");
-    let settings = &config.listeners[0].http;
-    let client = ClientText::new(IpAddr::from([192, 0, 2, 1]));
+    let listener = &config.listeners[0];
+    let address = IpAddr::from([192, 0, 2, 1]);
+    let (client, mut site) = (ClientText::new(address), Site::new(listener));
     let mut out = Vec::new();
 
-    let rules = RequestRules { settings, client: &client, scheme: Scheme::Http, upgrade: settings.upgrade };
+    let mut rules = RequestRules::new(listener, &mut site, address, &client);
     bench.measure(&format!("request head of {} bytes, judged and written anew", REQUEST.len()), |_| {
         out.clear();
-        let parsed = parse_request(black_box(REQUEST), &mut Scan::default(), &rules, &mut out);
+        let parsed = parse_request(black_box(REQUEST), &mut Scan::default(), &mut rules, &mut out);
         assert!(matches!(parsed, Parsed::Head(_)));
     });
-    let (request_method, client_version) = (Method::Get, Version::Http11);
-    let rules =
-        ResponseRules { settings, request_method, client_version, keep_client: KeepClient::Keep, upgrade: None };
+    let rules = ResponseRules {
+        listener,
+        pools: &config.pools,
+        course: Course::default(),
+        backend: None,
+        date: "Sun, 06 Nov 1994 08:49:37 GMT",
+        request_method: Method::Get,
+        client_version: Version::Http11,
+        keep_client: KeepClient::Keep,
+        upgrade: None,
+    };
     bench.measure(&format!("response head of {} bytes, judged and written anew", RESPONSE.len()), |_| {
         out.clear();
         let parsed = parse_response(black_box(RESPONSE), &mut Scan::default(), &rules, &mut out);

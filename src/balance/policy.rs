@@ -10,9 +10,10 @@ use std::collections::binary_heap::PeekMut;
 use crate::config;
 
 /// What a choice may depend on besides the backends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Key {
     /// Nothing.
+    #[default]
     None,
 }
 

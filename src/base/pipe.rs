@@ -223,6 +223,11 @@ impl Pipe {
         Ok(())
     }
 
+    /// How many bytes [`Pipe::emit`] has room for.
+    pub fn emit_room(&self) -> usize {
+        if self.has_buffer() { BUFFER_BYTES - usize::from(self.end - self.base()) } else { 0 }
+    }
+
     /// Puts `bytes` of our own before the pending ones, and clears them.
     pub fn emit(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
         self.replace(0, bytes)
@@ -548,7 +553,7 @@ mod tests {
         fill(&mut pipe, &[b'a'; BUFFER_BYTES - RESERVE_BYTES]);
         assert!(!pipe.wants_bytes());
         pipe.replace(100, &[b'b'; 100 + RESERVE_BYTES]).expect("the reserve is free");
-        assert_eq!(pipe.replace(0, b"c"), Err(NoRoom));
+        assert_eq!((pipe.replace(0, b"c"), pipe.emit_room()), (Err(NoRoom), 0));
         let mut body = self::pipe();
         body.grant(BUFFER_BYTES as u64 - 1);
         assert_eq!(body.room().len(), BUFFER_BYTES - 1, "nothing but the body goes into the reserve");

@@ -80,6 +80,10 @@ leaf! {
     Switch(bool)
 }
 leaf! {
+    /// The status for requests that nobody is to serve.
+    Unrouted(u16)
+}
+leaf! {
     /// Where a log goes.
     Target(LogTarget)
 }
@@ -171,6 +175,17 @@ impl TryFrom<Value> for Switch {
     type Error = String;
     fn try_from(value: Value) -> Result<Self, String> {
         value.as_bool().map(Switch).ok_or_else(|| wrong("true or false", &value))
+    }
+}
+
+impl TryFrom<Value> for Unrouted {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        match value.as_u64() {
+            Some(404) => Ok(Unrouted(404)),
+            Some(503) => Ok(Unrouted(503)),
+            _ => Err(wrong("404 or 503", &value)),
+        }
     }
 }
 
@@ -271,6 +286,12 @@ impl From<Period> for Value {
 
 impl From<Switch> for Value {
     fn from(leaf: Switch) -> Value {
+        leaf.0.into()
+    }
+}
+
+impl From<Unrouted> for Value {
+    fn from(leaf: Unrouted) -> Value {
         leaf.0.into()
     }
 }

@@ -23,6 +23,7 @@ mod word;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::ConfigError;
@@ -217,8 +218,8 @@ pub struct Listener {
     pub listen: Vec<ListenAddress>,
     /// What its clients speak.
     pub protocol: ProtocolName,
-    /// The pool that serves it: an index into [`Config::pools`].
-    pub pool: usize,
+    /// The pool that serves what no rule decides: an index into [`Config::pools`].
+    pub pool: Option<usize>,
     /// The length of the kernel's queue of connections not accepted yet.
     pub backlog: u32,
     /// What becomes of requests, the first one that fits each; the pool serves the others.
@@ -250,7 +251,7 @@ pub enum ProtocolName {
 }
 
 /// What a listener does with HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
     /// The longest head (request line or status line and fields) in bytes.
     pub head_bytes_max: usize,
@@ -268,6 +269,19 @@ pub struct HttpSettings {
     pub via: bool,
     /// What a client may change to.
     pub upgrade: Upgrade,
+    /// The status for requests that no route takes, where there is no pool for them: 404 or 503.
+    pub no_route: u16,
+    /// What plb answers with in place of its own pages, by status.
+    pub error_pages: Vec<(u16, Document)>,
+}
+
+/// The content of an answer of plb's own, read at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Its media type.
+    pub content_type: Arc<str>,
+    /// Its bytes.
+    pub body: Arc<[u8]>,
 }
 
 /// The protocols that a client may change to from HTTP/1.1 (RFC 9110 section 7.8).

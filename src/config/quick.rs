@@ -22,7 +22,7 @@ const WEIGHT: &str = ",weight=";
 pub fn quick_start(protocol: ProtocolName, listen: &str, backends: &[String]) -> Result<Config, Vec<String>> {
     let mut errors = Vec::new();
     let own = schema::Listener { name: Name(NAME.to_string()), protocol: Protocol(protocol), ..Default::default() };
-    let mut listener = listener_with(&own, &ListenerSettings::default(), 0);
+    let mut listener = listener_with(&own, &ListenerSettings::default(), Some(0));
     listener.listen = listen_addresses(listen).unwrap_or_else(|error| {
         errors.push(error);
         Vec::new()

@@ -1,9 +1,8 @@
 //! Routes: which requests of a listener are meant, and what is done with them.
 
-use std::sync::Arc;
-
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::Document;
 use super::network::Networks;
 use super::template::Template;
 
@@ -151,8 +150,8 @@ pub enum Action {
     Respond {
         /// 200 to 599.
         status: u16,
-        /// The body.
-        body: Arc<[u8]>,
+        /// The content; without one, a page about the status.
+        document: Option<Document>,
         /// Fields with their values.
         fields: Vec<(String, String)>,
     },
@@ -176,6 +175,6 @@ pub struct Edits {
 pub struct Prefix {
     /// As in [`Test::PathPrefix`].
     pub from: String,
-    /// Without a slash at the end.
+    /// Percent-encoded, without a slash at the end.
     pub to: String,
 }

@@ -12,7 +12,7 @@ use serde_yaml::{Mapping, Value};
 
 pub use super::leaf::{
     AccountName, Balance, Directory, FileName, Format, HostPort, Level, Name, Period, Protocol, Size, SizeOrNone,
-    Switch, Target, TargetOrNone, UpgradeTo, Whole,
+    Switch, Target, TargetOrNone, Unrouted, UpgradeTo, Whole,
 };
 pub use super::network::Network;
 pub use super::route::{HostName, Pattern};
@@ -237,6 +237,8 @@ pub struct ListenerSettings {
     pub via: Switch,
     /// What a client may change to.
     pub upgrade: UpgradeTo,
+    /// The status for requests that no route takes, where there is no pool for them.
+    pub no_route: Unrouted,
     /// The whole request head.
     pub timeout_header_client_read: Period,
     /// The whole response head.
@@ -345,6 +347,7 @@ impl Default for ListenerSettings {
             x_forwarded_host: Switch(true),
             via: Switch(false),
             upgrade: UpgradeTo(Upgrade::Websocket),
+            no_route: Unrouted(503),
             timeout_header_client_read: seconds(30),
             timeout_header_client_write: seconds(30),
             timeout_forward_client_read: seconds(30),

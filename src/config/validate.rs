@@ -67,7 +67,7 @@ pub(super) fn process_config(process: &Process, listeners: Vec<Listener>, pools:
 }
 
 /// The model of a listener with these settings.
-pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings, pool: usize) -> Listener {
+pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings, pool: Option<usize>) -> Listener {
     Listener {
         name: own.name.0.clone(),
         listen: Vec::new(),
@@ -84,6 +84,8 @@ pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings,
             x_forwarded_host: settings.x_forwarded_host.0,
             via: settings.via.0,
             upgrade: settings.upgrade.0,
+            no_route: settings.no_route.0,
+            error_pages: Vec::new(),
         },
         timeouts: ClientTimeouts {
             header_client_read: settings.timeout_header_client_read.0,
@@ -325,14 +327,12 @@ impl<'p> PoolNames<'p> {
     }
 
     /// The index of the pool that the section names; where the pools themselves could not be read, any name passes.
-    fn resolve(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> usize {
+    fn resolve(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> Option<usize> {
         if name.is_empty() || self.listed.is_empty() {
-            return 0;
+            return None;
         }
-        self.index(name).unwrap_or_else(|message| {
-            errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
-            0
-        })
+        let add = |message| errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
+        self.index(name).map_err(add).ok()
     }
 }
 
@@ -355,7 +355,8 @@ impl Listeners<'_> {
         let mut section = Section::open(node, path, "with the keys name, listen and pool", errors);
         let (own, _) = section.read::<schema::Listener>(Mapping::new(), errors);
         let (settings, _) = section.read::<ListenerSettings>(self.defaults.clone(), errors);
-        section.close(&["name", "listen", "pool"], errors);
+        let required = if section.entry("routes").is_some() { 2 } else { 3 };
+        section.close(&["name", "listen", "pool"][..required], errors);
         self.refuse_duplicate(&section, &own.name.0, errors);
         let pool = self.pools.resolve(&section, &own.pool.0, errors);
         let mut listener = listener_with(&own, &settings, pool);

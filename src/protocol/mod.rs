@@ -10,7 +10,7 @@ mod tunnel;
 
 use std::net::IpAddr;
 
-use crate::balance::{Failure, Key};
+use crate::balance::{BackendId, Failure, Key};
 use crate::base::pipe::Pipe;
 use crate::base::time::Time;
 use crate::config;
@@ -26,8 +26,16 @@ pub struct View<'a> {
     pub response: &'a mut Pipe,
     /// An empty buffer for composing a head, the same one every time.
     pub scratch: &'a mut Vec<u8>,
+    /// The client's address.
+    pub client: IpAddr,
     /// The listener's settings.
     pub listener: &'a config::Listener,
+    /// What the listener's HTTP sessions share.
+    pub site: &'a mut http::site::Site,
+    /// All pools, as configured.
+    pub pools: &'a [config::Pool],
+    /// Who serves this exchange.
+    pub backend: Option<BackendId>,
     /// The text of a `Date` field (RFC 9110 section 5.6.7).
     pub date: &'a str,
     /// Whether the daemon is about to stop.
@@ -70,6 +78,8 @@ pub enum Step {
 /// What the pool is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selection {
+    /// The position of the pool.
+    pub pool: u16,
     /// What a balancing algorithm may choose by.
     pub key: Key,
     /// Whether an idle connection will do.

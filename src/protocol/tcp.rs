@@ -46,7 +46,9 @@ impl Protocol for Tcp {
             view.request.begin();
             view.response.begin();
             tunnel::open(view);
-            return Step::Connect(Selection { key: Key::None, reuse: Reuse::Fresh });
+            // A TCP listener has one; there are at most `POOLS_MAX`.
+            let pool = view.listener.pool.unwrap_or_default() as u16;
+            return Step::Connect(Selection { pool, key: Key::None, reuse: Reuse::Fresh });
         }
         if self.state == State::Silent && (view.response.has_cleared() || view.response.sent() > 0) {
             self.state = State::Judged;
@@ -87,6 +89,7 @@ mod tests {
     use crate::base::time::Time;
     use crate::config::{ProtocolName, quick_start};
     use crate::protocol::Stage;
+    use crate::protocol::http::site::Site;
 
     #[test]
     fn a_client_that_got_a_part_sees_a_reset_when_the_backend_breaks_off() {
@@ -100,7 +103,11 @@ mod tests {
             request: &mut request,
             response: &mut response,
             scratch: &mut Vec::new(),
+            client: [192, 0, 2, 1].into(),
             listener: &config.listeners[0],
+            site: &mut Site::default(),
+            pools: &config.pools,
+            backend: None,
             date: "",
             stage: Stage::Serving,
             transcript: None,

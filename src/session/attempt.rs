@@ -111,8 +111,8 @@ impl Session {
 
     /// A backend that dropped an idle connection may be about to stop, and then drops fresh ones too: it comes last.
     fn choose(&mut self, context: &mut Context) -> Option<Lease> {
-        let pool = context.config.listeners[usize::from(self.listener)].pool;
-        let key = self.attempt.selection.key;
+        let Selection { pool, key, .. } = self.attempt.selection;
+        let pool = usize::from(pool);
         context.pools.pick(pool, key, &self.tried, context.now).or_else(|| {
             let last = self.last_resort.take()?;
             self.tried.retain(|tried| *tried != last);
@@ -138,7 +138,7 @@ impl Attempt {
     pub(super) fn none() -> Attempt {
         Attempt {
             lease: None,
-            selection: Selection { key: Key::None, reuse: Reuse::Fresh },
+            selection: Selection { pool: 0, key: Key::None, reuse: Reuse::Fresh },
             origin: Origin::Fresh,
             address: 0,
             alternatives: 0,

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::Session;
 use super::record::{Counters, Records};
-use crate::balance::Pools;
+use crate::balance::{Lease, Pools};
 use crate::base::time::Time;
 use crate::config::{self, Config};
+use crate::protocol::http::site::Site;
 use crate::protocol::{AnyProtocol, Protocol, Stage, Step, View};
 
 /// What a session acts upon besides itself.
@@ -21,6 +22,8 @@ pub struct Context<'a> {
     pub pools: &'a mut Pools,
     /// The settings of listeners and pools.
     pub config: &'a config::Config,
+    /// What the HTTP sessions of each listener share.
+    pub sites: &'a mut [Site],
     /// A buffer for composing heads.
     pub scratch: &'a mut Vec<u8>,
     /// What is counted.
@@ -43,6 +46,7 @@ pub struct Core {
     pub records: Records,
     /// What the daemon is doing.
     pub stage: Stage,
+    sites: Vec<Site>,
     scratch: Vec<u8>,
     date: String,
     date_second: u64,
@@ -55,6 +59,7 @@ impl Core {
             now: Time::START,
             pools: Pools::new(&config.pools, Time::START),
             records: Records::new(config.access_log.as_ref().map(|_| config.access_log_format)),
+            sites: config.listeners.iter().map(Site::new).collect(),
             config,
             scratch: Vec::new(),
             counters: Counters::default(),
@@ -81,6 +86,7 @@ impl Core {
             stage: self.stage,
             pools: &mut self.pools,
             config: &self.config,
+            sites: &mut self.sites,
             scratch: &mut self.scratch,
             counters: &mut self.counters,
             records: &mut self.records,
@@ -98,12 +104,17 @@ impl Session {
 
     /// The protocol, and what it may see and move.
     pub(super) fn view<'a>(&'a mut self, context: &'a mut Context) -> (&'a mut AnyProtocol, View<'a>) {
+        let listener = usize::from(self.listener);
         let view = View {
             now: context.now,
             request: &mut self.request,
             response: &mut self.response,
             scratch: &mut *context.scratch,
-            listener: &context.config.listeners[usize::from(self.listener)],
+            client: self.client.ip(),
+            listener: &context.config.listeners[listener],
+            site: &mut context.sites[listener],
+            pools: &context.config.pools,
+            backend: self.attempt.lease.as_ref().map(Lease::backend),
             date: context.date,
             stage: context.stage,
             transcript: self.record.as_mut().map(|record| &mut record.transcript),

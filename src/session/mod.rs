@@ -443,12 +443,12 @@ impl Session {
         self.response.touch(context.now);
         self.phase = Phase::Waiting;
         self.since = context.now;
-        self.conclude(End::Done);
+        self.conclude_well();
     }
 
     fn finish(&mut self, farewell: Farewell, context: &mut Context) {
         self.leave_backend(Parting::Drop, context);
-        self.conclude_last();
+        self.conclude_well();
         self.request.clear();
         self.request.renew_sink();
         // The client may have had longer for the head: it is not cut off sooner now.

@@ -88,7 +88,7 @@ impl Session {
             request: &self.request,
             response: &self.response,
             client: &listener.timeouts,
-            server: &config.pools[listener.pool].timeouts,
+            server: &config.pools[usize::from(self.attempt.selection.pool)].timeouts,
         }
         .deadline()
     }

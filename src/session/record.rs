@@ -246,7 +246,9 @@ impl Session {
             return;
         }
         let is_over = self.record.as_ref().is_some_and(|record| record.end.is_some());
-        if is_over && !self.response.has_cleared() {
+        // A long answer of plb's own comes in parts.
+        let is_replying = self.phase == Phase::Waiting && matches!(self.protocol.waits_for(), Wait::Body { .. });
+        if is_over && !self.response.has_cleared() && !is_replying {
             self.file_record(context);
         }
         if self.record.is_some() || self.phase != Phase::Waiting {
@@ -277,13 +279,13 @@ impl Session {
         }
     }
 
-    /// The session comes to its end.
-    pub(super) fn conclude_last(&mut self) {
-        let Some(record) = &self.record else { return };
-        self.conclude(match record.transcript.author {
-            Author::Plb => End::Refused,
+    /// The exchange comes to its end, and nobody is to blame for it.
+    pub(super) fn conclude_well(&mut self) {
+        let Some(Record { transcript, .. }) = self.record.as_deref() else { return };
+        self.conclude(match transcript.author {
+            Author::Plb if transcript.status >= 400 => End::Refused,
             Author::Nobody if !matches!(self.protocol, AnyProtocol::Tcp(_)) => End::ClientGone,
-            Author::Backend | Author::Nobody => End::Done,
+            Author::Plb | Author::Backend | Author::Nobody => End::Done,
         });
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_yaml::{Mapping, Value};
 
+use super::super::Document;
 use super::super::route::{
     Action, Condition, EDIT_BYTES_MAX, Edits, Expected, Named, Prefix, RESPOND_BYTES_MAX, ROUTES_MAX, Route, Sense,
     Test,
@@ -60,7 +61,7 @@ fn action(section: &Section<'_>, own: &schema::Route, pools: &PoolNames<'_>, err
         return Action::Deny;
     };
     match key {
-        "pool" => Action::Pool(own.pool.0.as_ref().map_or(0, |name| pools.resolve(section, &name.0, errors))),
+        "pool" => Action::Pool(own.pool.0.as_ref().and_then(|name| pools.resolve(section, &name.0, errors)).unwrap_or(0)),
         "redirect" => redirect(section, errors),
         "respond" => respond(section, errors),
         _ => {
@@ -80,26 +81,28 @@ fn redirect(route: &Section<'_>, errors: &mut Errors<'_>) -> Action {
 
 fn respond(route: &Section<'_>, errors: &mut Errors<'_>) -> Action {
     let (section, own) = route.map::<schema::Respond>("respond", "with the key text or file", &[], errors);
-    let mut body: Arc<[u8]> = own.text.0.map_or_else(Arc::default, |text| text.0.into_bytes().into());
+    let mut body: Option<Arc<[u8]>> = own.text.0.map(|text| text.0.into_bytes().into());
     if let Some(name) = own.file.0 {
         let (at, path) = (section.place("file"), joined(&section.path, "file"));
-        if section.entry("text").is_some() {
+        if body.is_some() {
             errors.add(at, &path, "there is a text already");
         }
-        body = errors.file(at, &path, &name.0, RESPOND_BYTES_MAX).unwrap_or_default();
+        body = errors.file(at, &path, &name.0, RESPOND_BYTES_MAX);
     }
     let status = own.status.0.map_or(200, |status| status.0 as u16);
-    if matches!(status, 204 | 205 | 304) && !body.is_empty() {
-        errors.add(section.at, &section.path, format!("a response {status} has no body"));
+    if matches!(status, 205 | 304) || (status == 204 && body.is_some()) {
+        errors.add(section.at, &section.path, format!("a response {status} has no content"));
     }
-    let mut fields = Vec::new();
-    if !body.is_empty() {
-        let content_type = own.content_type.0.map_or_else(|| CONTENT_TYPE.to_string(), |value| value.0);
-        fields.push(("Content-Type".to_string(), content_type));
+    let content_type = own.content_type.0.map_or_else(|| CONTENT_TYPE.into(), |value| value.0.into());
+    let fields = values::<FieldValue>(&section, "headers", None, errors);
+    if fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+        errors.add(section.place("headers"), &joined(&section.path, "headers"), "the type belongs into content_type");
     }
-    let own_fields = values::<FieldValue>(&section, "headers", None, errors);
-    fields.extend(own_fields.into_iter().map(|(name, value)| (name, value.0)));
-    Action::Respond { status, body, fields }
+    Action::Respond {
+        status,
+        document: body.map(|body| Document { content_type, body }),
+        fields: fields.into_iter().map(|(name, value)| (name, value.0)).collect(),
+    }
 }
 
 fn prefix(route: &Section<'_>, strip: Option<UrlPrefix>, errors: &mut Errors<'_>) -> Option<Prefix> {
@@ -111,7 +114,14 @@ fn prefix(route: &Section<'_>, strip: Option<UrlPrefix>, errors: &mut Errors<'_>
     if route.entry("strip_prefix").is_some() {
         errors.add(section.at, &section.path, "there is a strip_prefix already");
     }
-    own.from.0.zip(own.to.0).map(|(from, to)| Prefix { from: from.0, to: to.0 })
+    own.from.0.zip(own.to.0).map(|(from, to)| Prefix { from: from.0, to: encoded(&to.0) })
+}
+
+/// A path as it is sent (RFC 3986 section 3.3).
+fn encoded(path: &str) -> String {
+    let stays = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte);
+    let each = path.bytes();
+    each.map(|byte| if stays(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 fn conditions(node: &Node, path: &str, sense: Sense, errors: &mut Errors<'_>) -> Vec<Condition> {

@@ -5,33 +5,45 @@
 //!    └──────────────────┼───────────── close ────────▶ Over
 //!                       └───────────────101──────────▶ Tunnel
 //! ```
+//! What plb answers itself goes from any of these to `Idle` or `Over`, and by way of `Reply` when it is long.
+//!
 //! A head is judged, and what is forwarded is written anew from what was judged; a body is passed by credit, never
 //! beyond its end. Bytes after the request stay pending until the exchange is over, so that nothing can be smuggled.
 
+pub mod asked;
 pub mod body;
 mod fields;
 pub mod head;
 pub mod reply;
 pub mod request;
 pub mod response;
+mod rewrite;
+pub mod route;
+pub mod site;
 #[cfg(test)]
 mod specimens;
+pub mod target;
+pub mod template;
+mod transfer;
 pub mod upgrade;
 
+use std::mem;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::{
     Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait, tunnel,
 };
-use crate::balance::{Failure, Key};
+use crate::balance::Failure;
 use crate::base::buffers::BUFFER_BYTES;
-use crate::base::pipe::{Pipe, UNLIMITED};
 use crate::config;
-use body::{ChunkStep, Chunked};
+use body::Chunked;
 use head::{Body, ClientText, KeepClient, Method, Parsed, Scan, Scheme, Version};
-use reply::{Content, Status, write_reply};
+use reply::{Answer, Content, Status, write_reply};
 use request::{RequestHead, RequestRules, parse_request};
 use response::{ResponseHead, ResponseRules, parse_response};
+use site::{Course, Decision};
+use transfer::{Framing, Progress, Transfer};
 
 /// The machine of an HTTP client connection.
 pub struct Http {
@@ -39,6 +51,15 @@ pub struct Http {
     scan: Scan,
     client: ClientText,
     exchange: Exchange,
+    /// What is still to be put into the pipe of an answer of plb's own.
+    rest: Rest,
+}
+
+/// The part of a document from a position to its end.
+#[derive(Default)]
+struct Rest {
+    body: Option<Arc<[u8]>>,
+    position: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +72,8 @@ enum State {
     Next,
     /// A request was judged; its response is waited for or under way.
     Exchange,
+    /// An answer of plb's own goes into the pipe as it gets room; then this becomes of the connection.
+    Reply(KeepClient),
     /// Both peers have changed to another protocol, and nothing is judged any more.
     Tunnel,
     /// The last byte for the client is in the pipe.
@@ -61,6 +84,7 @@ enum State {
 struct Exchange {
     method: Method,
     version: Version,
+    course: Course,
     /// What the client asked for.
     asked: KeepClient,
     keep_client: KeepClient,
@@ -76,47 +100,12 @@ struct Exchange {
     upgrade: Option<upgrade::Protocol>,
 }
 
-/// How far a message has come.
-enum Transfer {
-    /// Its head is waited for.
-    Head,
-    /// Its body is what the pipe has credit for.
-    Sized,
-    /// Its body comes in chunks.
-    Chunked(Chunked),
-    /// Its body lasts until its source ends.
-    UntilClose,
-    /// All of it is in the pipe or gone.
-    Done,
-}
-
-/// What becomes of the framing of a chunked body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framing {
-    /// It is forwarded.
-    Forward,
-    /// It is taken off: the client speaks HTTP/1.0.
-    Strip,
-}
-
-/// What a transfer needs to go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
-    /// Bytes that have not arrived.
-    Waiting,
-    /// Nothing: it is over.
-    Done,
-    /// It cannot go on: the source ended too early.
-    Cut,
-    /// It cannot go on: what came is refused with this status.
-    Refused(Status),
-}
-
 impl Http {
     /// A client connection that begins.
     pub fn new(client: IpAddr) -> Http {
         let client = ClientText::new(client);
-        Http { state: State::First, scan: Scan::default(), client, exchange: Exchange::none() }
+        let (exchange, rest) = (Exchange::none(), Rest::default());
+        Http { state: State::First, scan: Scan::default(), client, exchange, rest }
     }
 
     /// Waits for a request head, and judges it when it is whole.
@@ -131,24 +120,48 @@ impl Http {
         if self.state == State::Idle {
             self.state = State::Next;
         }
-        let settings = &view.listener.http;
         let upgrade = match view.stage {
-            Stage::Serving => settings.upgrade,
+            Stage::Serving => view.listener.http.upgrade,
             // It could only be cut off.
             Stage::Draining => config::Upgrade::None,
         };
-        let rules = RequestRules { settings, client: &self.client, scheme: Scheme::Http, upgrade };
+        let mut rules = RequestRules {
+            listener: view.listener,
+            site: view.site,
+            client: view.client,
+            client_text: &self.client,
+            scheme: Scheme::Http,
+            upgrade,
+        };
         view.scratch.clear();
-        match parse_request(view.request.pending(), &mut self.scan, &rules, view.scratch) {
+        match parse_request(view.request.pending(), &mut self.scan, &mut rules, view.scratch) {
             Parsed::Partial if view.request.source_ended() => self.leave(Farewell::Close),
             Parsed::Partial => Step::Continue,
-            Parsed::Refused(refusal) => self.reply(view, refusal.status),
-            Parsed::Head(head) => self.accept(view, head),
+            Parsed::Refused(refusal) => self.refuse(view, refusal.status),
+            Parsed::Head(mut head) => match mem::take(&mut head.decision) {
+                Decision::Forward(course) => self.accept(view, head, course),
+                Decision::Answer(answer) => self.answer_self(view, &head, answer),
+            },
         }
     }
 
+    /// A rule has plb answer.
+    fn answer_self(&mut self, view: &mut View, head: &RequestHead, answer: Answer) -> Step {
+        if let Some(transcript) = &mut view.transcript {
+            transcript.ask(&view.request.pending()[..head.bytes]);
+        }
+        self.exchange = Exchange { method: head.method, version: head.version, ..Exchange::none() };
+        // Where a body follows, it is not certain where the next request begins.
+        let keep = head.persistent && head.body == Body::None && view.stage == Stage::Serving;
+        if !keep {
+            return self.reply(view, answer, KeepClient::Close);
+        }
+        view.request.discard(head.bytes);
+        self.reply(view, answer, KeepClient::Keep)
+    }
+
     /// A request was judged and written anew: it is forwarded.
-    fn accept(&mut self, view: &mut View, head: RequestHead) -> Step {
+    fn accept(&mut self, view: &mut View, head: RequestHead, course: Course) -> Step {
         let kept = match head.body {
             Body::None => true,
             Body::Length(length) => length.saturating_add(view.scratch.len() as u64) <= BUFFER_BYTES as u64,
@@ -165,6 +178,7 @@ impl Http {
         self.exchange = Exchange {
             method: head.method,
             version: head.version,
+            course,
             asked,
             keep_client: asked,
             request_head_bytes: view.scratch.len() as u32,
@@ -178,11 +192,11 @@ impl Http {
         view.request.keep();
         view.response.begin();
         if view.request.replace(head.bytes, view.scratch).is_err() {
-            return self.reply(view, Status::HeadTooLarge);
+            return self.refuse(view, Status::HeadTooLarge);
         }
         self.exchange.request =
             Transfer::start(head.body, view.request, || Chunked::of_request(view.listener.http.body_bytes_max));
-        Step::Connect(Selection { key: Key::None, reuse })
+        Step::Connect(Selection { pool: course.pool, key: course.key, reuse })
     }
 
     fn exchange(&mut self, view: &mut View) -> Step {
@@ -191,11 +205,11 @@ impl Http {
         }
         let exchange = &mut self.exchange;
         match exchange.request.go_on(view.request, Framing::Forward) {
-            Progress::Refused(status) => return self.reply_or_abort(view, status),
+            Progress::Refused(status) => return self.refuse_or_abort(view, status),
             // A request body that ends too early is an incomplete message (RFC 9112 section 8); an answer that came
             // all the same is still delivered.
             Progress::Cut if matches!(exchange.response, Transfer::Head) => {
-                return self.reply_or_abort(view, Status::BadRequest);
+                return self.refuse_or_abort(view, Status::BadRequest);
             }
             Progress::Cut | Progress::Waiting | Progress::Done => {}
         }
@@ -226,7 +240,11 @@ impl Http {
                 return Step::Continue;
             }
             let rules = ResponseRules {
-                settings: &view.listener.http,
+                listener: view.listener,
+                pools: view.pools,
+                course: self.exchange.course,
+                backend: view.backend,
+                date: view.date,
                 request_method: self.exchange.method,
                 client_version: self.exchange.version,
                 keep_client: match view.stage {
@@ -310,28 +328,42 @@ impl Http {
         Step::Recycle { parting: if reusable { exchange.backend } else { Parting::Drop } }
     }
 
-    fn reply_or_abort(&mut self, view: &mut View, status: Status) -> Step {
+    fn refuse_or_abort(&mut self, view: &mut View, status: Status) -> Step {
         match (self.state, &self.exchange.response) {
-            (State::Exchange, Transfer::Head) | (State::First | State::Next, _) => self.reply(view, status),
+            (State::Exchange, Transfer::Head) | (State::First | State::Next, _) => self.refuse(view, status),
             _ => Step::Abort,
         }
     }
 
-    /// Answers the client ourselves. The connection goes on only where it is certain where the next request begins.
-    fn reply(&mut self, view: &mut View, status: Status) -> Step {
+    /// Answers that the request is not served. The connection goes on only where it is certain where the next request
+    /// begins.
+    fn refuse(&mut self, view: &mut View, status: Status) -> Step {
         let in_exchange = self.state == State::Exchange;
         let keep = in_exchange
             && status.code() >= 500
             && matches!(self.exchange.request, Transfer::Done)
             && self.exchange.keep_client == KeepClient::Keep
             && view.stage == Stage::Serving;
-        let connection = if keep { KeepClient::Keep } else { KeepClient::Close };
-        let to_head = in_exchange && self.exchange.method == Method::Head;
-        let content = if to_head { Content::HeadOnly } else { Content::Full };
+        if !in_exchange {
+            // Nothing is known of it, but whoever asks for a head is not to take a body for the next answer.
+            let asks_for_head = view.request.pending().trim_ascii_start().starts_with(b"HEAD ");
+            let method = if asks_for_head { Method::Head } else { Method::Get };
+            self.exchange = Exchange { method, ..Exchange::none() };
+        }
+        self.reply(view, Answer::of(status), if keep { KeepClient::Keep } else { KeepClient::Close })
+    }
+
+    /// Answers the client ourselves.
+    fn reply(&mut self, view: &mut View, mut answer: Answer, connection: KeepClient) -> Step {
+        if answer.document.is_none() {
+            let mut pages = view.listener.http.error_pages.iter();
+            answer.document = pages.find(|(status, _)| *status == answer.status).map(|(_, page)| page.clone());
+        }
+        let content = if self.exchange.method == Method::Head { Content::HeadOnly } else { Content::Full };
         view.scratch.clear();
-        write_reply(view.scratch, status, connection, view.date, content);
+        write_reply(view.scratch, &answer, connection, view.date, content);
         if let Some(transcript) = &mut view.transcript {
-            transcript.reply(status.code(), view.scratch);
+            transcript.reply(answer.status, view.scratch);
         }
         view.request.drop_cleared();
         view.response.discard(view.response.pending().len());
@@ -340,11 +372,36 @@ impl Http {
         }
         view.response.touch(view.now);
         self.scan = Scan::default();
-        if keep {
-            self.state = State::Idle;
-            return Step::Recycle { parting: Parting::Drop };
+        let body = answer.document.map(|document| document.body).filter(|_| content == Content::Full);
+        self.rest = Rest { body, position: 0 };
+        let in_exchange = mem::replace(&mut self.state, State::Reply(connection)) == State::Exchange;
+        match self.go_on_replying(view, connection) {
+            // It takes its time: the backend is not to be held up by it.
+            Step::Continue if in_exchange => Step::Recycle { parting: Parting::Drop },
+            step => step,
         }
-        self.leave(Farewell::Linger)
+    }
+
+    /// Puts as much of the answer's content into the pipe as there is room for.
+    fn go_on_replying(&mut self, view: &mut View, connection: KeepClient) -> Step {
+        let body = self.rest.body.as_deref().unwrap_or_default();
+        let rest = &body[self.rest.position..];
+        let count = rest.len().min(view.response.emit_room());
+        if view.response.emit(&rest[..count]).is_err() {
+            return Step::Abort;
+        }
+        self.rest.position += count;
+        if count < rest.len() {
+            return Step::Continue;
+        }
+        self.rest = Rest::default();
+        match connection {
+            KeepClient::Close => self.leave(Farewell::Linger),
+            KeepClient::Keep => {
+                self.state = State::Idle;
+                Step::Recycle { parting: Parting::Drop }
+            }
+        }
     }
 
     fn leave(&mut self, farewell: Farewell) -> Step {
@@ -358,6 +415,7 @@ impl Protocol for Http {
         match self.state {
             State::First | State::Idle | State::Next => self.begin(view),
             State::Exchange => self.exchange(view),
+            State::Reply(connection) => self.go_on_replying(view, connection),
             State::Tunnel => tunnel::pass_ends(view),
             State::Over(farewell) => Step::Finish(farewell),
         }
@@ -374,6 +432,7 @@ impl Protocol for Http {
             (State::First | State::Next, _) => Wait::RequestHead,
             (State::Idle, _) => Wait::NextRequest,
             (State::Tunnel, _) => Wait::Tunnel,
+            (State::Reply(_), _) => Wait::Body { head_bytes: 0, request: Received::Whole },
             (_, Transfer::Head) => Wait::Response { head_bytes: exchange.request_head_bytes, request },
             (_, _) => Wait::Body { head_bytes: exchange.response_head_bytes, request },
         }
@@ -393,7 +452,7 @@ impl Protocol for Http {
         };
         match self.state {
             State::Over(_) => Step::Abort,
-            _ => self.reply_or_abort(view, status),
+            _ => self.refuse_or_abort(view, status),
         }
     }
 
@@ -412,6 +471,7 @@ impl Exchange {
         Exchange {
             method: Method::Get,
             version: Version::Http11,
+            course: Course::default(),
             asked: KeepClient::Close,
             keep_client: KeepClient::Close,
             backend: Parting::Drop,
@@ -422,62 +482,6 @@ impl Exchange {
             response_head_bytes: 0,
             expecting: false,
             upgrade: None,
-        }
-    }
-}
-
-impl Transfer {
-    /// The transfer of a body whose head has just been cleared.
-    fn start(body: Body, pipe: &mut Pipe, chunked: impl FnOnce() -> Chunked) -> Transfer {
-        match body {
-            Body::None => Transfer::Done,
-            Body::Length(length) => {
-                pipe.grant(length);
-                Transfer::Sized
-            }
-            Body::Chunked => Transfer::Chunked(chunked()),
-            Body::UntilClose => {
-                pipe.grant(UNLIMITED);
-                Transfer::UntilClose
-            }
-        }
-    }
-
-    /// Judges what has arrived of a body.
-    fn go_on(&mut self, pipe: &mut Pipe, framing: Framing) -> Progress {
-        let progress = match self {
-            Transfer::Head => Progress::Waiting,
-            Transfer::Done => Progress::Done,
-            Transfer::UntilClose if pipe.source_ended() => Progress::Done,
-            Transfer::UntilClose => Progress::Waiting,
-            Transfer::Sized if pipe.credit() == 0 => Progress::Done,
-            Transfer::Sized if pipe.source_ended() => Progress::Cut,
-            Transfer::Sized => Progress::Waiting,
-            Transfer::Chunked(chunked) => go_on_chunked(chunked, pipe, framing),
-        };
-        if progress == Progress::Done {
-            *self = Transfer::Done;
-        }
-        progress
-    }
-}
-
-fn go_on_chunked(chunked: &mut Chunked, pipe: &mut Pipe, framing: Framing) -> Progress {
-    loop {
-        if pipe.credit() > 0 {
-            return if pipe.source_ended() { Progress::Cut } else { Progress::Waiting };
-        }
-        match chunked.next(pipe.pending()) {
-            Ok(ChunkStep::Pass(count)) if framing == Framing::Forward => pipe.pass(count),
-            Ok(ChunkStep::Pass(count) | ChunkStep::Drop(count)) => pipe.discard(count),
-            Ok(ChunkStep::Data(count)) => pipe.grant(count),
-            Ok(ChunkStep::NeedMore) if pipe.source_ended() => return Progress::Cut,
-            Ok(ChunkStep::NeedMore) => {
-                pipe.want_more();
-                return Progress::Waiting;
-            }
-            Ok(ChunkStep::Done) => return Progress::Done,
-            Err(refusal) => return Progress::Refused(refusal.status),
         }
     }
 }

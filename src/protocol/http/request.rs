@@ -4,36 +4,47 @@
 //! no field that concerns the client's connection, and the truth about the client. No byte of a head that is
 //! refused is ever written.
 
-use std::mem::MaybeUninit;
-use std::net::Ipv6Addr;
+use std::mem::{self, MaybeUninit};
+use std::net::IpAddr;
 
 use httparse::Header;
 use memchr::memchr;
 
+use super::asked::Asked;
 use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
 use super::head::{self, Body, ClientText, EmptyLines, Extent, Method, Parsed, Refusal, Scan, Scheme, Version};
 use super::reply::Status;
+use super::site::{Decision, Site};
+use super::target::{Target, check_host};
 use super::upgrade::Protocol;
-use crate::config::{HttpSettings, Upgrade};
-
-/// The longest `Host`: a name of 255 bytes, a colon and a port.
-const HOST_BYTES_MAX: usize = 261;
+use crate::config::{HttpSettings, Listener, Upgrade};
 
 /// What a request is judged by and rewritten with.
-#[derive(Clone, Copy, Debug)]
 pub struct RequestRules<'a> {
-    /// The limits and wishes of the listener.
-    pub settings: &'a HttpSettings,
+    /// The limits, routes and wishes of the listener.
+    pub listener: &'a Listener,
+    /// What its sessions share.
+    pub site: &'a mut Site,
     /// Who asks.
-    pub client: &'a ClientText,
+    pub client: IpAddr,
+    /// The same as text.
+    pub client_text: &'a ClientText,
     /// How the client came.
     pub scheme: Scheme,
     /// What it may ask to change to.
     pub upgrade: Upgrade,
 }
 
+impl<'a> RequestRules<'a> {
+    /// A client that came in the clear to this listener, and may ask for whatever its settings allow.
+    pub fn new(listener: &'a Listener, site: &'a mut Site, client: IpAddr, client_text: &'a ClientText) -> Self {
+        let upgrade = listener.http.upgrade;
+        RequestRules { listener, site, client, client_text, scheme: Scheme::Http, upgrade }
+    }
+}
+
 /// A request head that was judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHead {
     /// The length in the input, skipped empty lines and the empty line at the end included.
     pub bytes: usize,
@@ -49,11 +60,19 @@ pub struct RequestHead {
     pub expects_continue: bool,
     /// What the client asks to change to, where it may; the rewritten head asks for it too.
     pub upgrade: Option<Protocol>,
+    /// Who answers it.
+    pub decision: Decision,
 }
 
-/// Parses the request head at the start of `input`; when it is whole and good, its rewritten form is appended to `out`.
-pub fn parse_request(input: &[u8], scan: &mut Scan, rules: &RequestRules, out: &mut Vec<u8>) -> Parsed<RequestHead> {
-    let limits = (rules.settings.head_bytes_max, EmptyLines::Skipped);
+/// Parses the request head at the start of `input`; when it is whole and good, and goes to a backend, its rewritten
+/// form is appended to `out`.
+pub fn parse_request(
+    input: &[u8],
+    scan: &mut Scan,
+    rules: &mut RequestRules,
+    out: &mut Vec<u8>,
+) -> Parsed<RequestHead> {
+    let limits = (rules.listener.http.head_bytes_max, EmptyLines::Skipped);
     let rewrite = |head: &[u8], extent| rewrite(head, extent, rules, out);
     match head::parse(input, scan, limits, check_first_line, rewrite) {
         Ok(Some((skipped, head))) => Parsed::Head(RequestHead { bytes: skipped + head.bytes, ..head }),
@@ -92,11 +111,11 @@ fn names_other_version(head: &[u8]) -> bool {
 fn rewrite(
     input: &[u8],
     extent: Extent,
-    rules: &RequestRules,
+    rules: &mut RequestRules,
     out: &mut Vec<u8>,
 ) -> Result<Option<RequestHead>, Refusal> {
     let mut storage = [const { MaybeUninit::<Header>::uninit() }; FIELDS_MAX];
-    let room = &mut storage[..rules.settings.fields_max.min(FIELDS_MAX)];
+    let room = &mut storage[..rules.listener.http.fields_max.min(FIELDS_MAX)];
     let mut syntax = httparse::Request::new(&mut []);
     let input = match (syntax.parse_with_uninit_headers(input, room), extent) {
         (Ok(httparse::Status::Complete(end)), Extent::Known) if end == input.len() => input,
@@ -120,7 +139,26 @@ fn rewrite(
             judged.shared.dropped.insert(index);
         }
     }
-    write_head(method_name, &target, &judged, input, fields, rules, out);
+    let host = target.authority.map(str::as_bytes).or(judged.host.map(|index| fields[index].value));
+    let mut asked = Asked {
+        method,
+        method_name,
+        scheme: rules.scheme,
+        host,
+        target: &target,
+        fields,
+        client: rules.client,
+        path: &[],
+    };
+    let mut path = mem::take(&mut rules.site.path);
+    path.clear();
+    path.extend_from_slice(asked.raw_path().as_bytes());
+    asked.path = &path;
+    judged.head.decision = rules.site.decide(&asked, rules.listener);
+    if matches!(judged.head.decision, Decision::Forward(_)) {
+        write_head(&asked, &judged, input, rules, out);
+    }
+    rules.site.path = path;
     Ok(Some(RequestHead { bytes: input.len(), ..judged.head }))
 }
 
@@ -156,7 +194,7 @@ fn judge(method: Method, version: Version, fields: &[Header], rules: &RequestRul
     if host.is_none() && version == Version::Http11 {
         return Err(Refusal::bad("no Host field"));
     }
-    let body = judge_body(method, &shared, rules.settings)?;
+    let body = judge_body(method, &shared, &rules.listener.http)?;
     // HTTP/1.0 knows no interim response, and without a body there is nothing to wait for (RFC 9110 section 10.1.1).
     let may_expect = version == Version::Http11 && body != Body::None;
     if let Some(index) = expect.filter(|_| !may_expect) {
@@ -167,7 +205,8 @@ fn judge(method: Method, version: Version, fields: &[Header], rules: &RequestRul
     // A GET without body, as for WebSocket (RFC 6455 section 4.1): nothing may lie between a request and its tunnel.
     let may_upgrade = version == Version::Http11 && method == Method::Get && body == Body::None;
     let upgrade = shared.upgrade().filter(|protocol| may_upgrade && protocol.is_allowed(rules.upgrade));
-    let head = RequestHead { bytes: 0, method, version, body, persistent, expects_continue, upgrade };
+    let decision = Decision::default();
+    let head = RequestHead { bytes: 0, method, version, body, persistent, expects_continue, upgrade, decision };
     Ok(Judged { head, shared, host })
 }
 
@@ -186,99 +225,10 @@ fn judge_body(method: Method, shared: &Judgement, settings: &HttpSettings) -> Re
     }
 }
 
-/// Where a request goes, from its request line (RFC 9112 section 3.2).
-struct Target<'a> {
-    /// The path begins at the root although the client left that away.
-    root: &'static str,
-    /// The rest of the target in origin form, or `*`.
-    path: &'a str,
-    /// From the absolute form: it replaces `Host`.
-    authority: Option<&'a str>,
-}
-
-impl<'a> Target<'a> {
-    fn judge(method: Method, target: &'a str) -> Result<Self, Refusal> {
-        if method == Method::Connect {
-            return Err(Refusal::new(Status::NotImplemented, "CONNECT"));
-        }
-        if !target.is_ascii() || memchr(b'#', target.as_bytes()).is_some() {
-            return Err(Refusal::bad("a target with a fragment or beyond ASCII"));
-        }
-        if target.starts_with('/') || (target == "*" && method == Method::Options) {
-            return Ok(Self { root: "", path: target, authority: None });
-        }
-        let rest = strip_scheme(target).ok_or(Refusal::bad("a target of unknown form"))?;
-        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        check_host(authority.as_bytes())?;
-        let root = match path.as_bytes().first() {
-            Some(b'/') => "",
-            None if method == Method::Options => "*",
-            _ => "/",
-        };
-        Ok(Self { root, path, authority: Some(authority) })
-    }
-}
-
-fn strip_scheme(target: &str) -> Option<&str> {
-    let (scheme, rest) = target.split_once("://")?;
-    (scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")).then_some(rest)
-}
-
-/// `uri-host [ ":" port ]` (RFC 9110 section 7.2), not empty.
-fn check_host(value: &[u8]) -> Result<(), Refusal> {
-    let valid = value.len() <= HOST_BYTES_MAX && split_port(value).is_some_and(is_name_or_address);
-    if valid { Ok(()) } else { Err(Refusal::bad("a malformed Host")) }
-}
-
-/// What stands before the port, when that is well-formed.
-fn split_port(value: &[u8]) -> Option<&[u8]> {
-    let host_end = match value.first()? {
-        b'[' => memchr(b']', value)? + 1,
-        _ => memchr(b':', value).unwrap_or(value.len()),
-    };
-    let (host, port) = value.split_at(host_end);
-    let valid = match port {
-        [] => true,
-        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    valid.then_some(host)
-}
-
-fn is_name_or_address(host: &[u8]) -> bool {
-    match host {
-        [] => false,
-        [b'[', address @ .., b']'] => std::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok()),
-        name => is_registered_name(name),
-    }
-}
-
-/// `reg-name` (RFC 3986 section 3.2.2); it includes IPv4 addresses.
-fn is_registered_name(mut name: &[u8]) -> bool {
-    loop {
-        let plain = name.iter().take_while(|&&byte| IN_NAME[usize::from(byte)]).count();
-        name = match &name[plain..] {
-            [] => return true,
-            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
-            _ => return false,
-        }
-    }
-}
-
-/// `unreserved` and `sub-delims`: what stands for itself in a registered name.
-const IN_NAME: [bool; 256] = fields::bytes_among(b"-._~!$&'()*+,;=");
-
-fn write_head(
-    method_name: &str,
-    target: &Target,
-    judged: &Judged,
-    input: &[u8],
-    fields: &[Header],
-    rules: &RequestRules,
-    out: &mut Vec<u8>,
-) {
+fn write_head(asked: &Asked, judged: &Judged, input: &[u8], rules: &RequestRules, out: &mut Vec<u8>) {
+    let Asked { target, fields, .. } = asked;
     out.reserve(input.len() + head::GROWTH_BYTES_MAX);
-    for part in [method_name, " ", target.root, target.path, " HTTP/1.1\r\n"] {
+    for part in [asked.method_name, " ", target.root, target.path, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
     match (target.authority, judged.host) {
@@ -296,33 +246,33 @@ fn write_head(
     if let Some(protocol) = &judged.head.upgrade {
         protocol.write_fields(out);
     }
-    let host = target.authority.map(str::as_bytes).or(judged.host.map(|index| fields[index].value));
-    write_truth(host, judged.head.version, rules, out);
+    write_truth(asked.host, judged.head.version, rules, out);
     out.extend_from_slice(b"\r\n");
 }
 
 /// What plb knows about the client and the backend cannot.
 fn write_truth(host: Option<&[u8]>, version: Version, rules: &RequestRules, out: &mut Vec<u8>) {
-    if rules.settings.x_forwarded_for {
-        fields::write_field(out, "X-Forwarded-For", rules.client.as_bytes());
+    let settings = &rules.listener.http;
+    if settings.x_forwarded_for {
+        fields::write_field(out, "X-Forwarded-For", rules.client_text.as_bytes());
     }
-    if rules.settings.x_forwarded_proto {
+    if settings.x_forwarded_proto {
         out.extend_from_slice(match rules.scheme {
             Scheme::Http => b"X-Forwarded-Proto: http\r\n",
             Scheme::Https => b"X-Forwarded-Proto: https\r\n",
         });
     }
-    if let Some(host) = host.filter(|_| rules.settings.x_forwarded_host) {
+    if let Some(host) = host.filter(|_| settings.x_forwarded_host) {
         fields::write_field(out, "X-Forwarded-Host", host);
     }
-    if rules.settings.via {
+    if settings.via {
         out.extend_from_slice(fields::via_line(version));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::specimens::{Chance, damaged, settings};
+    use super::super::specimens::{Chance, damaged, listener, settings};
     use super::*;
 
     /// Heads that are served, each with bytes of what follows.
@@ -338,11 +288,17 @@ mod tests {
         b"BREW /pot HTTP/1.1\r\nAccept_Additions: milk\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
     ];
 
+    fn client(text: &str) -> (IpAddr, ClientText) {
+        let address = text.parse().unwrap();
+        (address, ClientText::new(address))
+    }
+
     fn parse_with(settings: &HttpSettings, input: &[u8]) -> (Parsed<RequestHead>, Vec<u8>) {
-        let client = ClientText::new("::ffff:192.0.2.7".parse().unwrap());
-        let rules = RequestRules { settings, client: &client, scheme: Scheme::Http, upgrade: settings.upgrade };
+        let (listener, mut site) = (listener(settings.clone()), Site::default());
+        let (address, text) = client("::ffff:192.0.2.7");
+        let mut rules = RequestRules::new(&listener, &mut site, address, &text);
         let mut out = b"kept".to_vec();
-        let parsed = parse_request(input, &mut Scan::default(), &rules, &mut out);
+        let parsed = parse_request(input, &mut Scan::default(), &mut rules, &mut out);
         assert_eq!(out.drain(..4).collect::<Vec<_>>(), b"kept");
         assert!(matches!(parsed, Parsed::Head(_)) || out.is_empty(), "only a judged head is written");
         (parsed, out)
@@ -368,12 +324,12 @@ mod tests {
 
     /// Feeds the input in pieces that end at these places.
     fn parse_in_pieces(input: &[u8], ends: impl Iterator<Item = usize>) -> (Parsed<RequestHead>, Vec<u8>) {
-        let (settings, mut scan, mut out) = (settings(), Scan::default(), Vec::new());
-        let client = ClientText::new("192.0.2.7".parse().unwrap());
-        let rules =
-            RequestRules { settings: &settings, client: &client, scheme: Scheme::Http, upgrade: settings.upgrade };
+        let (listener, mut site) = (listener(settings()), Site::default());
+        let (mut scan, mut out) = (Scan::default(), Vec::new());
+        let (address, text) = client("192.0.2.7");
+        let mut rules = RequestRules::new(&listener, &mut site, address, &text);
         for end in ends {
-            match parse_request(&input[..end], &mut scan, &rules, &mut out) {
+            match parse_request(&input[..end], &mut scan, &mut rules, &mut out) {
                 Parsed::Partial => assert!(out.is_empty()),
                 parsed => return (parsed, out),
             }
@@ -728,10 +684,12 @@ mod tests {
         assert_eq!(status(input.as_bytes()), Some(501));
         let input = format!("GET http://{host} HTTP/1.0\r\nContent-Length:9\r\n{fields}\r\n");
         let wide = HttpSettings { fields_max: 256, head_bytes_max: 8192, via: true, ..settings() };
-        let client = ClientText::new("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap());
-        let rules = RequestRules { settings: &wide, client: &client, scheme: Scheme::Https, upgrade: wide.upgrade };
+        let (listener, mut site) = (listener(wide), Site::default());
+        let (address, text) = client("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+        let rules = RequestRules::new(&listener, &mut site, address, &text);
         let mut out = Vec::new();
-        let parsed = parse_request(input.as_bytes(), &mut Scan::default(), &rules, &mut out);
+        let mut rules = RequestRules { scheme: Scheme::Https, ..rules };
+        let parsed = parse_request(input.as_bytes(), &mut Scan::default(), &mut rules, &mut out);
         assert!(matches!(parsed, Parsed::Head(_)), "{parsed:?}");
         assert!(out.len() <= input.len() + head::GROWTH_BYTES_MAX, "{} from {}", out.len(), input.len());
         assert!(out.len() > input.len() + 500, "the worst case is tried");
@@ -741,7 +699,7 @@ mod tests {
     fn a_head_means_the_same_wherever_it_is_split_and_nothing_before_its_end() {
         for input in GOOD {
             let whole = parse(input);
-            let Parsed::Head(head) = whole.0 else { panic!("{:?} for {}", whole.0, input.escape_ascii()) };
+            let Parsed::Head(head) = &whole.0 else { panic!("{:?} for {}", whole.0, input.escape_ascii()) };
             for split in 0..input.len() {
                 assert_eq!(parse_in_pieces(input, [split, input.len()].into_iter()), whole, "split at {split}");
                 let cut = parse(&input[..split]).0;
@@ -755,19 +713,18 @@ mod tests {
     fn a_dripping_head_is_looked_at_once() {
         let mut input = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
         input.resize(1000, b'x');
-        let (settings, mut scan) = (settings(), Scan::default());
-        let client = ClientText::new("192.0.2.7".parse().unwrap());
-        let rules =
-            RequestRules { settings: &settings, client: &client, scheme: Scheme::Http, upgrade: settings.upgrade };
-        assert_eq!(parse_request(&input, &mut scan, &rules, &mut Vec::new()), Parsed::Partial);
+        let (listener, mut site, mut scan) = (listener(settings()), Site::default(), Scan::default());
+        let (address, text) = client("192.0.2.7");
+        let mut rules = RequestRules::new(&listener, &mut site, address, &text);
+        assert_eq!(parse_request(&input, &mut scan, &mut rules, &mut Vec::new()), Parsed::Partial);
         // What was looked at is not looked at again: the damage is not seen.
         input.fill(b'\n');
         input.push(b'y');
-        assert_eq!(parse_request(&input, &mut scan, &rules, &mut Vec::new()), Parsed::Partial);
+        assert_eq!(parse_request(&input, &mut scan, &mut rules, &mut Vec::new()), Parsed::Partial);
         input.push(b'\n');
         input[1000] = b'\r';
         input.extend_from_slice(b"\r\n");
-        let Parsed::Refused(_) = parse_request(&input, &mut scan, &rules, &mut Vec::new()) else { panic!() };
+        let Parsed::Refused(_) = parse_request(&input, &mut scan, &mut rules, &mut Vec::new()) else { panic!() };
         assert_eq!(scan, Scan::default(), "ready for the next head");
     }
 

@@ -9,14 +9,24 @@ use httparse::Header;
 
 use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
 use super::head::{self, Body, EmptyLines, Extent, KeepClient, Method, Parsed, Refusal, Scan, Version};
+use super::site::Course;
 use super::upgrade::Protocol;
-use crate::config::HttpSettings;
+use crate::balance::BackendId;
+use crate::config::{Listener, Pool};
 
 /// What a response is judged by and rewritten with.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseRules<'a> {
-    /// The limits and wishes of the listener.
-    pub settings: &'a HttpSettings,
+    /// The limits, routes and wishes of the listener.
+    pub listener: &'a Listener,
+    /// All pools.
+    pub pools: &'a [Pool],
+    /// The way that the request went.
+    pub course: Course,
+    /// Who answers.
+    pub backend: Option<BackendId>,
+    /// The text of a `Date` field (RFC 9110 section 5.6.7).
+    pub date: &'a str,
     /// What it answers.
     pub request_method: Method,
     /// What the client speaks.
@@ -51,7 +61,7 @@ pub struct ResponseHead {
 /// Parses the response head at the start of `input`; when it is whole and good, its rewritten form is appended to
 /// `out`. Every refusal has the status 502.
 pub fn parse_response(input: &[u8], scan: &mut Scan, rules: &ResponseRules, out: &mut Vec<u8>) -> Parsed<ResponseHead> {
-    let limits = (rules.settings.head_bytes_max, EmptyLines::Refused);
+    let limits = (rules.listener.http.head_bytes_max, EmptyLines::Refused);
     let rewrite = |head: &[u8], extent| rewrite(head, extent, rules, out);
     match head::parse(input, scan, limits, check_first_line, rewrite) {
         Ok(Some((_, head))) => Parsed::Head(head),
@@ -83,7 +93,7 @@ fn rewrite(
     out: &mut Vec<u8>,
 ) -> Result<Option<ResponseHead>, Refusal> {
     let mut storage = [const { MaybeUninit::<Header>::uninit() }; FIELDS_MAX];
-    let room = &mut storage[..rules.settings.fields_max.min(FIELDS_MAX)];
+    let room = &mut storage[..rules.listener.http.fields_max.min(FIELDS_MAX)];
     let mut syntax = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
     let input = match (parser.parse_response_with_uninit_headers(&mut syntax, input, room), extent) {
@@ -190,7 +200,7 @@ fn write_own_fields(head: &ResponseHead, shared: &Judgement, rules: &ResponseRul
         None if shared.chunked && rules.client_version == Version::Http11 => out.extend_from_slice(CHUNKED_LINE),
         None => {}
     }
-    if rules.settings.via {
+    if rules.listener.http.via {
         out.extend_from_slice(fields::via_line(head.version));
     }
     match (head.keep_client, rules.client_version) {
@@ -206,8 +216,9 @@ fn write_own_fields(head: &ResponseHead, shared: &Judgement, rules: &ResponseRul
 #[cfg(test)]
 mod tests {
     use super::super::reply::Status;
-    use super::super::specimens::{Chance, damaged, settings};
+    use super::super::specimens::{Chance, damaged, listener, settings};
     use super::*;
+    use crate::config::HttpSettings;
 
     /// Heads that are passed on, each with bytes of what follows.
     const GOOD: &[&[u8]] = &[
@@ -225,10 +236,24 @@ mod tests {
     const ASKED: Asked = Asked(Method::Get, Version::Http11, KeepClient::Keep);
     const OLD: Asked = Asked(Method::Get, Version::Http10, KeepClient::Keep);
 
-    fn parse_from(scan: &mut Scan, asked: Asked, input: &[u8]) -> (Parsed<ResponseHead>, Vec<u8>) {
-        let settings = settings();
+    fn rules<'a>(listener: &'a Listener, asked: Asked, upgrade: Option<&'a Protocol>) -> ResponseRules<'a> {
         let Asked(request_method, client_version, keep_client) = asked;
-        let rules = ResponseRules { settings: &settings, request_method, client_version, keep_client, upgrade: None };
+        ResponseRules {
+            listener,
+            pools: &[],
+            course: Course::default(),
+            backend: None,
+            date: "Sun, 06 Nov 1994 08:49:37 GMT",
+            request_method,
+            client_version,
+            keep_client,
+            upgrade,
+        }
+    }
+
+    fn parse_from(scan: &mut Scan, asked: Asked, input: &[u8]) -> (Parsed<ResponseHead>, Vec<u8>) {
+        let listener = listener(settings());
+        let rules = rules(&listener, asked, None);
         let mut out = Vec::new();
         let parsed = parse_response(input, scan, &rules, &mut out);
         assert!(matches!(parsed, Parsed::Head(_)) || out.is_empty(), "only a judged head is written");
@@ -301,12 +326,10 @@ mod tests {
 
     #[test]
     fn a_change_of_protocol_is_passed_only_when_it_is_the_one_that_was_asked_for() {
-        let settings = settings();
-        let Asked(request_method, client_version, keep_client) = ASKED;
+        let listener = listener(settings());
         let answered = |asked: Option<&str>, head: &str| {
             let upgrade = asked.and_then(|name| Protocol::named(name.as_bytes()));
-            let upgrade = upgrade.as_ref();
-            let rules = ResponseRules { settings: &settings, request_method, client_version, keep_client, upgrade };
+            let rules = rules(&listener, ASKED, upgrade.as_ref());
             let mut out = Vec::new();
             let parsed = parse_response(head.as_bytes(), &mut Scan::default(), &rules, &mut out);
             (parsed, String::from_utf8(out).unwrap())
@@ -442,9 +465,8 @@ mod tests {
 
     #[test]
     fn via_names_the_version_that_the_backend_spoke() {
-        let settings = HttpSettings { via: true, ..settings() };
-        let Asked(request_method, client_version, keep_client) = ASKED;
-        let rules = ResponseRules { settings: &settings, request_method, client_version, keep_client, upgrade: None };
+        let listener = listener(HttpSettings { via: true, ..settings() });
+        let rules = rules(&listener, ASKED, None);
         let mut out = Vec::new();
         let input = b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\nVia: 1.1 x\r\n\r\n";
         parse_response(input, &mut Scan::default(), &rules, &mut out);

@@ -29,35 +29,17 @@ pub fn write_added(edits: &Edits, asked: &Asked, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the path that is forwarded: the one that was sent, with its prefix replaced.
+/// Appends the path that is forwarded: the one that was sent, with the prefix replaced.
 ///
-/// Where that one begins with the prefix only once it is decoded, or goes up from it by dot segments, the normalized
-/// path is forwarded: what the backend gets is what was judged, less the prefix.
+/// As many segments are taken off as the prefix has. So that these are the ones that were judged, a path with dot
+/// segments or empty ones is normalized first; the spelling of all others stays.
 pub fn write_path(prefix: &Prefix, asked: &Asked, out: &mut Vec<u8>) {
-    let raw = asked.raw_path();
-    let Some(normalized) = behind(asked.path, &prefix.from) else {
+    let raw = asked.raw_path().as_bytes();
+    if behind(asked.path, &prefix.from).is_none() {
         out.extend_from_slice(raw);
         return;
-    };
+    }
     let start = out.len();
-    encode(prefix.to.as_bytes(), out);
-    match behind(raw, &prefix.from).filter(|rest| !rest.split(|&byte| byte == b'/').any(is_dots)) {
-        Some(rest) => out.extend_from_slice(rest),
-        None => encode(normalized, out),
-    }
-    // Two slashes would begin with a host for whoever takes the target for a reference (RFC 3986 section 4.2).
-    let slashes = out[start..].iter().take_while(|&&byte| byte == b'/').count();
-    match slashes {
-        0 => out.insert(start, b'/'),
-        more => drop(out.drain(start..start + more - 1)),
-    }
-}
-
-/// Whether a segment is `.` or `..`, in whatever spelling.
-fn is_dots(segment: &[u8]) -> bool {
-    let (mut rest, mut dots) = (segment, 0);
-    while let [b'.', behind @ ..] | [b'%', b'2', b'e' | b'E', behind @ ..] = rest {
-        (rest, dots) = (behind, dots + 1);
-    }
-    rest.is_empty() && matches!(dots, 1 | 2)
+    out.extend_from_slice(prefix.to.as_bytes());
+    path::normalize_into(raw, &mut normal);
 }

@@ -1,6 +1,8 @@
 //! What the tests of this room share: settings, a seeded source of chance, and damage. Never part of the program.
 
-use crate::config::{HttpSettings, Upgrade};
+use std::time::Duration;
+
+use crate::config::{ClientTimeouts, HttpSettings, Listener, ProtocolName, Upgrade};
 
 pub(super) fn settings() -> HttpSettings {
     HttpSettings {
@@ -12,7 +14,23 @@ pub(super) fn settings() -> HttpSettings {
         x_forwarded_host: true,
         via: false,
         upgrade: Upgrade::Websocket,
+        no_route: 503,
+        error_pages: Vec::new(),
     }
+}
+
+/// A listener with these settings, whose first pool serves everything.
+pub(super) fn listener(http: HttpSettings) -> Listener {
+    let timeouts = ClientTimeouts {
+        header_client_read: Duration::ZERO,
+        header_client_write: Duration::ZERO,
+        forward_client_read: Duration::ZERO,
+        forward_client_write: Duration::ZERO,
+        keep_alive: Duration::ZERO,
+        tunnel: Duration::ZERO,
+    };
+    let (name, listen, protocol) = (String::new(), Vec::new(), ProtocolName::Http);
+    Listener { name, listen, protocol, pool: Some(0), routes: Vec::new(), backlog: 1, http, timeouts }
 }
 
 /// SplitMix64.

@@ -24,12 +24,12 @@ pub fn render(template: &Template, asked: &Asked, escaping: Escaping, out: &mut 
             Part::Text(text) => escape(text.as_bytes(), escaping, out),
             Part::Host => escape(asked.host_name(), escaping, out),
             // Of the whole server (RFC 9112 section 3.2.4), which has no path.
-            Part::Path if asked.raw_path() == b"*" => out.push(b'/'),
-            Part::Path => escape(asked.raw_path(), escaping, out),
+            Part::Path if asked.raw_path() == "*" => out.push(b'/'),
+            Part::Path => escape(asked.raw_path().as_bytes(), escaping, out),
             Part::Query => {
                 if let Some(query) = asked.query() {
                     out.push(b'?');
-                    escape(query, escaping, out);
+                    escape(query.as_bytes(), escaping, out);
                 }
             }
             Part::Scheme => out.extend_from_slice(match asked.scheme {
