@@ -14,13 +14,15 @@ use super::units::{
     self, ACCOUNT_ALLOWED, DIRECTORY_ALLOWED, HOST_ALLOWED, LOG_LEVEL_ALLOWED, LOG_LEVELS, LOG_TARGET_ALLOWED,
     NAME_ALLOWED,
 };
-use super::{AccessFormat, Account, LogTarget, Policy, ProtocolName, Upgrade};
+use super::{AccessFormat, Account, LogTarget, Policy, ProtocolName, Trailers, Upgrade};
 
 /// The protocols by name.
 const PROTOCOLS: [(&str, ProtocolName); 2] = [("http", ProtocolName::Http), ("tcp", ProtocolName::Tcp)];
 /// What a client may change to, by name.
 const UPGRADES: [(&str, Upgrade); 3] =
     [("websocket", Upgrade::Websocket), ("any", Upgrade::Any), ("none", Upgrade::None)];
+/// What becomes of trailers, by name.
+const TRAILERS: [(&str, Trailers); 2] = [("drop", Trailers::Drop), ("forward", Trailers::Forward)];
 /// The policies by name.
 const POLICIES: [(&str, Policy); 1] = [("round_robin", Policy::RoundRobin)];
 /// The formats of the access log by name.
@@ -126,6 +128,10 @@ choice! {
 choice! {
     /// What a client may change to from HTTP.
     UpgradeTo(Upgrade) of UPGRADES
+}
+choice! {
+    /// What becomes of trailers.
+    TrailersTo(Trailers) of TRAILERS
 }
 choice! {
     /// The policy of a pool.

@@ -13,6 +13,7 @@ mod leaf;
 mod network;
 mod quick;
 pub mod route;
+mod sanitizer;
 pub mod schema;
 mod source;
 pub mod template;
@@ -31,6 +32,7 @@ pub(crate) use error::suggestion;
 pub use network::{NETWORK_ALLOWED, Network, NetworkList, Networks, masked};
 pub use quick::quick_start;
 pub use route::Route;
+pub use sanitizer::{Methods, PathRefusals};
 
 /// Where a daemon writes its pid unless it is told otherwise.
 pub const PID_FILE_DEFAULT: &str = "/var/run/plb.pid";
@@ -259,6 +261,14 @@ pub struct HttpSettings {
     pub fields_max: usize,
     /// The longest request body in bytes; `None` is no limit.
     pub body_bytes_max: Option<u64>,
+    /// The methods that are served.
+    pub methods: Methods,
+    /// What a path must not have.
+    pub path_refusals: PathRefusals,
+    /// Forward paths in their normal form, and not as they came.
+    pub normalize_path: bool,
+    /// What becomes of the fields after a chunked body.
+    pub trailers: Trailers,
     /// Tell the backend the client's address in `X-Forwarded-For`.
     pub x_forwarded_for: bool,
     /// Tell the backend the client's scheme in `X-Forwarded-Proto`.
@@ -282,6 +292,15 @@ pub struct Document {
     pub content_type: Arc<str>,
     /// Its bytes.
     pub body: Arc<[u8]>,
+}
+
+/// What becomes of trailers: the fields after a chunked body (RFC 9110 section 6.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trailers {
+    /// They are judged, and forwarded.
+    Forward,
+    /// They are judged, and left away.
+    Drop,
 }
 
 /// The protocols that a client may change to from HTTP/1.1 (RFC 9110 section 7.8).

@@ -12,14 +12,14 @@ use serde_yaml::{Mapping, Value};
 
 pub use super::leaf::{
     AccountName, Balance, Directory, FileName, Format, HostPort, Level, Name, Period, Protocol, Size, SizeOrNone,
-    Switch, Target, TargetOrNone, Unrouted, UpgradeTo, Whole,
+    Switch, Target, TargetOrNone, TrailersTo, Unrouted, UpgradeTo, Whole,
 };
 pub use super::network::Network;
 pub use super::route::{HostName, Pattern};
 pub use super::word::{
     FieldValue, FreeField, One, Redirection, Several, Target as RedirectTarget, Text, Token, UrlPath, UrlPrefix,
 };
-use super::{AccessFormat, LogTarget, Policy, ProtocolName, Upgrade};
+use super::{AccessFormat, LogTarget, Methods, PathRefusals, Policy, ProtocolName, Trailers, Upgrade};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -227,6 +227,14 @@ pub struct ListenerSettings {
     pub fields_max: Whole<1, 256>,
     /// The longest request body.
     pub body_max: SizeOrNone,
+    /// The methods that are served.
+    pub methods: Methods,
+    /// What a path must not have.
+    pub path_refuse: PathRefusals,
+    /// Forward paths in their normal form.
+    pub normalize_path: Switch,
+    /// What becomes of the fields after a chunked body.
+    pub trailers: TrailersTo,
     /// Send `X-Forwarded-For`.
     pub x_forwarded_for: Switch,
     /// Send `X-Forwarded-Proto`.
@@ -342,6 +350,10 @@ impl Default for ListenerSettings {
             head_max: Size(8 * KIB),
             fields_max: Whole(100),
             body_max: SizeOrNone(None),
+            methods: Methods::default(),
+            path_refuse: PathRefusals::default(),
+            normalize_path: Switch(false),
+            trailers: TrailersTo(Trailers::Drop),
             x_forwarded_for: Switch(true),
             x_forwarded_proto: Switch(true),
             x_forwarded_host: Switch(true),

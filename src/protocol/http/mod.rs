@@ -14,6 +14,7 @@ pub mod asked;
 pub mod body;
 mod fields;
 pub mod head;
+pub mod path;
 pub mod reply;
 pub mod request;
 pub mod response;

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use crate::config::{ClientTimeouts, HttpSettings, Listener, ProtocolName, Upgrade};
+use crate::config::{ClientTimeouts, HttpSettings, Listener, Methods, PathRefusals, ProtocolName, Trailers, Upgrade};
 
 pub(super) fn settings() -> HttpSettings {
     HttpSettings {
         head_bytes_max: 1024,
         fields_max: 16,
         body_bytes_max: None,
+        methods: Methods::Any,
+        path_refusals: PathRefusals::default(),
+        normalize_path: false,
+        trailers: Trailers::Forward,
         x_forwarded_for: true,
         x_forwarded_proto: true,
         x_forwarded_host: true,
