@@ -158,7 +158,7 @@ pub struct Negation {
 #[serde(default)]
 pub struct Named {
     /// Its name.
-    pub name: One<Token>,
+    pub name: One<Text>,
     /// Its whole value.
     pub equals: One<Text>,
     /// What is found in its value.

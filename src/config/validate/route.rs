@@ -11,8 +11,8 @@ use super::super::route::{
     Test,
 };
 use super::super::template::{Part, Template};
-use super::super::word::{AnyHost, FieldValue, FreeField, UrlPrefix};
-use super::{Errors, Kind, Node, PoolNames, Schema, Section, joined, list, schema};
+use super::super::word::{AnyHost, FieldValue, FreeField, Token, UrlPrefix};
+use super::{Entry, Errors, Kind, Node, PoolNames, Schema, Section, joined, list, schema};
 
 /// The keys of which a route has exactly one.
 const ACTIONS: [&str; 4] = ["pool", "redirect", "respond", "deny"];
@@ -38,9 +38,9 @@ fn route(node: &Node, path: String, pools: &PoolNames<'_>, errors: &mut Errors<'
             errors.add(section.place(key), &joined(&section.path, key), "means nothing where no pool serves");
         }
     }
-    let conditions = section.entry("match").map_or_else(Vec::new, |entry| {
-        conditions(&entry.value, &joined(&section.path, "match"), Sense::Is, errors)
-    });
+    let conditions = section
+        .entry("match")
+        .map_or_else(Vec::new, |entry| conditions(&entry.value, &joined(&section.path, "match"), Sense::Is, errors));
     Route {
         conditions,
         action,
@@ -61,7 +61,9 @@ fn action(section: &Section<'_>, own: &schema::Route, pools: &PoolNames<'_>, err
         return Action::Deny;
     };
     match key {
-        "pool" => Action::Pool(own.pool.0.as_ref().and_then(|name| pools.resolve(section, &name.0, errors)).unwrap_or(0)),
+        "pool" => {
+            Action::Pool(own.pool.0.as_ref().and_then(|name| pools.resolve(section, &name.0, errors)).unwrap_or(0))
+        }
         "redirect" => redirect(section, errors),
         "respond" => respond(section, errors),
         _ => {
@@ -142,9 +144,9 @@ fn conditions(node: &Node, path: &str, sense: Sense, errors: &mut Errors<'_>) ->
             "path" => Test::Path(own.path.0.drain(..).map(|path| path.0).collect()),
             "path_prefix" => Test::PathPrefix(own.path_prefix.0.drain(..).map(|prefix| prefix.0).collect()),
             "path_regex" => Test::PathRegex(take(&mut own.path_regex.0)),
-            "query" => Test::Query(named(&entry.value, &path, errors)),
-            "header" => Test::Header(named(&entry.value, &path, errors)),
-            "cookie" => Test::Cookie(named(&entry.value, &path, errors)),
+            "query" => Test::Query(named(entry, &path, errors)),
+            "header" => Test::Header(named(entry, &path, errors)),
+            "cookie" => Test::Cookie(named(entry, &path, errors)),
             "method" => Test::Method(own.method.0.drain(..).map(|method| method.0).collect()),
             "client" => Test::Client(own.client.0.drain(..).collect()),
             "not" if sense == Sense::Is => {
@@ -159,10 +161,23 @@ fn conditions(node: &Node, path: &str, sense: Sense, errors: &mut Errors<'_>) ->
 }
 
 /// One map with a name, or a list of them.
-fn named(node: &Node, path: &str, errors: &mut Errors<'_>) -> Vec<Named> {
-    let Kind::List(nodes) = &node.kind else { return vec![one_named(node, path.to_string(), errors)] };
-    let each = nodes.iter().enumerate();
-    each.map(|(index, node)| one_named(node, format!("{path}[{index}]"), errors)).collect()
+fn named(entry: &Entry, path: &str, errors: &mut Errors<'_>) -> Vec<Named> {
+    let mut all = Vec::new();
+    match &entry.value.kind {
+        Kind::List(nodes) => {
+            for (index, node) in nodes.iter().enumerate() {
+                all.push(one_named(node, format!("{path}[{index}]"), errors));
+            }
+        }
+        _ => all.push(one_named(&entry.value, path.to_string(), errors)),
+    }
+    // A parameter may have any name.
+    for Named { name, .. } in all.iter().filter(|named| entry.key != "query" && !named.name.is_empty()) {
+        if let Err(message) = Token::try_from(Value::from(name.as_str())) {
+            errors.add(entry.value.at, path, message);
+        }
+    }
+    all
 }
 
 fn one_named(node: &Node, path: String, errors: &mut Errors<'_>) -> Named {

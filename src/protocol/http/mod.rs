@@ -86,6 +86,8 @@ struct Exchange {
     method: Method,
     version: Version,
     course: Course,
+    /// What the route adds to the fields of the response, as whole lines.
+    response_fields: Vec<u8>,
     /// What the client asked for.
     asked: KeepClient,
     keep_client: KeepClient,
@@ -180,6 +182,7 @@ impl Http {
             method: head.method,
             version: head.version,
             course,
+            response_fields: head.response_fields,
             asked,
             keep_client: asked,
             request_head_bytes: view.scratch.len() as u32,
@@ -196,7 +199,7 @@ impl Http {
             return self.refuse(view, Status::HeadTooLarge);
         }
         self.exchange.request =
-            Transfer::start(head.body, view.request, || Chunked::of_request(view.listener.http.body_bytes_max));
+            Transfer::start(head.body, view.request, || Chunked::of_request(course.body_bytes_max(view.listener)));
         Step::Connect(Selection { pool: course.pool, key: course.key, reuse })
     }
 
@@ -244,6 +247,7 @@ impl Http {
                 listener: view.listener,
                 pools: view.pools,
                 course: self.exchange.course,
+                added: &self.exchange.response_fields,
                 backend: view.backend,
                 date: view.date,
                 request_method: self.exchange.method,
@@ -473,6 +477,7 @@ impl Exchange {
             method: Method::Get,
             version: Version::Http11,
             course: Course::default(),
+            response_fields: Vec::new(),
             asked: KeepClient::Close,
             keep_client: KeepClient::Close,
             backend: Parting::Drop,

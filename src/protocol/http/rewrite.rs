@@ -4,11 +4,12 @@ use httparse::Header;
 use memchr::memchr_iter;
 
 use super::asked::Asked;
-use super::fields::FieldSet;
+use super::fields::{FieldSet, write_field};
 use super::path::{self, dots};
+use super::reply::{Answer, Status};
 use super::route::behind;
-use super::template::{Escaping, render};
-use crate::config::route::{Edits, Prefix};
+use super::template::{Escaping, render, render_target};
+use crate::config::route::{Action, Edits, Prefix, Route};
 
 /// Has the fields dropped that the edits drop.
 pub(super) fn drop_fields(edits: &Edits, fields: &[Header], dropped: &mut FieldSet) {
@@ -22,7 +23,7 @@ pub(super) fn drop_fields(edits: &Edits, fields: &[Header], dropped: &mut FieldS
 }
 
 /// Appends the fields that the edits add.
-pub fn write_added(edits: &Edits, asked: &Asked, out: &mut Vec<u8>) {
+pub(super) fn write_added(edits: &Edits, asked: &Asked, out: &mut Vec<u8>) {
     for (name, value) in &edits.added {
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b": ");
@@ -31,11 +32,35 @@ pub fn write_added(edits: &Edits, asked: &Asked, out: &mut Vec<u8>) {
     }
 }
 
+/// What plb answers where a route says so.
+pub(super) fn answer(route: &Route, asked: &Asked) -> Answer {
+    let mut fields = Vec::new();
+    let (status, document) = match &route.action {
+        Action::Redirect { status, to } => {
+            fields.extend_from_slice(b"Location: ");
+            render_target(to, asked, &mut fields);
+            fields.extend_from_slice(b"\r\n");
+            (*status, None)
+        }
+        Action::Respond { status, document, fields: own } => {
+            let is_dropped =
+                |name: &str| route.response_edits.dropped.iter().any(|other| other.eq_ignore_ascii_case(name));
+            for (name, value) in own.iter().filter(|(name, _)| !is_dropped(name)) {
+                write_field(&mut fields, name, value.as_bytes());
+            }
+            (*status, document.clone())
+        }
+        Action::Deny | Action::Pool(_) => (Status::Forbidden.code(), None),
+    };
+    write_added(&route.response_edits, asked, &mut fields);
+    Answer { status, fields, document }
+}
+
 /// Appends the path that is forwarded: the one that was sent, with its prefix replaced.
 ///
 /// Where that one begins with the prefix only once it is decoded, or goes up by dot segments behind it, its normal form
 /// is forwarded: what the backend gets means what was judged, less the prefix.
-pub fn write_path(prefix: &Prefix, asked: &Asked, out: &mut Vec<u8>) {
+pub(super) fn write_path(prefix: &Prefix, asked: &Asked, out: &mut Vec<u8>) {
     let raw = asked.raw_path().as_bytes();
     if behind(asked.path, &prefix.from).is_none() {
         out.extend_from_slice(raw);
@@ -59,5 +84,57 @@ pub fn write_path(prefix: &Prefix, asked: &Asked, out: &mut Vec<u8>) {
     match out[start..].iter().take_while(|&&byte| byte == b'/').count() {
         0 => out.push(b'/'),
         slashes => drop(out.drain(start + 1..start + slashes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::path::decode;
+    use super::super::specimens::{asked, target};
+    use super::*;
+
+    fn forwarded(from: &str, to: &str, raw: &str) -> String {
+        let (sent, mut room, mut out) = (target(raw), Vec::new(), b"GET ".to_vec());
+        let path = decode(raw.as_bytes(), &mut room);
+        let prefix = Prefix { from: from.to_string(), to: to.to_string() };
+        write_path(&prefix, &Asked { target: &sent, path, ..asked() }, &mut out);
+        String::from_utf8(out).unwrap().strip_prefix("GET ").unwrap().to_string()
+    }
+
+    #[test]
+    fn a_prefix_is_taken_off_by_segments_and_the_rest_stays_as_it_was_sent() {
+        for (raw, stripped, replaced) in [
+            ("/api", "/", "/v2"),
+            ("/api/", "/", "/v2/"),
+            ("/api/x%20y%2Fz//;a", "/x%20y%2Fz//;a", "/v2/x%20y%2Fz//;a"),
+            ("/apix", "/apix", "/apix"),
+            ("/x/api", "/x/api", "/x/api"),
+            ("*", "*", "*"),
+        ] {
+            assert_eq!(forwarded("/api", "", raw), stripped, "{raw}");
+            assert_eq!(forwarded("/api", "/v2", raw), replaced, "{raw}");
+        }
+        assert_eq!(forwarded("", "/v2", "/x"), "/v2/x");
+        assert_eq!(forwarded("/a b", "/c", "/a%20b/%20"), "/c/%20");
+        assert_eq!(forwarded("/a/b", "", "/a/b/c/d"), "/c/d");
+    }
+
+    #[test]
+    fn no_spelling_of_a_path_gets_out_of_what_was_judged() {
+        for (raw, stripped) in [
+            ("/%61pi/x", "/x"),
+            ("//api/x", "/x"),
+            ("/x/../api/y", "/y"),
+            ("/api/../api/y", "/y"),
+            ("/api/x/../../api/%2e/%7Ey", "/~y"),
+            ("/api/%2e%2e/api/z", "/z"),
+            ("/%61pi/a%20b%3F", "/a%20b%3F"),
+            ("/api/../secret", "/api/../secret"),
+            ("/api//evil.example/", "/evil.example/"),
+            ("/api///", "/"),
+            ("/api/..;/x", "/..;/x"),
+        ] {
+            assert_eq!(forwarded("/api", "", raw), stripped, "{raw}");
+        }
     }
 }

@@ -1,7 +1,11 @@
 //! What the tests of this room share: settings, a seeded source of chance, and damage. Never part of the program.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use super::asked::Asked;
+use super::head::{Method, Scheme};
+use super::target::Target;
 use crate::config::{ClientTimeouts, HttpSettings, Listener, Methods, PathRefusals, ProtocolName, Trailers, Upgrade};
 
 pub(super) fn settings() -> HttpSettings {
@@ -35,6 +39,26 @@ pub(super) fn listener(http: HttpSettings) -> Listener {
     };
     let (name, listen, protocol) = (String::new(), Vec::new(), ProtocolName::Http);
     Listener { name, listen, protocol, pool: Some(0), routes: Vec::new(), backlog: 1, http, timeouts }
+}
+
+/// A target in origin form.
+pub(super) const fn target(path: &str) -> Target<'_> {
+    Target { root: "", path, authority: None }
+}
+
+/// A plain question.
+pub(super) fn asked() -> Asked<'static> {
+    const ROOT: Target = target("/");
+    Asked {
+        method: Method::Get,
+        method_name: "GET",
+        scheme: Scheme::Http,
+        host: Some(b"a.example"),
+        target: &ROOT,
+        fields: &[],
+        client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+        path: b"/",
+    }
 }
 
 /// SplitMix64.

@@ -67,6 +67,7 @@ fn escape(bytes: &[u8], escaping: Escaping, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::specimens;
     use super::super::specimens::asked;
     use super::*;
 
@@ -76,25 +77,29 @@ mod tests {
         String::from_utf8(out.split_off(4)).unwrap()
     }
 
-    fn target(template: &str, path: &'static str) -> String {
+    fn target(template: &str, path: &str) -> String {
         let mut out = b"kept".to_vec();
-        render_target(&Template::parse(template).unwrap(), &Asked { target: path.as_bytes(), ..asked() }, &mut out);
+        let path = specimens::target(path);
+        render_target(&Template::parse(template).unwrap(), &Asked { target: &path, ..asked() }, &mut out);
         String::from_utf8(out.split_off(4)).unwrap()
     }
 
     #[test]
     fn placeholders_are_what_the_client_has_sent() {
-        let asked = Asked { host: Some(b"A.example:81"), target: b"/x%20y?q=1&r", method_name: "PUT", ..asked() };
+        let path = specimens::target("/x%20y?q=1&r");
+        let asked = Asked { host: Some(b"A.example:81"), target: &path, method_name: "PUT", ..asked() };
         let text = "{scheme}|{host}|{path}|{query}|{client}|{method}|{{}}";
         assert_eq!(rendered(text, &asked, Escaping::Value), "http|A.example|/x%20y|?q=1&r|192.0.2.7|PUT|{}");
-        let bare = Asked { host: None, target: b"*", scheme: Scheme::Https, ..asked };
+        let path = specimens::target("*");
+        let bare = Asked { host: None, target: &path, scheme: Scheme::Https, ..asked };
         assert_eq!(rendered(text, &bare, Escaping::Value), "https||/||192.0.2.7|PUT|{}");
     }
 
     #[test]
     fn no_byte_of_a_client_ends_a_url_or_a_line() {
-        for byte in 0..=255_u8 {
-            let (path, host) = ([b'/', byte, b'x'], [b'a', byte, b'x']);
+        for letter in (0..=255).map(char::from) {
+            let path = format!("/{letter}x?{letter}");
+            let (path, host) = (specimens::target(&path), [b'a', letter as u8, b'x']);
             let asked = Asked { target: &path, host: Some(&host), ..asked() };
             for escaping in [Escaping::Url, Escaping::Value] {
                 let text = rendered("{host}{path}{query}", &asked, escaping);
@@ -102,11 +107,11 @@ mod tests {
                     Escaping::Url => byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte),
                     Escaping::Value => byte.is_ascii_graphic() || byte == b' ',
                 };
-                assert!(text.bytes().all(harmless), "{byte}: {text:?}");
+                assert!(text.bytes().all(harmless), "{letter:?}: {text:?}");
             }
         }
-        assert_eq!(rendered("{path}", &Asked { target: b"/\r\nX: \"y\"", ..asked() }, Escaping::Url), "/%0D%0AX:%20%22y%22");
-        assert_eq!(rendered("a b", &asked(), Escaping::Url), "a%20b");
+        assert_eq!(target("{path}", "/\r\nX: \"y\""), "/%0D%0AX:%20%22y%22");
+        assert_eq!(target("/a b", "/"), "/a%20b");
     }
 
     #[test]
