@@ -40,6 +40,7 @@ fn the_good_file_is_good() {
 fn a_wrong_setting_is_reported_with_what_is_allowed() {
     let duration = "must be a duration from 1ms to 720h with its unit (ms, s, m or h), such as 30s";
     let account = "a name or a number from 1 to 4294967294";
+    let network = "an address or a network, such as 10.0.0.1, 10.0.0.0/8 or 2001:db8::/32";
     let directory = "the absolute path of a directory, without '..' and not '/'";
     let table = [
         ("max_clients: 0", "f:1:14: max_clients: must be a whole number from 1 to 1000000, not 0".to_string()),
@@ -68,6 +69,21 @@ fn a_wrong_setting_is_reported_with_what_is_allowed() {
         ("normalize_path: 1", "f:1:17: normalize_path: must be true or false, not 1".to_string()),
         ("trailers: pass", "f:1:11: trailers: must be drop or forward, not \"pass\"".to_string()),
         ("upgrade: false", "f:1:10: upgrade: must be websocket or any or none, not false".to_string()),
+        ("x_forwarded_port: 80", "f:1:19: x_forwarded_port: must be true or false, not 80".to_string()),
+        ("forwarded: on", "f:1:12: forwarded: must be true or false, not \"on\"".to_string()),
+        ("request_id: keeps", "f:1:13: request_id: must be none or make or keep, not \"keeps\"; did you mean 'keep'?".to_string()),
+        ("request_id_in_response: make", "f:1:25: request_id_in_response: must be true or false, not \"make\"".to_string()),
+        ("rewrite_location: 1", "f:1:19: rewrite_location: must be true or false, not 1".to_string()),
+        ("trusted_proxies: localhost", format!("f:1:18: trusted_proxies: must be {network}, not \"localhost\"")),
+        ("trusted_proxies: 10", format!("f:1:18: trusted_proxies: must be {network}, or a list of them, not 10")),
+        ("trusted_proxies:\n  - 10.0.0.1\n  - 10.1.0.0/8\n  - ::1", "f:3:5: trusted_proxies[1]: \"10.1.0.0/8\" has bits behind its prefix; the network is 10.0.0.0/8".to_string()),
+        ("trusted_proxies: [10.0.0.0/8, 10.0.0.0/33]", format!("f:1:31: trusted_proxies[1]: must be {network}, not \"10.0.0.0/33\"")),
+        ("trusted_proxies: [10.0.0.1, {a: b}]", format!("f:1:29: trusted_proxies[1]: must be {network}, or a list of them, not a map")),
+        ("trusted_proxies: [10.0.0.1, &a 10.0.0.2]", "f:1:29: trusted_proxies[1]: anchors (&name) and aliases (*name) are not allowed; write the value out".to_string()),
+        ("error_pages: [503]", "f:1:14: error_pages: must be a map from statuses to files, such as { 503: /etc/plb/503.html }, not a list".to_string()),
+        ("error_pages: { 503: 5 }", "f:1:21: error_pages.503: must be a file, not 5".to_string()),
+        ("error_pages: { 503: /503.html }", "f:1:21: error_pages.503: \"/503.html\" cannot be read: there are no files here".to_string()),
+        ("error_pages: { 500: /500.html }", "f:1:16: error_pages.500: plb has no such page; did you mean '400'? (allowed: 400, 401, 403, 404, 405, 408, 413, 414, 417, 429, 431, 501, 502, 503, 504, 505)".to_string()),
         ("log_level: wran", "f:1:12: log_level: must be error, warn, info, debug, trace or 0 (debug) to 3 (error), not \"wran\"; did you mean 'warn'?".to_string()),
         ("log_level: 4", "f:1:12: log_level: must be error, warn, info, debug, trace or 0 (debug) to 3 (error), not 4".to_string()),
         ("log_file: 5", "f:1:11: log_file: must be a file, -, syslog or udp://HOST:PORT, not 5".to_string()),

@@ -74,7 +74,6 @@ impl std::error::Error for ConfigError {}
 pub(super) struct Errors<'a> {
     file: &'a str,
     text: &'a str,
-    #[allow(dead_code)]
     files: &'a Files<'a>,
     found: Vec<ConfigError>,
     left_out: usize,
@@ -86,7 +85,6 @@ impl<'a> Errors<'a> {
     }
 
     /// What is in the file that the text names at this place; one that cannot be read, or is longer, is an error there.
-    #[allow(dead_code)]
     pub(super) fn file(&mut self, at: Position, path: &str, name: &str, bytes_max: usize) -> Option<Arc<[u8]>> {
         match (self.files)(Path::new(name), bytes_max) {
             Ok(bytes) if bytes.len() <= bytes_max => return Some(bytes.into()),

@@ -8,10 +8,14 @@
 //! `schema` mirrors the file, `validate` turns it into the [`Config`] below or into a list of [`ConfigError`]s.
 //! Nothing here opens a file or a socket, resolves a name or reads a clock.
 
+mod auth;
 mod error;
+mod forwarding;
 mod leaf;
 mod network;
+mod pages;
 mod quick;
+mod rate;
 pub mod route;
 mod sanitizer;
 pub mod schema;
@@ -27,10 +31,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use auth::{Auth, USER_BYTES_MAX, Users};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
+pub use forwarding::{Forwarding, RequestId};
 pub use network::{NETWORK_ALLOWED, Network, NetworkList, Networks, masked};
+pub use pages::{PAGE_BYTES_MAX, PAGE_STATUSES};
 pub use quick::quick_start;
+pub use rate::RateLimit;
 pub use route::Route;
 pub use sanitizer::{Methods, PathRefusals};
 
@@ -226,6 +234,10 @@ pub struct Listener {
     pub backlog: u32,
     /// What becomes of requests, the first one that fits each; the pool serves the others.
     pub routes: Vec<Route>,
+    /// The most open connections of one client (an IPv4 address, or a /64 of IPv6); `None` is no limit.
+    pub clients_per_address_max: Option<u32>,
+    /// The rate in bytes a second that the body of a request must not fall below; never zero; `None` is any.
+    pub body_bytes_per_second_min: Option<u64>,
     /// What concerns HTTP only.
     pub http: HttpSettings,
     /// How long its clients are waited for.
@@ -261,6 +273,10 @@ pub struct HttpSettings {
     pub fields_max: usize,
     /// The longest request body in bytes; `None` is no limit.
     pub body_bytes_max: Option<u64>,
+    /// The most requests on one connection; `None` is no limit.
+    pub requests_max: Option<u32>,
+    /// How often each client may ask.
+    pub rate_limit: Option<RateLimit>,
     /// The methods that are served.
     pub methods: Methods,
     /// What a path must not have.
@@ -269,12 +285,10 @@ pub struct HttpSettings {
     pub normalize_path: bool,
     /// What becomes of the fields after a chunked body.
     pub trailers: Trailers,
-    /// Tell the backend the client's address in `X-Forwarded-For`.
-    pub x_forwarded_for: bool,
-    /// Tell the backend the client's scheme in `X-Forwarded-Proto`.
-    pub x_forwarded_proto: bool,
-    /// Tell the backend the client's `Host` in `X-Forwarded-Host`.
-    pub x_forwarded_host: bool,
+    /// What backends are told about clients.
+    pub forwarding: Forwarding,
+    /// Take the backend out of the URLs in `Location` and `Content-Location`.
+    pub rewrite_location: bool,
     /// Add `Via` in both directions (RFC 9110 section 7.6.3).
     pub via: bool,
     /// What a client may change to.

@@ -10,16 +10,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
+mod route;
+
 pub use super::leaf::{
-    AccountName, Balance, Directory, FileName, Format, HostPort, Level, Name, Period, Protocol, Size, SizeOrNone,
-    Switch, Target, TargetOrNone, TrailersTo, Unrouted, UpgradeTo, Whole,
+    AccountName, Balance, Directory, FileName, Format, HostPort, Identity, Level, Name, Period, Protocol, Realm, Size,
+    SizeOrNone, Switch, Target, TargetOrNone, TrailersTo, Unrouted, UpgradeTo, Whole, WholeOrNone,
 };
-pub use super::network::Network;
-pub use super::route::{HostName, Pattern};
-pub use super::word::{
-    FieldValue, FreeField, One, Redirection, Several, Target as RedirectTarget, Text, Token, UrlPath, UrlPrefix,
-};
-use super::{AccessFormat, LogTarget, Methods, PathRefusals, Policy, ProtocolName, Trailers, Upgrade};
+pub use super::network::NetworkList;
+use super::{AccessFormat, LogTarget, Methods, PathRefusals, Policy, ProtocolName, RequestId, Trailers, Upgrade};
+pub use route::{Conditions, FieldEdits, Named, Negation, Redirect, ReplacePrefix, Respond, Route};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -92,125 +91,8 @@ pub struct Listener {
     pub pool: Name,
     /// A list of maps, each read as [`Route`].
     pub routes: Value,
-}
-
-/// A route of a listener.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Route {
-    /// A map, read as [`Conditions`] and [`Negation`].
-    #[serde(rename = "match")]
-    pub conditions: Value,
-    /// The name of the pool that serves the request.
-    pub pool: One<Name>,
-    /// A map, read as [`Redirect`].
-    pub redirect: Value,
-    /// A map, read as [`Respond`].
-    pub respond: Value,
-    /// Whether it is refused.
-    pub deny: One<Switch>,
-    /// The segments that are taken off the path.
-    pub strip_prefix: One<UrlPrefix>,
-    /// A map, read as [`ReplacePrefix`].
-    pub replace_prefix: Value,
-    /// A map, read as [`FieldEdits`].
-    pub request_headers: Value,
-    /// A map, read as [`FieldEdits`].
-    pub response_headers: Value,
-    /// The longest request body, instead of the listener's.
-    pub body_max: One<SizeOrNone>,
-}
-
-/// The conditions of a route; one of the values of each has to fit.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Conditions {
-    /// The host without port.
-    pub host: Several<HostName>,
-    /// The whole path.
-    pub path: Several<UrlPath>,
-    /// The segments that the path begins with.
-    pub path_prefix: Several<UrlPrefix>,
-    /// What is found in the path.
-    pub path_regex: Several<Pattern>,
-    /// A parameter of the query: a map or a list of them, each read as [`Named`].
-    pub query: Value,
-    /// A field, likewise.
-    pub header: Value,
-    /// A cookie, likewise.
-    pub cookie: Value,
-    /// The method.
-    pub method: Several<Token>,
-    /// The client's address.
-    pub client: Several<Network>,
-}
-
-/// The other key of conditions.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Negation {
-    /// A map, read as [`Conditions`], none of which may hold.
-    pub not: Value,
-}
-
-/// What has a name and perhaps a value; without one of the latter two keys, any.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Named {
-    /// Its name.
-    pub name: One<Text>,
-    /// Its whole value.
-    pub equals: One<Text>,
-    /// What is found in its value.
-    pub regex: One<Pattern>,
-}
-
-/// A redirection.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Redirect {
-    /// Its status; 302 unless it is set.
-    pub status: One<Redirection>,
-    /// Where to.
-    pub to: One<RedirectTarget>,
-}
-
-/// An answer of plb's own.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Respond {
-    /// Its status; 200 unless it is set.
-    pub status: One<Whole<200, 599>>,
-    /// Its body.
-    pub text: One<Text>,
-    /// The file with its body.
-    pub file: One<Text>,
-    /// The type of its body.
-    pub content_type: One<FieldValue>,
-    /// A map from names of fields to their values.
-    pub headers: Value,
-}
-
-/// A change of the path.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub struct ReplacePrefix {
-    /// The segments that it begins with.
-    pub from: One<UrlPrefix>,
-    /// What they become.
-    pub to: One<UrlPrefix>,
-}
-
-/// Changes of fields.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub struct FieldEdits {
-    /// A map from names of fields to their values: these replace all others.
-    pub set: Value,
-    /// Such a map: these come on top.
-    pub add: Value,
-    /// Fields that are taken out.
-    pub remove: Several<FreeField>,
+    /// How often each client may ask: a map, read as [`RateLimit`].
+    pub rate_limit: Value,
 }
 
 /// What a listener can set; at top level, the default of all listeners.
@@ -227,6 +109,12 @@ pub struct ListenerSettings {
     pub fields_max: Whole<1, 256>,
     /// The longest request body.
     pub body_max: SizeOrNone,
+    /// The most open connections of one client.
+    pub max_clients_per_address: WholeOrNone<1, 1_000_000>,
+    /// The most requests on one connection.
+    pub max_requests: WholeOrNone<1, 1_000_000_000>,
+    /// The least rate of a request's body, in bytes a second.
+    pub min_body_rate: SizeOrNone,
     /// The methods that are served.
     pub methods: Methods,
     /// What a path must not have.
@@ -241,6 +129,20 @@ pub struct ListenerSettings {
     pub x_forwarded_proto: Switch,
     /// Send `X-Forwarded-Host`.
     pub x_forwarded_host: Switch,
+    /// Send `X-Forwarded-Port`.
+    pub x_forwarded_port: Switch,
+    /// Send `Forwarded`.
+    pub forwarded: Switch,
+    /// Send `X-Request-Id`.
+    pub request_id: Identity,
+    /// The response gets it, too.
+    pub request_id_in_response: Switch,
+    /// Who is believed about whom it forwards for.
+    pub trusted_proxies: NetworkList,
+    /// Take the backend out of `Location` and `Content-Location`.
+    pub rewrite_location: Switch,
+    /// A map from statuses to files.
+    pub error_pages: Value,
     /// Add `Via`.
     pub via: Switch,
     /// What a client may change to.
@@ -305,6 +207,30 @@ pub struct Backend {
     pub weight: Whole<1, 256>,
 }
 
+/// How often a client may ask.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct RateLimit {
+    /// So many requests in each period.
+    pub requests: Whole<1, 1_000_000>,
+    /// That period.
+    pub period: Period,
+    /// So many at once after a rest; as many as `requests` unless it is set.
+    pub burst: Option<Whole<1, 1_000_000>>,
+}
+
+/// Basic authentication.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct BasicAuth {
+    /// What the client is told that the password is for.
+    pub realm: Realm,
+    /// The file of users.
+    pub file: FileName,
+    /// The backend gets the `Authorization` field.
+    pub forward: Switch,
+}
+
 impl Default for Process {
     fn default() -> Process {
         Process {
@@ -338,6 +264,7 @@ impl Default for Listener {
             protocol: Protocol(ProtocolName::Http),
             pool: unset,
             routes: Value::Null,
+            rate_limit: Value::Null,
         }
     }
 }
@@ -350,6 +277,9 @@ impl Default for ListenerSettings {
             head_max: Size(8 * KIB),
             fields_max: Whole(100),
             body_max: SizeOrNone(None),
+            max_clients_per_address: WholeOrNone(None),
+            max_requests: WholeOrNone(None),
+            min_body_rate: SizeOrNone(None),
             methods: Methods::default(),
             path_refuse: PathRefusals::default(),
             normalize_path: Switch(false),
@@ -357,6 +287,13 @@ impl Default for ListenerSettings {
             x_forwarded_for: Switch(true),
             x_forwarded_proto: Switch(true),
             x_forwarded_host: Switch(true),
+            x_forwarded_port: Switch(false),
+            forwarded: Switch(false),
+            request_id: Identity(RequestId::None),
+            request_id_in_response: Switch(false),
+            trusted_proxies: NetworkList::default(),
+            rewrite_location: Switch(true),
+            error_pages: Value::Null,
             via: Switch(false),
             upgrade: UpgradeTo(Upgrade::Websocket),
             no_route: Unrouted(503),
@@ -389,6 +326,18 @@ impl Default for PoolSettings {
 impl Default for Backend {
     fn default() -> Backend {
         Backend { address: HostPort(None), name: Name(String::new()), weight: Whole(1) }
+    }
+}
+
+impl Default for RateLimit {
+    fn default() -> RateLimit {
+        RateLimit { requests: Whole(1), period: seconds(1), burst: None }
+    }
+}
+
+impl Default for BasicAuth {
+    fn default() -> BasicAuth {
+        BasicAuth { realm: Realm(String::new()), file: FileName(String::new()), forward: Switch(false) }
     }
 }
 

@@ -11,10 +11,12 @@
 //! beyond its end. Bytes after the request stay pending until the exchange is over, so that nothing can be smuggled.
 
 pub mod asked;
+pub mod auth;
 pub mod body;
 mod fields;
 pub mod head;
 pub mod path;
+pub mod rate;
 pub mod reply;
 pub mod request;
 pub mod response;
@@ -198,8 +200,9 @@ impl Http {
         if view.request.replace(head.bytes, view.scratch).is_err() {
             return self.refuse(view, Status::HeadTooLarge);
         }
-        self.exchange.request =
-            Transfer::start(head.body, view.request, || Chunked::of_request(course.body_bytes_max(view.listener)));
+        self.exchange.request = Transfer::start(head.body, view.request, || {
+            Chunked::of_request(course.body_bytes_max(view.listener), view.listener.http.trailers)
+        });
         Step::Connect(Selection { pool: course.pool, key: course.key, reuse })
     }
 
@@ -249,7 +252,6 @@ impl Http {
                 course: self.exchange.course,
                 added: &self.exchange.response_fields,
                 backend: view.backend,
-                date: view.date,
                 request_method: self.exchange.method,
                 client_version: self.exchange.version,
                 keep_client: match view.stage {
@@ -257,6 +259,7 @@ impl Http {
                     Stage::Draining => KeepClient::Close,
                 },
                 upgrade: self.exchange.upgrade.as_ref(),
+                date: view.date,
             };
             view.scratch.clear();
             match parse_response(view.response.pending(), &mut self.scan, &rules, view.scratch) {
@@ -306,13 +309,13 @@ impl Http {
             tunnel::open(view);
             return Step::Answered;
         }
-        let exchange = &mut self.exchange;
+        let (exchange, trailers) = (&mut self.exchange, view.listener.http.trailers);
         exchange.response_head_bytes = view.response.cleared().len() as u32;
         exchange.keep_client = head.keep_client;
         exchange.backend = if head.persistent { Parting::Keep } else { Parting::Drop };
         let strip = head.body == Body::Chunked && exchange.version == Version::Http10;
         exchange.framing = if strip { Framing::Strip } else { Framing::Forward };
-        exchange.response = Transfer::start(head.body, view.response, Chunked::of_response);
+        exchange.response = Transfer::start(head.body, view.response, || Chunked::of_response(trailers));
         Step::Answered
     }
 

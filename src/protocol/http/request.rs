@@ -312,16 +312,16 @@ fn write_request_line(asked: &Asked, prefix: Option<&Prefix>, out: &mut Vec<u8>)
 /// What plb knows about the client and the backend cannot.
 fn write_truth(host: Option<&[u8]>, version: Version, rules: &RequestRules, out: &mut Vec<u8>) {
     let settings = &rules.listener.http;
-    if settings.x_forwarded_for {
+    if settings.forwarding.x_forwarded_for {
         fields::write_field(out, "X-Forwarded-For", rules.client_text.as_bytes());
     }
-    if settings.x_forwarded_proto {
+    if settings.forwarding.x_forwarded_proto {
         out.extend_from_slice(match rules.scheme {
             Scheme::Http => b"X-Forwarded-Proto: http\r\n",
             Scheme::Https => b"X-Forwarded-Proto: https\r\n",
         });
     }
-    if let Some(host) = host.filter(|_| settings.x_forwarded_host) {
+    if let Some(host) = host.filter(|_| settings.forwarding.x_forwarded_host) {
         fields::write_field(out, "X-Forwarded-Host", host);
     }
     if settings.via {
@@ -333,7 +333,7 @@ fn write_truth(host: Option<&[u8]>, version: Version, rules: &RequestRules, out:
 mod tests {
     use super::super::specimens::{Chance, damaged, listener, settings};
     use super::*;
-    use crate::config::HttpSettings;
+    use crate::config::{Forwarding, HttpSettings};
 
     /// Heads that are served, each with bytes of what follows.
     const GOOD: &[&[u8]] = &[
@@ -415,13 +415,13 @@ mod tests {
 
     #[test]
     fn the_settings_decide_what_the_backend_is_told() {
-        let quiet = HttpSettings {
+        let forwarding = Forwarding {
             x_forwarded_for: false,
             x_forwarded_proto: false,
             x_forwarded_host: false,
-            via: true,
-            ..settings()
+            ..settings().forwarding
         };
+        let quiet = HttpSettings { forwarding, via: true, ..settings() };
         let (_, out) =
             parse_with(&quiet, b"GET / HTTP/1.0\r\nHost: a\r\nX-Forwarded-Proto: https\r\nVia: 1.1 x\r\n\r\n");
         assert_eq!(out, b"GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 x\r\nVia: 1.0 plb\r\n\r\n");
