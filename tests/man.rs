@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use plb::base::time::Time;
 use plb::cli;
-use plb::config::schema::{Backend, Listener, ListenerSettings, Pool, PoolSettings, Process, Schema};
+use plb::config::schema::{Affinity, Backend, Listener, ListenerSettings, Pool, PoolSettings, Process, Schema};
 use plb::config::{AccessFormat, ProtocolName};
 use plb::log::access::Format;
 use plb::protocol::transcript::Transcript;
@@ -97,9 +97,11 @@ fn plb_yaml_5_describes_every_setting_with_its_default_and_range() {
     assert_described::<Pool>("EACH POOL");
     assert_described::<PoolSettings>("SETTINGS OF POOLS");
     assert_described::<Backend>("EACH BACKEND");
+    assert_described::<Affinity>("AFFINITY");
     let all = CONFIGURATION_PAGE.matches(".It Ic ").count();
     let sections = ["THE PROCESS", "EACH LISTENER", "SETTINGS OF LISTENERS", "EACH POOL", "SETTINGS OF POOLS"];
-    let described: usize = sections.iter().chain(&["EACH BACKEND"]).map(|heading| items(heading).len()).sum();
+    let described: usize =
+        sections.iter().chain(&["EACH BACKEND", "AFFINITY"]).map(|heading| items(heading).len()).sum();
     assert_eq!(all, described, "plb.yaml(5) describes a key elsewhere");
     assert_eq!(range::<Process>("max_clients").as_deref(), Some("from 1 to 1000000"), "ranges are found");
 }
