@@ -94,6 +94,7 @@ fn heads(bench: &Bench) {
     let rules = ResponseRules {
         listener,
         pools: &config.pools,
+        added: b"",
         course: Course::default(),
         backend: None,
         date: "Sun, 06 Nov 1994 08:49:37 GMT",

@@ -24,10 +24,13 @@ mod refuse;
 pub mod reply;
 pub mod request;
 pub mod response;
+mod rewrite;
+pub mod route;
 pub mod site;
 #[cfg(test)]
 mod specimens;
 pub mod target;
+pub mod template;
 mod transfer;
 pub mod upgrade;
 
@@ -91,6 +94,8 @@ struct Exchange {
     method: Method,
     version: Version,
     course: Course,
+    /// What the route adds to the fields of the response, as whole lines.
+    response_fields: Vec<u8>,
     /// What the client asked for.
     asked: KeepClient,
     keep_client: KeepClient,
@@ -201,6 +206,7 @@ impl Http {
             method: head.method,
             version: head.version,
             course,
+            response_fields: head.response_fields,
             asked,
             keep_client: if self.is_last(view) { KeepClient::Close } else { asked },
             request_head_bytes: view.scratch.len() as u32,
@@ -216,9 +222,8 @@ impl Http {
         if view.request.replace(head.bytes, view.scratch).is_err() {
             return self.refuse(view, Status::HeadTooLarge);
         }
-        let settings = &view.listener.http;
         self.exchange.request = Transfer::start(head.body, view.request, || {
-            Chunked::of_request(settings.body_bytes_max, settings.trailers)
+            Chunked::of_request(course.body_bytes_max(view.listener), view.listener.http.trailers)
         });
         Step::Connect(Selection { pool: course.pool, key: course.key, reuse })
     }
@@ -267,6 +272,7 @@ impl Http {
                 listener: view.listener,
                 pools: view.pools,
                 course: self.exchange.course,
+                added: &self.exchange.response_fields,
                 backend: view.backend,
                 request_method: self.exchange.method,
                 client_version: self.exchange.version,
@@ -471,6 +477,7 @@ impl Exchange {
             method: Method::Get,
             version: Version::Http11,
             course: Course::default(),
+            response_fields: Vec::new(),
             asked: KeepClient::Close,
             keep_client: KeepClient::Close,
             backend: Parting::Drop,

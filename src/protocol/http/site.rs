@@ -5,10 +5,13 @@
 
 use super::asked::Asked;
 use super::limits::Limits;
-use super::reply::{Answer, Status};
+use super::reply::Answer;
+use super::rewrite;
+use super::route::Router;
 use crate::balance::Key;
 use crate::base::time::Time;
 use crate::config::Listener;
+use crate::config::route::{Action, Route};
 use crate::protocol::refusal::{Cause, Refusals};
 
 /// What the sessions of one listener share.
@@ -17,6 +20,7 @@ pub struct Site {
     limits: Limits,
     /// What was refused.
     pub refusals: Refusals,
+    router: Router,
     /// Room for the path of a request without escapes and dot segments.
     pub(super) path: Vec<u8>,
 }
@@ -39,6 +43,21 @@ pub struct Course {
     pub pool: u16,
     /// What a backend may be chosen by.
     pub key: Key,
+    /// The position of the route that it takes.
+    pub route: Option<u16>,
+}
+
+impl Course {
+    /// The route that it takes.
+    pub fn route(self, listener: &Listener) -> Option<&Route> {
+        listener.routes.get(usize::from(self.route?))
+    }
+
+    /// The longest body of the request, in bytes.
+    pub fn body_bytes_max(self, listener: &Listener) -> Option<u64> {
+        let own = self.route(listener).and_then(|route| route.body_bytes_max);
+        own.unwrap_or(listener.http.body_bytes_max)
+    }
 }
 
 impl Default for Decision {
@@ -50,7 +69,7 @@ impl Default for Decision {
 impl Site {
     /// What the sessions of this listener share.
     pub fn new(listener: &Listener) -> Site {
-        Site { limits: Limits::new(listener), ..Site::default() }
+        Site { limits: Limits::new(listener), router: Router::new(&listener.routes), ..Site::default() }
     }
 
     /// Decides who answers.
@@ -58,10 +77,21 @@ impl Site {
         if let Err(refused) = self.limits.check(asked, now) {
             return refused;
         }
-        match listener.pool {
-            // At most `POOLS_MAX` of them.
-            Some(pool) => Decision::Forward(Course { pool: pool as u16, key: Key::None }),
-            None => Decision::Refuse(Answer::of(Status::Unavailable), Cause::NoRoute),
-        }
+        let index = self.router.find(&listener.routes, asked);
+        let pool = match index.map(|index| &listener.routes[index]) {
+            None => listener.pool,
+            Some(Route { action: Action::Pool(pool), .. }) => Some(*pool),
+            Some(route @ Route { action: Action::Deny, .. }) => {
+                return Decision::Refuse(rewrite::answer(route, asked), Cause::Denied);
+            }
+            Some(route) => return Decision::Answer(rewrite::answer(route, asked)),
+        };
+        let Some(pool) = pool else {
+            let answer = Answer { status: listener.http.no_route, fields: Vec::new(), document: None };
+            return Decision::Refuse(answer, Cause::NoRoute);
+        };
+        // At most `POOLS_MAX` and `ROUTES_MAX` of them.
+        let route = index.map(|index| index as u16);
+        Decision::Forward(Course { pool: pool as u16, key: Key::None, route })
     }
 }
