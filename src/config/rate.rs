@@ -29,6 +29,6 @@ pub(super) fn rate_limit(node: &Node, path: String, errors: &mut Errors<'_>) -> 
     let (own, _) = section.read::<schema::RateLimit>(Mapping::new(), errors);
     section.close(&["requests"], errors);
     // Where there is none, that is reported.
-    let (requests, period) = (own.requests.map_or(1, |requests| requests.0), own.period.0);
-    Some(RateLimit { requests, period, burst: own.burst.map_or(requests, |burst| burst.0) })
+    let (requests, period) = (own.requests.0.map_or(1, |requests| requests.0), own.period.0);
+    Some(RateLimit { requests, period, burst: own.burst.0.map_or(requests, |burst| burst.0) })
 }

@@ -6,7 +6,7 @@ use super::Session;
 use super::record::{Counters, Records};
 use crate::balance::{Lease, Pools};
 use crate::base::time::Time;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Listener};
 use crate::protocol::http::site::Site;
 use crate::protocol::refusal::{Cause, Refusals};
 use crate::protocol::{AnyProtocol, Protocol, Stage, Step, View};
@@ -56,11 +56,15 @@ pub struct Core {
 impl Core {
     /// At the start, when the text of a `Date` field is `date`.
     pub fn new(config: Config, date: String) -> Core {
+        let mut sites: Vec<Site> = config.listeners.iter().map(Site::new).collect();
+        let verifies = |listener: &&Listener| listener.routes.iter().any(|route| route.auth.is_some());
+        let count = config.listeners.iter().filter(verifies).count().max(1) as u32;
+        sites.iter_mut().for_each(|site| site.share(count));
         Core {
             now: Time::START,
             pools: Pools::new(&config.pools, Time::START),
             records: Records::new(config.access_log.as_ref().map(|_| config.access_log_format)),
-            sites: config.listeners.iter().map(Site::new).collect(),
+            sites,
             config,
             scratch: Vec::new(),
             counters: Counters::default(),

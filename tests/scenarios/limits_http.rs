@@ -1,10 +1,15 @@
 //! Proves that what is limited for each client holds, lets through what is below it, and is counted.
 
 use crate::harness::client::{Client, get};
-use crate::harness::{Origin, Plb, configuration, poll_until};
+use crate::harness::lines::Lines;
+use crate::harness::{Origin, Plb, configuration, ok, poll_until};
 use crate::limits::summary;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::fs;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// A file whose listener has this line besides.
 fn with_line(settings: &str, line: &str, backends: &[SocketAddr]) -> String {
@@ -116,7 +121,7 @@ fn a_trusted_proxy_has_as_many_connections_as_it_likes() {
 
 #[test]
 fn a_body_that_drips_is_cut_off_and_one_that_is_fast_enough_is_not() {
-    let origin = Origin::http(|request| crate::harness::ok(&request.body.len().to_string()));
+    let origin = Origin::http(|request| ok(&request.body.len().to_string()));
     let strict = Plb::http("min_body_rate: 1KiB", &[origin.address()]);
     let lenient = Plb::http("min_body_rate: 10", &[origin.address()]);
     let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
@@ -167,4 +172,115 @@ fn every_refusal_is_counted_by_its_cause() {
     let expected = "listener web: refused 2 malformed, 1 method, 1 target_too_long, 1 head_too_large, \
                     2 body_too_large, 1 unsupported, 1 slow_head";
     assert!(summary(&plb).contains(expected), "{}", summary(&plb));
+}
+
+/// Aladdin's password is "open sesame", Cassim's is his name.
+const USERS: &str = "# who knows the word\n\
+    Aladdin:$2y$05$abcdefghijklmnopqrstuupx2xBUC4954936wVIjyyPHmUBFu0wCW\n\
+    Cassim:$6$rounds=1000$abc$yfvxxyTyNsDD0ZeBQqm56d1UQBZFZUr1syNJCCkXLjNftOreor.KFz6FScbtxuefCR7uOq88zmwtfy/5CAapl1\n";
+/// RFC 7617 section 2.
+const ALADDIN: &str = "Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n";
+const CASSIM: &str = "Authorization: Basic Q2Fzc2ltOkNhc3NpbQ==\r\n";
+
+/// A cave that needs a password, with a path before it that does not.
+fn cave(settings: &str, auth: &str, origin: &Origin) -> (Plb, TempDir) {
+    let directory = TempDir::new().expect("there is room");
+    let file = directory.path().join("users");
+    fs::write(&file, USERS).expect("there is room");
+    let line = format!(
+        "routes:\n      - match: {{ path: /outside }}\n        pool: web\n      - pool: web\n        \
+         basic_auth: {{ realm: \"The cave\", file: \"{}\"{auth} }}",
+        file.display()
+    );
+    (Plb::start(&with_line(settings, &line, &[origin.address()])), directory)
+}
+
+fn asking(fields: &str) -> String {
+    format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
+}
+
+#[test]
+fn a_route_with_a_password_lets_in_who_has_it_and_keeps_it_from_the_backend() {
+    let (origin, lines) = (Origin::named("treasure"), Lines::new());
+    let settings = format!("access_log: {}\naccess_log_format: combined", lines.path().display());
+    let (plb, _users) = cave(&settings, "", &origin);
+    let mut client = Client::connect(plb.web());
+    assert_eq!(client.get("/outside").text(), "treasure");
+    for wrong in ["", "Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2Ft\r\n", "Authorization: Bearer x\r\n"] {
+        client.send(asking(wrong));
+        let refused = client.response();
+        let challenge = refused.field("WWW-Authenticate");
+        assert_eq!((refused.status(), challenge), (401, Some("Basic realm=\"The cave\", charset=\"UTF-8\"")));
+    }
+    client.send(asking(&format!("{ALADDIN}{ALADDIN}")));
+    assert_eq!(client.response().status(), 401, "two are none");
+    assert_eq!(origin.requests(), 1);
+    for right in [ALADDIN, CASSIM, ALADDIN] {
+        client.send(asking(right));
+        assert_eq!(client.response().text(), "treasure");
+    }
+    origin.seen(|seen| assert!(seen.requests.iter().all(|request| request.field("Authorization").is_none())));
+    assert!(summary(&plb).contains("listener web: refused 4 unauthorized"), "{}", summary(&plb));
+    let lines = lines.wait_for(8);
+    assert!(lines[6].contains(" - Cassim [") && lines[7].contains(" - Aladdin ["), "{lines:?}");
+    assert!(lines[0].contains(" - - ["), "{lines:?}");
+}
+
+#[test]
+fn a_password_is_forwarded_by_setting() {
+    let origin = Origin::named("treasure");
+    let (plb, _users) = cave("", ", forward: true", &origin);
+    let mut client = Client::connect(plb.web());
+    client.send(asking(ALADDIN));
+    assert_eq!(client.response().text(), "treasure");
+    let forwarded = origin.seen(|seen| seen.requests[0].field("Authorization").map(str::to_string));
+    assert_eq!(forwarded.as_deref(), Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
+}
+
+#[test]
+fn a_storm_of_wrong_passwords_stops_neither_the_loop_nor_who_is_in() {
+    let origin = Origin::named("treasure");
+    let (plb, _users) = cave("", "", &origin);
+    let mut inside = Client::connect(plb.web());
+    inside.send(asking(ALADDIN));
+    assert_eq!(inside.response().text(), "treasure");
+    let mut storm = Client::connect(plb.web());
+    let (mut busy, mut wrong) = (0, 0);
+    for number in 0_u32.. {
+        let other = STANDARD.encode(format!("Aladdin:{number}"));
+        storm.send(asking(&format!("Authorization: Basic {other}\r\n")));
+        let refused = storm.response();
+        match refused.status() {
+            401 => wrong += 1,
+            429 => {
+                assert_eq!(refused.field("Retry-After"), Some("1"));
+                busy += 1;
+            }
+            other => panic!("{other}"),
+        }
+        if busy == 100 {
+            break;
+        }
+        assert!(wrong < 10_000, "all of them are verified");
+    }
+    let begin = Instant::now();
+    inside.send(asking(ALADDIN));
+    assert_eq!(inside.response().text(), "treasure", "who is in is not verified again");
+    assert_eq!(get(plb.web(), "/outside").text(), "treasure");
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    let told = summary(&plb);
+    assert!(told.contains(&format!("{wrong} unauthorized, 100 verifications")), "{told}");
+}
+
+#[test]
+fn a_rate_limit_of_a_route_holds_for_what_takes_it() {
+    let origin = Origin::named("only");
+    let line = "routes:\n      - match: { path: /dear }\n        pool: web\n        \
+                rate_limit: { requests: 1, period: 1h }\n      - match: { path: /denied }\n        deny: true";
+    let plb = Plb::start(&with_line("", line, &[origin.address()]));
+    let mut client = Client::connect(plb.web());
+    assert_eq!([client.get("/dear").status(), client.get("/dear").status()], [200, 429]);
+    assert_eq!([client.get("/").status(), client.get("/").status()], [200, 200]);
+    assert_eq!(client.get("/denied").status(), 403);
+    assert!(summary(&plb).contains("listener web: refused 1 denied, 1 rate"), "{}", summary(&plb));
 }

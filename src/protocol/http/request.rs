@@ -189,6 +189,12 @@ impl Judged {
     /// What the route changes.
     fn follow(&mut self, route: &Route, asked: &Asked) {
         rewrite::drop_fields(&route.request_edits, asked.fields, &mut self.shared.dropped);
+        if route.auth.as_ref().is_some_and(|auth| !auth.forward) {
+            // The password is plb's, and nobody else's.
+            let is_password = |field: &Header| field.name.eq_ignore_ascii_case("authorization");
+            let passwords = asked.fields.iter().enumerate().filter(|(_, field)| is_password(field));
+            passwords.for_each(|(index, _)| self.shared.dropped.insert(index));
+        }
         if let Some(index) = self.host.filter(|_| route.request_edits.host.is_some()) {
             self.shared.dropped.insert(index);
         }

@@ -72,13 +72,24 @@ impl Site {
         Site { limits: Limits::new(listener), router: Router::new(&listener.routes), ..Site::default() }
     }
 
+    /// So many listeners verify passwords, this one included: they share the time for it.
+    pub fn share(&mut self, count: u32) {
+        self.limits.share(count);
+    }
+
     /// Decides who answers.
     pub(super) fn decide(&mut self, asked: &Asked, listener: &Listener, now: Time) -> Decision {
         if let Err(refused) = self.limits.check(asked, now) {
             return refused;
         }
         let index = self.router.find(&listener.routes, asked);
-        let pool = match index.map(|index| &listener.routes[index]) {
+        let route = index.map(|index| &listener.routes[index]);
+        if let Some(Err(refused)) =
+            index.zip(route).map(|(index, route)| self.limits.check_route(index, route, asked, now))
+        {
+            return refused;
+        }
+        let pool = match route {
             None => listener.pool,
             Some(Route { action: Action::Pool(pool), .. }) => Some(*pool),
             Some(route @ Route { action: Action::Deny, .. }) => {
