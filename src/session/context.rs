@@ -7,6 +7,7 @@ use super::record::{Counters, Records};
 use crate::balance::{Lease, Pools};
 use crate::base::time::Time;
 use crate::config::{self, Config, Listener};
+use crate::protocol::http::auth::Budget;
 use crate::protocol::http::site::Site;
 use crate::protocol::refusal::{Cause, Refusals};
 use crate::protocol::{AnyProtocol, Protocol, Stage, Step, View};
@@ -56,15 +57,11 @@ pub struct Core {
 impl Core {
     /// At the start, when the text of a `Date` field is `date`.
     pub fn new(config: Config, date: String) -> Core {
-        let mut sites: Vec<Site> = config.listeners.iter().map(Site::new).collect();
-        let verifies = |listener: &&Listener| listener.routes.iter().any(|route| route.auth.is_some());
-        let count = config.listeners.iter().filter(verifies).count().max(1) as u32;
-        sites.iter_mut().for_each(|site| site.share(count));
         Core {
             now: Time::START,
             pools: Pools::new(&config.pools, Time::START),
             records: Records::new(config.access_log.as_ref().map(|_| config.access_log_format)),
-            sites,
+            sites: config.listeners.iter().map(Site::new).collect(),
             config,
             scratch: Vec::new(),
             counters: Counters::default(),
@@ -72,6 +69,18 @@ impl Core {
             date,
             date_second: 0,
         }
+    }
+
+    /// How many listeners verify passwords.
+    pub fn verifiers(&self) -> u32 {
+        let verifies = |listener: &&Listener| listener.routes.iter().any(|route| route.auth.is_some());
+        self.config.listeners.iter().filter(verifies).count() as u32
+    }
+
+    /// [`crate::base::password::reference`] takes so long here: all listeners share the time for verifications.
+    pub fn budget(&mut self, reference: Duration) {
+        let count = self.verifiers();
+        self.sites.iter_mut().for_each(|site| site.budget(Budget::new(count, reference)));
     }
 
     /// A turn begins, so long after the start; `date` is asked for once a second.
@@ -85,9 +94,7 @@ impl Core {
 
     /// Counts a refusal of this listener, and tells how many there were for the same cause.
     pub fn refuse(&mut self, listener: u16, cause: Cause) -> u64 {
-        let refusals = &mut self.sites[usize::from(listener)].refusals;
-        refusals.count(cause);
-        refusals.of(cause)
+        self.sites[usize::from(listener)].refusals.count(cause)
     }
 
     /// What each listener refused.

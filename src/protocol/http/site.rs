@@ -4,6 +4,7 @@
 //! requests; whatever a client can make grow has a limit.
 
 use super::asked::Asked;
+use super::auth::Budget;
 use super::limits::Limits;
 use super::reply::Answer;
 use super::rewrite;
@@ -72,9 +73,9 @@ impl Site {
         Site { limits: Limits::new(listener), router: Router::new(&listener.routes), ..Site::default() }
     }
 
-    /// So many listeners verify passwords, this one included: they share the time for it.
-    pub fn share(&mut self, count: u32) {
-        self.limits.share(count);
+    /// What may go into verifying passwords.
+    pub fn budget(&mut self, budget: Budget) {
+        self.limits.budget = budget;
     }
 
     /// Decides who answers.
