@@ -178,7 +178,7 @@ fn host_name(text: &str) -> Option<HostName> {
     let (name, below) = lower.strip_prefix("*.").map_or((lower.as_str(), false), |name| (name, true));
     let is_good = units::is_host(name) || (!below && units::host_and_port(&format!("{name}:1")).is_some());
     let name = name.strip_suffix('.').unwrap_or(name).to_string();
-    is_good.then(|| if below { HostName::Below(name) } else { HostName::Exact(name) })
+    is_good.then_some(if below { HostName::Below(name) } else { HostName::Exact(name) })
 }
 
 /// Whether a decoded and normalized path can be this.
@@ -191,7 +191,8 @@ fn is_path(text: &str) -> bool {
     let mut segments = text.split('/').skip(1).peekable();
     let mut are_plain = true;
     while let Some(segment) = segments.next() {
-        are_plain &= !matches!(segment, "." | "..") && !(segment.is_empty() && segments.peek().is_some());
+        let is_empty = segment.is_empty() && segments.peek().is_some();
+        are_plain &= !is_empty && !matches!(segment, "." | "..");
     }
     text.starts_with('/')
         && are_plain
