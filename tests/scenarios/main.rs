@@ -19,6 +19,7 @@ mod harness_itself;
 mod limits;
 mod logs;
 mod reuse;
+mod routes;
 mod signals;
 mod stale_connection;
 mod stop_under_load;
