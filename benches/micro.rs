@@ -162,6 +162,7 @@ fn pool(count: u32) -> config::Pool {
         name: "bench".to_owned(),
         balance: config::Policy::RoundRobin,
         backends: (0..count).map(backend).collect(),
+        affinity: None,
         server_retry: 5,
         timeout_cleanup: timeout,
         idle_backend_max: 100,

@@ -11,8 +11,8 @@ use std::time::Duration;
 use plb::base::time::Time;
 use plb::cli;
 use plb::config::schema::{
-    Backend, Conditions, FieldEdits, Listener, ListenerSettings, Named, Negation, Pool, PoolSettings, Process,
-    Redirect, ReplacePrefix, Respond, Route, Schema,
+    Affinity, Backend, Conditions, FieldEdits, Listener, ListenerSettings, Named, Negation, Pool, PoolSettings,
+    Process, Redirect, ReplacePrefix, Respond, Route, Schema,
 };
 use plb::config::{AccessFormat, ProtocolName};
 use plb::log::access::Format;
@@ -25,7 +25,8 @@ const CONFIGURATION_PAGE: &str = include_str!("../man/plb.yaml.5");
 const PROGRAM_PAGE: &str = include_str!("../man/plb.8");
 
 /// The sections that describe keys.
-const DESCRIBED: [&str; 13] = [
+const DESCRIBED: [&str; 14] = [
+    "AFFINITY",
     "THE PROCESS",
     "EACH LISTENER",
     "SETTINGS OF LISTENERS",
@@ -128,6 +129,7 @@ fn plb_yaml_5_describes_every_setting_with_its_default_and_range() {
     assert_described::<Pool>("EACH POOL");
     assert_described::<PoolSettings>("SETTINGS OF POOLS");
     assert_described::<Backend>("EACH BACKEND");
+    assert_described::<Affinity>("AFFINITY");
     assert_described::<Route>("EACH ROUTE");
     assert_described::<Redirect>("REDIRECTIONS");
     assert_described::<Respond>("RESPONSES");

@@ -66,6 +66,8 @@ macro_rules! choice {
     };
 }
 
+pub(super) use {choice, leaf};
+
 leaf! {
     /// A whole number from `MIN` to `MAX`.
     Whole<MIN: u32, MAX: u32>(u32)
@@ -430,7 +432,7 @@ fn size_value(bytes: u64) -> Value {
     text.parse::<u64>().map_or_else(|_| text.into(), Value::from)
 }
 
-fn chosen<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, String> {
+pub(super) fn chosen<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, String> {
     let word = value.as_str().unwrap_or_default();
     if let Some(&(_, choice)) = choices.iter().find(|(name, _)| *name == word) {
         return Ok(choice);
@@ -439,6 +441,6 @@ fn chosen<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, String> {
     Err(wrong(&names.join(" or "), value) + &suggestion(word, names))
 }
 
-fn name_of<T: PartialEq>(choice: &T, choices: &[(&'static str, T)]) -> Value {
+pub(super) fn name_of<T: PartialEq>(choice: &T, choices: &[(&'static str, T)]) -> Value {
     choices.iter().find(|(_, other)| other == choice).map_or(Value::Null, |&(name, _)| name.into())
 }

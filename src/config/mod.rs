@@ -8,10 +8,12 @@
 //! `schema` mirrors the file, `validate` turns it into the [`Config`] below or into a list of [`ConfigError`]s.
 //! Nothing here opens a file or a socket, resolves a name or reads a clock.
 
+pub mod affinity;
 mod auth;
 mod error;
 mod forwarding;
 mod leaf;
+mod marks;
 mod network;
 mod pages;
 mod quick;
@@ -31,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use affinity::Affinity;
 pub use auth::{Auth, USER_BYTES_MAX, Users};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
@@ -354,6 +357,8 @@ pub struct Pool {
     pub balance: Policy,
     /// Who serves; never empty.
     pub backends: Vec<Backend>,
+    /// How clients are led back to who served them, if they are.
+    pub affinity: Option<Affinity>,
     /// Consecutive failures that take a backend out of the pool; at least 1.
     pub server_retry: u32,
     /// The time between two probes of a backend that is down.
