@@ -188,14 +188,11 @@ fn is_path(text: &str) -> bool {
         // An escaped slash stays one.
         digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit) && digits != b"2F")
     };
-    let mut segments = text.split('/').skip(1).peekable();
-    let mut are_plain = true;
-    while let Some(segment) = segments.next() {
-        let is_empty = segment.is_empty() && segments.peek().is_some();
-        are_plain &= !is_empty && !matches!(segment, "." | "..");
-    }
+    let is_spelled = |part: &&str| text.contains(*part);
     text.starts_with('/')
-        && are_plain
+        && !["//", "/./", "/../"].iter().any(is_spelled)
+        && !text.ends_with("/.")
+        && !text.ends_with("/..")
         && !text.contains(|letter: char| letter.is_control() || matches!(letter, '?' | '#'))
         && !text.match_indices('%').any(|(at, _)| is_escape(at))
 }
