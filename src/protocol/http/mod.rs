@@ -13,6 +13,7 @@
 pub mod asked;
 pub mod body;
 mod fields;
+pub mod forwarding;
 pub mod head;
 pub mod reply;
 pub mod request;
@@ -128,6 +129,7 @@ impl Http {
             client: view.client,
             client_text: &self.client,
             scheme: Scheme::Http,
+            port: view.port,
             upgrade,
         };
         view.scratch.clear();

@@ -6,6 +6,7 @@
 use super::asked::Asked;
 use super::reply::{Answer, Status};
 use crate::balance::Key;
+use crate::base::rng::Rng;
 use crate::config::Listener;
 
 /// What the sessions of one listener share.
@@ -13,8 +14,9 @@ use crate::config::Listener;
 pub struct Site {
     /// Room for the path of a request without escapes and dot segments.
     pub(super) path: Vec<u8>,
+    /// Makes request ids; nothing secret.
+    pub(super) rng: Rng,
 }
-
 /// Who answers a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -43,6 +45,11 @@ impl Site {
     /// What the sessions of this listener share.
     pub fn new(_listener: &Listener) -> Site {
         Site::default()
+    }
+
+    /// Makes its choices from this seed on.
+    pub fn seed(&mut self, seed: u64) {
+        self.rng = Rng::new(seed);
     }
 
     /// Decides who answers.
