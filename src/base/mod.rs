@@ -2,7 +2,10 @@
 
 pub mod arena;
 pub mod buffers;
+pub mod network;
+pub mod password;
 pub mod pipe;
+pub mod recent;
 pub mod rng;
 pub mod time;
 pub mod timer;

@@ -8,12 +8,15 @@
 //! `schema` mirrors the file, `validate` turns it into the [`Config`] below or into a list of [`ConfigError`]s.
 //! Nothing here opens a file or a socket, resolves a name or reads a clock.
 
+mod auth;
 mod error;
 mod forwarding;
 mod leaf;
 mod network;
 mod pages;
 mod quick;
+mod rate;
+mod sanitizer;
 pub mod schema;
 mod source;
 pub mod units;
@@ -25,12 +28,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use auth::{Auth, USER_BYTES_MAX, Users};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
 pub use network::{NETWORK_ALLOWED, Network, NetworkList, Networks, masked};
 pub use pages::{PAGE_BYTES_MAX, PAGE_STATUSES};
 pub use quick::quick_start;
+pub use rate::RateLimit;
+pub use sanitizer::{Methods, PathRefusals};
 
 /// Where a daemon writes its pid unless it is told otherwise.
 pub const PID_FILE_DEFAULT: &str = "/var/run/plb.pid";
@@ -222,6 +228,10 @@ pub struct Listener {
     pub pool: Option<usize>,
     /// The length of the kernel's queue of connections not accepted yet.
     pub backlog: u32,
+    /// The most open connections of one client (an IPv4 address, or a /64 of IPv6); `None` is no limit.
+    pub clients_per_address_max: Option<u32>,
+    /// The rate in bytes a second that the body of a request must not fall below; never zero; `None` is any.
+    pub body_bytes_per_second_min: Option<u64>,
     /// What concerns HTTP only.
     pub http: HttpSettings,
     /// How long its clients are waited for.
@@ -257,6 +267,18 @@ pub struct HttpSettings {
     pub fields_max: usize,
     /// The longest request body in bytes; `None` is no limit.
     pub body_bytes_max: Option<u64>,
+    /// The most requests on one connection; `None` is no limit.
+    pub requests_max: Option<u32>,
+    /// How often each client may ask.
+    pub rate_limit: Option<RateLimit>,
+    /// The methods that are served.
+    pub methods: Methods,
+    /// What a path must not have.
+    pub path_refusals: PathRefusals,
+    /// Forward paths in their normal form, and not as they came.
+    pub normalize_path: bool,
+    /// What becomes of the fields after a chunked body.
+    pub trailers: Trailers,
     /// What backends are told about clients.
     pub forwarding: Forwarding,
     /// Take the backend out of the URLs in `Location` and `Content-Location`.
@@ -276,6 +298,15 @@ pub struct Document {
     pub content_type: Arc<str>,
     /// Its bytes.
     pub body: Arc<[u8]>,
+}
+
+/// What becomes of trailers: the fields after a chunked body (RFC 9110 section 6.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trailers {
+    /// They are judged, and forwarded.
+    Forward,
+    /// They are judged, and left away.
+    Drop,
 }
 
 /// The protocols that a client may change to from HTTP/1.1 (RFC 9110 section 7.8).

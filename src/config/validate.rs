@@ -10,13 +10,12 @@ use serde_yaml::{Mapping, Value};
 
 use super::error::{Errors, Position, joined, quoted, suggestion};
 use super::leaf::{host_port_text, wrong};
-use super::pages;
 use super::schema::{self, HostPort, ListenerSettings, PoolSettings, Process, Schema};
 use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::{
     BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, Document, HttpSettings, LISTENERS_MAX, ListenAddress,
-    Listener, POOLS_MAX, Pool, ServerTimeouts,
+    Listener, POOLS_MAX, Pool, ServerTimeouts, pages, rate,
 };
 
 /// More names than this are not listed in a message.
@@ -75,10 +74,19 @@ pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings,
         protocol: own.protocol.0,
         pool,
         backlog: settings.backlog.0,
+        clients_per_address_max: settings.max_clients_per_address.0,
+        // A rate of nothing asks for nothing.
+        body_bytes_per_second_min: settings.min_body_rate.0.filter(|rate| *rate > 0),
         http: HttpSettings {
             head_bytes_max: settings.head_max.0 as usize,
             fields_max: settings.fields_max.0 as usize,
             body_bytes_max: settings.body_max.0,
+            requests_max: settings.max_requests.0,
+            rate_limit: None,
+            methods: settings.methods.clone(),
+            path_refusals: settings.path_refuse,
+            normalize_path: settings.normalize_path.0,
+            trailers: settings.trailers.0,
             forwarding: settings.into(),
             rewrite_location: settings.rewrite_location.0,
             via: settings.via.0,
@@ -123,9 +131,9 @@ pub(super) fn backend_with(own: &schema::Backend) -> Backend {
 }
 
 /// A map of the file while it is read, by one schema struct after the other.
-struct Section<'n> {
+pub(super) struct Section<'n> {
     at: Position,
-    path: String,
+    pub(super) path: String,
     /// `None` when something else than a map stands there: reported, and no key is missed.
     entries: Option<&'n [Entry]>,
     known: Vec<bool>,
@@ -133,7 +141,7 @@ struct Section<'n> {
 }
 
 impl<'n> Section<'n> {
-    fn open(node: &'n Node, path: String, meaning: &str, errors: &mut Errors<'_>) -> Section<'n> {
+    pub(super) fn open(node: &'n Node, path: String, meaning: &str, errors: &mut Errors<'_>) -> Section<'n> {
         let entries = match &node.kind {
             Kind::Map(entries) => Some(entries.as_slice()),
             Kind::Refused => None,
@@ -147,7 +155,7 @@ impl<'n> Section<'n> {
     }
 
     /// Reads the keys that `T` knows, over those of `inherited`; the second value is what was read, as it was written.
-    fn read<T: Schema>(&mut self, inherited: Mapping, errors: &mut Errors<'_>) -> (T, Mapping) {
+    pub(super) fn read<T: Schema>(&mut self, inherited: Mapping, errors: &mut Errors<'_>) -> (T, Mapping) {
         let mut accepted = inherited;
         for (entry, known) in self.entries.unwrap_or_default().iter().zip(&mut self.known) {
             let mut is_unknown = false;
@@ -167,7 +175,7 @@ impl<'n> Section<'n> {
     }
 
     /// Reports the keys that no struct knew and the required ones that are missing.
-    fn close(&mut self, required: &[&str], errors: &mut Errors<'_>) {
+    pub(super) fn close(&mut self, required: &[&str], errors: &mut Errors<'_>) {
         let Some(entries) = self.entries else { return };
         self.allowed.sort();
         for (entry, _) in entries.iter().zip(&self.known).filter(|(_, known)| !**known) {
@@ -181,7 +189,7 @@ impl<'n> Section<'n> {
         }
     }
 
-    fn entry(&self, key: &str) -> Option<&'n Entry> {
+    pub(super) fn entry(&self, key: &str) -> Option<&'n Entry> {
         self.entries?.iter().find(|entry| entry.key == key)
     }
 
@@ -192,7 +200,7 @@ impl<'n> Section<'n> {
     }
 
     /// Where the value of `key` stands.
-    fn place(&self, key: &str) -> Position {
+    pub(super) fn place(&self, key: &str) -> Position {
         self.entry(key).map_or(self.at, |entry| entry.value.at)
     }
 }
@@ -356,6 +364,9 @@ impl Listeners<'_> {
         let pool = self.pool(&section, &own.pool.0, errors);
         let mut listener = listener_with(&own, &settings, pool);
         listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.to_vec());
+        listener.http.rate_limit = section
+            .entry("rate_limit")
+            .map(|entry| rate::rate_limit(&entry.value, joined(&section.path, "rate_limit"), errors));
         if let Some(entry) = section.entry("listen") {
             let address = |address| ListenAddress { address, v6_only: settings.v6_only.0, optional: false };
             let addresses = self.addresses(&entry.value, &joined(&section.path, "listen"), errors);

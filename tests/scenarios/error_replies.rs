@@ -220,3 +220,14 @@ fn an_early_answer_of_the_origin_reaches_a_client_that_is_still_sending() {
     assert_eq!(response.text(), "enough");
     plb.stop_unmarked();
 }
+
+#[test]
+fn whoever_asks_for_a_head_gets_no_body_with_a_refusal() {
+    let origin = Origin::named("idle");
+    let plb = Plb::http("", &[origin.address()]);
+    let mut client = Client::connect(plb.web());
+    client.send("HEAD / HTTP/1.1\r\n\r\n");
+    let response = client.response_to("HEAD").expect("a refusal is a response");
+    assert_eq!(response.status(), 400);
+    client.closed();
+}

@@ -13,6 +13,7 @@ use memchr::memchr;
 use super::fields::{self, Name};
 use super::head::Refusal;
 use super::reply::Status;
+use crate::config::Trailers;
 
 /// The most hexadecimal digits of a chunk size: no size overflows 60 bits.
 const SIZE_DIGITS_MAX: usize = 15;
@@ -40,7 +41,7 @@ pub enum ChunkStep {
     NeedMore,
     /// So many bytes are framing that was judged: pass them on.
     Pass(usize),
-    /// So many bytes are left away: chunk extensions.
+    /// So many bytes are left away: chunk extensions, and trailers where they are not forwarded.
     Drop(usize),
     /// So many bytes are data, whether they have arrived or not. All are taken away before the next call.
     Data(u64),
@@ -56,6 +57,7 @@ pub struct Chunked {
     bytes_left: u64,
     trailer_bytes: u16,
     trailer_fields: u8,
+    trailers: Trailers,
     sender: Sender,
 }
 
@@ -91,17 +93,17 @@ enum State {
 
 impl Chunked {
     /// The body of a request, with the most bytes of data that it may have; more is refused with 413, faults with 400.
-    pub fn of_request(body_bytes_max: Option<u64>) -> Self {
-        Self::new(Sender::Client, body_bytes_max.unwrap_or(u64::MAX))
+    pub fn of_request(body_bytes_max: Option<u64>, trailers: Trailers) -> Self {
+        Self::new(Sender::Client, body_bytes_max.unwrap_or(u64::MAX), trailers)
     }
 
     /// The body of a response; faults have the status 502.
-    pub fn of_response() -> Self {
-        Self::new(Sender::Backend, u64::MAX)
+    pub fn of_response(trailers: Trailers) -> Self {
+        Self::new(Sender::Backend, u64::MAX, trailers)
     }
 
-    fn new(sender: Sender, bytes_max: u64) -> Self {
-        Self { state: State::Size, bytes_left: bytes_max, trailer_bytes: 0, trailer_fields: 0, sender }
+    fn new(sender: Sender, bytes_max: u64, trailers: Trailers) -> Self {
+        Self { state: State::Size, bytes_left: bytes_max, trailer_bytes: 0, trailer_fields: 0, trailers, sender }
     }
 
     /// What the bytes at the start of `input` are. `input` begins where the step before ended.
@@ -183,7 +185,10 @@ impl Chunked {
         if self.trailer_fields > TRAILER_FIELDS_MAX {
             return Err(Refusal::bad("too many trailer fields"));
         }
-        Ok(ChunkStep::Pass(end + 1))
+        Ok(match self.trailers {
+            Trailers::Forward => ChunkStep::Pass(end + 1),
+            Trailers::Drop => ChunkStep::Drop(end + 1),
+        })
     }
 }
 
@@ -296,7 +301,7 @@ mod tests {
     }
 
     fn whole(input: &[u8]) -> Result<Outcome, Refusal> {
-        run(Chunked::of_request(None), input, [input.len()].into_iter())
+        run(Chunked::of_request(None, Trailers::Forward), input, [input.len()].into_iter())
     }
 
     fn status(input: &[u8]) -> Option<u16> {
@@ -316,8 +321,20 @@ mod tests {
     }
 
     #[test]
+    fn trailers_that_are_dropped_leave_a_whole_body_and_are_judged_all_the_same() {
+        let run = |input: &[u8]| run(Chunked::of_request(None, Trailers::Drop), input, 0..=input.len());
+        let outcome = run(GOOD[1]).unwrap();
+        assert_eq!(outcome.passed, b"00a\r\n0123456789\r\nD\r\n\r\n0\r\n\r\n4\r\nabc\r\n1\r\nz\r\n000\r\n\r\n");
+        assert_eq!(outcome.used, whole(GOOD[1]).unwrap().used);
+        assert!(outcome.done);
+        for bad in ["0\r\nX : y\r\n\r\n", "0\r\nHost: y\r\n\r\n", "0\r\nX: y\n\r\n", "0\r\n y: z\r\n\r\n"] {
+            assert!(run(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn data_is_announced_before_it_arrives() {
-        let mut body = Chunked::of_response();
+        let mut body = Chunked::of_response(Trailers::Forward);
         assert_eq!(body.next(b"fFfFfFfFfFf\r\n"), Ok(ChunkStep::Pass(13)));
         assert_eq!(body.next(b""), Ok(ChunkStep::Data(0xfff_ffff_ffff)));
         assert_eq!(body.next(b""), Ok(ChunkStep::NeedMore));
@@ -333,13 +350,17 @@ mod tests {
         for input in GOOD {
             let want = whole(input).unwrap();
             for split in 0..=input.len() {
-                let pieces = run(Chunked::of_request(None), input, [split, input.len()].into_iter());
+                let pieces = run(Chunked::of_request(None, Trailers::Forward), input, [split, input.len()].into_iter());
                 assert_eq!(pieces.as_ref(), Ok(&want), "split at {split} of {}", input.escape_ascii());
-                let cut = run(Chunked::of_request(None), input, [split].into_iter()).unwrap();
+                let cut = run(Chunked::of_request(None, Trailers::Forward), input, [split].into_iter()).unwrap();
                 assert_eq!(cut.done, split >= want.used, "cut at {split}");
                 assert!(want.passed.starts_with(&cut.passed), "cut at {split}");
             }
-            assert_eq!(run(Chunked::of_request(None), input, 0..=input.len()).as_ref(), Ok(&want), "byte by byte");
+            assert_eq!(
+                run(Chunked::of_request(None, Trailers::Forward), input, 0..=input.len()).as_ref(),
+                Ok(&want),
+                "byte by byte"
+            );
         }
     }
 
@@ -390,10 +411,10 @@ mod tests {
         ];
         for input in cases {
             assert_eq!(status(input), Some(400), "{}", input.escape_ascii());
-            let pieces = run(Chunked::of_request(None), input, 0..=input.len());
+            let pieces = run(Chunked::of_request(None, Trailers::Forward), input, 0..=input.len());
             assert!(pieces.is_err(), "{} byte by byte", input.escape_ascii());
         }
-        let backend = run(Chunked::of_response(), b"0x5\r\n", [5].into_iter()).unwrap_err();
+        let backend = run(Chunked::of_response(Trailers::Forward), b"0x5\r\n", [5].into_iter()).unwrap_err();
         assert_eq!(backend.status, Status::BadGateway);
     }
 
@@ -447,11 +468,11 @@ mod tests {
 
     #[test]
     fn the_data_is_counted_before_it_is_passed() {
-        let run = |input: &[u8]| run(Chunked::of_request(Some(9)), input, [input.len()].into_iter());
+        let run = |input: &[u8]| run(Chunked::of_request(Some(9), Trailers::Forward), input, [input.len()].into_iter());
         assert!(run(b"5\r\nhello\r\n4\r\nwide\r\n0\r\n\r\n").unwrap().done);
         assert_eq!(run(b"5\r\nhello\r\n5\r\n").unwrap_err().status, Status::ContentTooLarge);
         assert_eq!(run(b"fffffffffffffff\r\n").unwrap_err().status, Status::ContentTooLarge);
-        let mut endless = Chunked::of_response();
+        let mut endless = Chunked::of_response(Trailers::Forward);
         endless.bytes_left = 1;
         assert_eq!(endless.next(b"1\r\n"), Ok(ChunkStep::Pass(3)));
         endless.state = State::Size;
@@ -465,7 +486,7 @@ mod tests {
             let mut chance = Chance(seed);
             let input = damaged(&mut chance, GOOD);
             let split = chance.below(input.len() + 1);
-            let pieces = run(Chunked::of_request(None), &input, [split, input.len()].into_iter());
+            let pieces = run(Chunked::of_request(None, Trailers::Forward), &input, [split, input.len()].into_iter());
             let Ok(outcome) = whole(&input) else {
                 assert!(pieces.is_err(), "seed {seed}");
                 continue;

@@ -24,9 +24,12 @@ pub(super) enum Name {
     Connection,
     ContentLength,
     TransferEncoding,
-    /// Concerns one connection only (RFC 9110 section 7.6.1); never passed on.
+    /// Concerns one connection, or proxies on the client's side, only (RFC 9110 sections 7.6.1 and 11.7); never passed on.
     HopByHop,
+    /// What of a connection's next sender is understood (RFC 9110 section 10.1.4); never passed on as it is.
+    Te,
     Host,
+    Date,
     Expect,
     /// Tells where a request comes from; not everybody is believed.
     Forwarding(Told),
@@ -58,8 +61,11 @@ impl Name {
     pub(super) fn of(name: &[u8]) -> Self {
         let is = |known: &str| is_name(name, known.as_bytes());
         match name.len() {
-            2 if is("te") => Self::HopByHop,
+            2 if is("te") => Self::Te,
             4 if is("host") => Self::Host,
+            4 if is("date") => Self::Date,
+            // Nobody sends it in earnest: for CGI it makes a variable that redirects what a server asks (httpoxy).
+            5 if is("proxy") => Self::HopByHop,
             6 if is("expect") => Self::Expect,
             7 if is("trailer") => Self::Trailer,
             7 if is("upgrade") => Self::Upgrade,
@@ -73,6 +79,9 @@ impl Name {
             16 if is("content-location") => Self::Location,
             17 if is("transfer-encoding") => Self::TransferEncoding,
             9.. if name[0] | 0x20 == b'x' => told(name).map_or(Self::Other, Self::Forwarding),
+            18 if is("proxy-authenticate") => Self::HopByHop,
+            19 if is("proxy-authorization") => Self::HopByHop,
+            25 if is("proxy-authentication-info") => Self::HopByHop,
             _ => Self::Other,
         }
     }
@@ -135,6 +144,8 @@ pub(super) struct Judgement {
     pub(super) chunked: bool,
     /// The fields that are not passed on as they are.
     pub(super) dropped: FieldSet,
+    /// The index of the last `Date`.
+    date: Option<usize>,
     close: bool,
     keep_alive: bool,
     /// A `Connection` option is `upgrade`.
@@ -158,7 +169,11 @@ impl Judgement {
                 self.chunked = true;
             }
             Name::Connection => self.connection(value)?,
-            Name::HopByHop => {}
+            Name::HopByHop | Name::Te => {}
+            Name::Date => {
+                self.date = Some(index);
+                return Ok(());
+            }
             Name::Upgrade => {
                 let first = self.upgrade.is_none();
                 self.upgrade = Some(Protocol::named(value).filter(|_| first));
@@ -218,6 +233,11 @@ impl Judgement {
                 }
             }
         }
+    }
+
+    /// Whether a `Date` is passed on.
+    pub(super) fn has_date(&self) -> bool {
+        self.date.is_some_and(|index| !self.dropped.contains(index))
     }
 
     /// The protocol that the sender of this head names to change to.

@@ -11,10 +11,13 @@
 //! beyond its end. Bytes after the request stay pending until the exchange is over, so that nothing can be smuggled.
 
 pub mod asked;
+pub mod auth;
 pub mod body;
 mod fields;
 pub mod forwarding;
 pub mod head;
+pub mod path;
+pub mod rate;
 pub mod reply;
 pub mod request;
 pub mod response;
@@ -193,8 +196,10 @@ impl Http {
         if view.request.replace(head.bytes, view.scratch).is_err() {
             return self.refuse(view, Status::HeadTooLarge);
         }
-        self.exchange.request =
-            Transfer::start(head.body, view.request, || Chunked::of_request(view.listener.http.body_bytes_max));
+        let settings = &view.listener.http;
+        self.exchange.request = Transfer::start(head.body, view.request, || {
+            Chunked::of_request(settings.body_bytes_max, settings.trailers)
+        });
         Step::Connect(Selection { pool: course.pool, key: course.key, reuse })
     }
 
@@ -243,7 +248,6 @@ impl Http {
                 pools: view.pools,
                 course: self.exchange.course,
                 backend: view.backend,
-                date: view.date,
                 request_method: self.exchange.method,
                 client_version: self.exchange.version,
                 keep_client: match view.stage {
@@ -251,6 +255,7 @@ impl Http {
                     Stage::Draining => KeepClient::Close,
                 },
                 upgrade: self.exchange.upgrade.as_ref(),
+                date: view.date,
             };
             view.scratch.clear();
             match parse_response(view.response.pending(), &mut self.scan, &rules, view.scratch) {
@@ -300,13 +305,13 @@ impl Http {
             tunnel::open(view);
             return Step::Answered;
         }
-        let exchange = &mut self.exchange;
+        let (exchange, trailers) = (&mut self.exchange, view.listener.http.trailers);
         exchange.response_head_bytes = view.response.cleared().len() as u32;
         exchange.keep_client = head.keep_client;
         exchange.backend = if head.persistent { Parting::Keep } else { Parting::Drop };
         let strip = head.body == Body::Chunked && exchange.version == Version::Http10;
         exchange.framing = if strip { Framing::Strip } else { Framing::Forward };
-        exchange.response = Transfer::start(head.body, view.response, Chunked::of_response);
+        exchange.response = Transfer::start(head.body, view.response, || Chunked::of_response(trailers));
         Step::Answered
     }
 
@@ -344,7 +349,10 @@ impl Http {
             && self.exchange.keep_client == KeepClient::Keep
             && view.stage == Stage::Serving;
         if !in_exchange {
-            self.exchange = Exchange::none();
+            // Nothing is known of it, but whoever asks for a head is not to take a body for the next answer.
+            let asks_for_head = view.request.pending().trim_ascii_start().starts_with(b"HEAD ");
+            let method = if asks_for_head { Method::Head } else { Method::Get };
+            self.exchange = Exchange { method, ..Exchange::none() };
         }
         self.reply(view, Answer::of(status), if keep { KeepClient::Keep } else { KeepClient::Close })
     }

@@ -12,7 +12,7 @@ use super::head::{self, Body, EmptyLines, Extent, KeepClient, Method, Parsed, Re
 use super::site::Course;
 use super::upgrade::Protocol;
 use crate::balance::BackendId;
-use crate::config::{Listener, Pool};
+use crate::config::{Listener, Pool, Trailers};
 
 /// What a response is judged by and rewritten with.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +25,6 @@ pub struct ResponseRules<'a> {
     pub course: Course,
     /// Who answers.
     pub backend: Option<BackendId>,
-    /// The text of a `Date` field (RFC 9110 section 5.6.7).
-    pub date: &'a str,
     /// What it answers.
     pub request_method: Method,
     /// What the client speaks.
@@ -35,6 +33,8 @@ pub struct ResponseRules<'a> {
     pub keep_client: KeepClient,
     /// What the request asked to change to.
     pub upgrade: Option<&'a Protocol>,
+    /// The text of a `Date` field for a final response that has none (RFC 9110 section 6.6.1).
+    pub date: &'a str,
 }
 
 /// A response head that was judged.
@@ -126,7 +126,11 @@ fn judge(version: Version, fields: &[Header], rules: &ResponseRules) -> Result<J
         match Name::of(field.name.as_bytes()) {
             Name::Other => {}
             // An HTTP/1.0 client gets no chunks, hence no trailers.
-            Name::Trailer if rules.client_version == Version::Http10 => shared.dropped.insert(index),
+            Name::Trailer
+                if rules.client_version == Version::Http10 || rules.listener.http.trailers == Trailers::Drop =>
+            {
+                shared.dropped.insert(index);
+            }
             name => shared.field(name, index, field.value)?,
         }
     }
@@ -193,8 +197,11 @@ fn write_status_line(status: u16, reason: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The framing and the client's connection, in plb's own words; then the head is over.
+/// The date where there is none, the framing and the client's connection, in plb's own words; then the head is over.
 fn write_own_fields(head: &ResponseHead, shared: &Judgement, rules: &ResponseRules, out: &mut Vec<u8>) {
+    if !shared.has_date() && head.status >= 200 {
+        fields::write_field(out, "Date", rules.date.as_bytes());
+    }
     match shared.length {
         Some(length) => fields::write_length(out, length),
         None if shared.chunked && rules.client_version == Version::Http11 => out.extend_from_slice(CHUNKED_LINE),
@@ -230,6 +237,10 @@ mod tests {
         b"HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\nX-Obs: \xe9\t\xff\r\n\r\n",
     ];
 
+    const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    /// The line that a final response gets which has none.
+    const DATE_LINE: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+
     #[derive(Clone, Copy)]
     struct Asked(Method, Version, KeepClient);
 
@@ -243,7 +254,7 @@ mod tests {
             pools: &[],
             course: Course::default(),
             backend: None,
-            date: "Sun, 06 Nov 1994 08:49:37 GMT",
+            date: DATE,
             request_method,
             client_version,
             keep_client,
@@ -280,16 +291,47 @@ mod tests {
 
     #[test]
     fn a_response_is_written_anew_in_its_order() {
-        let input = b"HTTP/1.1 404 Not  here\r\nServer:x\r\nContent-Length: 07\r\nKeep-Alive: 5\r\nSet-Cookie: a\r\n\
+        let input = b"HTTP/1.1 404 Not  here\r\nDate:then\r\nContent-Length: 07\r\nKeep-Alive: 5\r\nSet-Cookie: a\r\n\
               Connection: keep-alive, x-hop\r\nX-Hop: 1\r\nTrailer: y\r\nSet-Cookie: b\r\n\r\n1234567";
         let (head, out) = head(ASKED, input);
         assert_eq!(
             out,
-            "HTTP/1.1 404 Not  here\r\nServer: x\r\nSet-Cookie: a\r\nTrailer: y\r\nSet-Cookie: b\r\nContent-Length: 7\r\n\r\n"
+            "HTTP/1.1 404 Not  here\r\nDate: then\r\nSet-Cookie: a\r\nTrailer: y\r\nSet-Cookie: b\r\nContent-Length: 7\r\n\r\n"
         );
         assert_eq!((head.status, head.version, head.body), (404, Version::Http11, Body::Length(7)));
         assert_eq!(head.bytes, input.len() - 7);
         assert!(head.persistent && !head.interim);
+    }
+
+    #[test]
+    fn a_final_response_without_date_gets_one() {
+        let with =
+            |start: &str| head(ASKED, format!("HTTP/1.1 {start}\r\n\r\n").as_bytes()).1.matches(DATE_LINE).count();
+        for start in ["200 OK\r\nContent-Length: 0", "404 x", "304 x", "500 x", "204 x\r\nConnection: date\r\nDate: x"]
+        {
+            assert_eq!(with(start), 1, "{start}");
+        }
+        for start in ["200 OK\r\ndate: then", "100 Continue", "103 Early Hints"] {
+            assert_eq!(with(start), 0, "{start}");
+        }
+    }
+
+    #[test]
+    fn trailers_that_are_dropped_are_not_announced() {
+        let listener = listener(HttpSettings { trailers: Trailers::Drop, ..settings() });
+        let rules = rules(&listener, ASKED, None);
+        let mut out = Vec::new();
+        let input = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\nDate: then\r\n\r\n";
+        parse_response(input, &mut Scan::default(), &rules, &mut out);
+        assert_eq!(out, b"HTTP/1.1 200 OK\r\nDate: then\r\nTransfer-Encoding: chunked\r\n\r\n");
+    }
+
+    #[test]
+    fn fields_of_one_connection_end_here() {
+        let fields = "Keep-Alive: 1\r\nProxy-Connection: 1\r\nTE: trailers\r\nUpgrade: h2c\r\nProxy-Authenticate: Basic\r\n\
+                      Proxy-Authentication-Info: 1\r\nConnection: a, B\r\nA: 1\r\nb: 2\r\n";
+        let (_, out) = head(ASKED, format!("HTTP/1.1 204 x\r\nX: y\r\n{fields}Date: z\r\n\r\n").as_bytes());
+        assert_eq!(out, "HTTP/1.1 204 x\r\nX: y\r\nDate: z\r\n\r\n");
     }
 
     #[test]
@@ -316,10 +358,10 @@ mod tests {
     fn the_answer_to_head_announces_the_framing_that_it_has_not() {
         let asked = Asked(Method::Head, Version::Http11, KeepClient::Keep);
         let (length, out) = head(asked, b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
-        assert_eq!(out, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+        assert_eq!(out, format!("HTTP/1.1 200 OK\r\n{DATE_LINE}Content-Length: 5\r\n\r\n"));
         assert!(length.persistent);
         let (_, out) = head(asked, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-        assert_eq!(out, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert_eq!(out, format!("HTTP/1.1 200 OK\r\n{DATE_LINE}Transfer-Encoding: chunked\r\n\r\n"));
         let (bare, _) = head(asked, b"HTTP/1.1 200 OK\r\n\r\n");
         assert!(bare.persistent && bare.keep_client == KeepClient::Keep);
     }
@@ -384,7 +426,7 @@ mod tests {
     fn an_old_client_is_not_told_of_chunks() {
         let (head, out) = head(OLD, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\nA: b\r\n\r\n");
         assert_eq!(head.body, Body::Chunked);
-        assert_eq!(out, "HTTP/1.1 200 OK\r\nA: b\r\nConnection: close\r\n\r\n");
+        assert_eq!(out, format!("HTTP/1.1 200 OK\r\nA: b\r\n{DATE_LINE}Connection: close\r\n\r\n"));
     }
 
     #[test]
@@ -407,7 +449,7 @@ mod tests {
     fn a_response_without_body_announces_none() {
         for fields in ["Content-Length: 0\r\n", "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", ""] {
             let (_, out) = head(ASKED, format!("HTTP/1.1 204 x\r\n{fields}\r\n").as_bytes());
-            assert_eq!(out, "HTTP/1.1 204 x\r\n\r\n");
+            assert_eq!(out, format!("HTTP/1.1 204 x\r\n{DATE_LINE}\r\n"));
         }
         let (interim, out) = head(OLD, b"HTTP/1.1 100 Continue\r\nContent-Length: 0\r\nConnection: x\r\n\r\n");
         assert_eq!(out, "HTTP/1.1 100 Continue\r\n\r\n");
@@ -470,13 +512,14 @@ mod tests {
         let mut out = Vec::new();
         let input = b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\nVia: 1.1 x\r\n\r\n";
         parse_response(input, &mut Scan::default(), &rules, &mut out);
-        assert_eq!(out, b"HTTP/1.1 200 OK\r\nVia: 1.1 x\r\nContent-Length: 0\r\nVia: 1.0 plb\r\n\r\n");
+        let want = format!("HTTP/1.1 200 OK\r\nVia: 1.1 x\r\n{DATE_LINE}Content-Length: 0\r\nVia: 1.0 plb\r\n\r\n");
+        assert_eq!(out, want.as_bytes());
     }
 
     #[test]
     fn a_reason_beyond_ascii_is_left_away() {
         let (_, out) = parse(ASKED, b"HTTP/1.1 200 \xc3\xa9\r\nContent-Length: 0\r\n\r\n");
-        assert_eq!(out, b"HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(out, format!("HTTP/1.1 200 \r\n{DATE_LINE}Content-Length: 0\r\n\r\n").as_bytes());
     }
 
     #[test]
