@@ -101,6 +101,7 @@ fn heads(bench: &Bench) {
         client_version: Version::Http11,
         keep_client: KeepClient::Keep,
         upgrade: None,
+        identity: None,
     };
     bench.measure(&format!("response head of {} bytes, judged and written anew", RESPONSE.len()), |_| {
         out.clear();

@@ -142,6 +142,8 @@ pub(super) struct Judgement {
     pub(super) length: Option<u64>,
     /// `Transfer-Encoding: chunked` was there.
     pub(super) chunked: bool,
+    /// One of the dropped fields is to be written with another URL.
+    pub(super) relocated: bool,
     /// The fields that are not passed on as they are.
     pub(super) dropped: FieldSet,
     /// The index of the last `Date`.

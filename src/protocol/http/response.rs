@@ -7,8 +7,10 @@ use std::mem::MaybeUninit;
 
 use httparse::Header;
 
-use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
+use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, Told, is_strict};
+use super::forwarding::Identity;
 use super::head::{self, Body, EmptyLines, Extent, KeepClient, Method, Parsed, Refusal, Scan, Version};
+use super::location;
 use super::site::Course;
 use super::upgrade::Protocol;
 use crate::balance::BackendId;
@@ -33,6 +35,8 @@ pub struct ResponseRules<'a> {
     pub keep_client: KeepClient,
     /// What the request asked to change to.
     pub upgrade: Option<&'a Protocol>,
+    /// What the request was called, where the client is told.
+    pub identity: Option<&'a Identity>,
     /// The text of a `Date` field for a final response that has none (RFC 9110 section 6.6.1).
     pub date: &'a str,
 }
@@ -116,6 +120,9 @@ fn rewrite(
     out.reserve(input.len() + head::GROWTH_BYTES_MAX);
     write_status_line(status, syntax.reason.unwrap_or_default(), out);
     fields::write_fields(input, fields, &shared.dropped, out);
+    if shared.relocated {
+        write_locations(fields, rules, out);
+    }
     write_own_fields(&head, &shared, rules, out);
     Ok(Some(head))
 }
@@ -131,11 +138,32 @@ fn judge(version: Version, fields: &[Header], rules: &ResponseRules) -> Result<J
             {
                 shared.dropped.insert(index);
             }
+            Name::Location if location(field.value, rules).is_some() => {
+                shared.dropped.insert(index);
+                shared.relocated = true;
+            }
+            Name::Forwarding(Told::RequestId) if rules.identity.is_some() => shared.dropped.insert(index),
             name => shared.field(name, index, field.value)?,
         }
     }
     shared.finish(version, fields)?;
     Ok(shared)
+}
+
+/// What a value of `Location` or `Content-Location` becomes, in parts; `None` when it stays as it is.
+fn location<'a>(value: &'a [u8], rules: &ResponseRules<'a>) -> Option<[&'a [u8]; 3]> {
+    let backend = rules.backend.map(|id| &rules.pools[id.pool()].backends[id.backend()]);
+    if rules.listener.http.rewrite_location { location::rewritten(value, backend, None) } else { None }
+}
+
+fn write_locations(fields: &[Header], rules: &ResponseRules, out: &mut Vec<u8>) {
+    for field in fields.iter().filter(|field| Name::of(field.name.as_bytes()) == Name::Location) {
+        if let Some([from, between, rest]) = location(field.value, rules) {
+            for part in [field.name.as_bytes(), b": ", from, between, rest, b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
+    }
 }
 
 fn judge_response(
@@ -210,6 +238,9 @@ fn write_own_fields(head: &ResponseHead, shared: &Judgement, rules: &ResponseRul
     if rules.listener.http.via {
         out.extend_from_slice(fields::via_line(head.version));
     }
+    if let Some(identity) = rules.identity.filter(|_| !head.interim) {
+        identity.write(out);
+    }
     match (head.keep_client, rules.client_version) {
         _ if head.interim => {}
         _ if head.upgrade.is_some() => head.upgrade.iter().for_each(|protocol| protocol.write_fields(out)),
@@ -259,6 +290,7 @@ mod tests {
             client_version,
             keep_client,
             upgrade,
+            identity: None,
         }
     }
 
