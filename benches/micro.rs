@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use plb::balance::{Key, Outcome, Pools};
+use plb::balance::{Key, Keys, Outcome, Pools};
 use plb::base::buffers::Buffers;
 use plb::base::pipe::{Pipe, UNLIMITED};
 use plb::base::rng::Rng;
@@ -94,6 +94,7 @@ fn heads(bench: &Bench) {
     let rules = ResponseRules {
         listener,
         pools: &config.pools,
+        keys: &Keys::default(),
         course: Course::default(),
         backend: None,
         date: "Sun, 06 Nov 1994 08:49:37 GMT",

@@ -10,14 +10,15 @@ use std::net::IpAddr;
 use httparse::Header;
 use memchr::memchr;
 
+use super::affinity;
 use super::asked::Asked;
-use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
+use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, FieldSet, Judgement, Name, is_strict};
 use super::head::{self, Body, ClientText, EmptyLines, Extent, Method, Parsed, Refusal, Scan, Scheme, Version};
 use super::reply::Status;
 use super::site::{Decision, Site};
 use super::target::{Target, check_host};
 use super::upgrade::Protocol;
-use crate::config::{HttpSettings, Listener, Upgrade};
+use crate::config::{Affinity, HttpSettings, Listener, Pool, Upgrade};
 
 /// What a request is judged by and rewritten with.
 pub struct RequestRules<'a> {
@@ -25,6 +26,8 @@ pub struct RequestRules<'a> {
     pub listener: &'a Listener,
     /// What its sessions share.
     pub site: &'a mut Site,
+    /// All pools.
+    pub pools: &'a [Pool],
     /// Who asks.
     pub client: IpAddr,
     /// The same as text.
@@ -39,7 +42,7 @@ impl<'a> RequestRules<'a> {
     /// A client that came in the clear to this listener, and may ask for whatever its settings allow.
     pub fn new(listener: &'a Listener, site: &'a mut Site, client: IpAddr, client_text: &'a ClientText) -> Self {
         let upgrade = listener.http.upgrade;
-        RequestRules { listener, site, client, client_text, scheme: Scheme::Http, upgrade }
+        RequestRules { listener, site, pools: &[], client, client_text, scheme: Scheme::Http, upgrade }
     }
 }
 
@@ -155,8 +158,13 @@ fn rewrite(
     path.extend_from_slice(asked.raw_path().as_bytes());
     asked.path = &path;
     judged.head.decision = rules.site.decide(&asked, rules.listener);
-    if matches!(judged.head.decision, Decision::Forward(_)) {
-        write_head(&asked, &judged, input, rules, out);
+    if let Decision::Forward(course) = &mut judged.head.decision {
+        let affinity = rules.pools.get(usize::from(course.pool)).and_then(|pool| pool.affinity.as_ref());
+        if let Some(affinity) = affinity {
+            (course.key, judged.cookies) = affinity::follow(affinity, &asked, &rules.site.keys);
+            judged.shared.dropped.extend(&judged.cookies);
+        }
+        write_head(&asked, &judged, affinity, input, rules, out);
     }
     rules.site.path = path;
     Ok(Some(RequestHead { bytes: input.len(), ..judged.head }))
@@ -168,6 +176,8 @@ struct Judged {
     shared: Judgement,
     /// The index of `Host`.
     host: Option<usize>,
+    /// The `Cookie` fields that the backend does not get as they are.
+    cookies: FieldSet,
 }
 
 fn judge(method: Method, version: Version, fields: &[Header], rules: &RequestRules) -> Result<Judged, Refusal> {
@@ -207,7 +217,7 @@ fn judge(method: Method, version: Version, fields: &[Header], rules: &RequestRul
     let upgrade = shared.upgrade().filter(|protocol| may_upgrade && protocol.is_allowed(rules.upgrade));
     let decision = Decision::default();
     let head = RequestHead { bytes: 0, method, version, body, persistent, expects_continue, upgrade, decision };
-    Ok(Judged { head, shared, host })
+    Ok(Judged { head, shared, host, cookies: FieldSet::default() })
 }
 
 fn judge_body(method: Method, shared: &Judgement, settings: &HttpSettings) -> Result<Body, Refusal> {
@@ -225,7 +235,14 @@ fn judge_body(method: Method, shared: &Judgement, settings: &HttpSettings) -> Re
     }
 }
 
-fn write_head(asked: &Asked, judged: &Judged, input: &[u8], rules: &RequestRules, out: &mut Vec<u8>) {
+fn write_head(
+    asked: &Asked,
+    judged: &Judged,
+    affinity: Option<&Affinity>,
+    input: &[u8],
+    rules: &RequestRules,
+    out: &mut Vec<u8>,
+) {
     let Asked { target, fields, .. } = asked;
     out.reserve(input.len() + head::GROWTH_BYTES_MAX);
     for part in [asked.method_name, " ", target.root, target.path, " HTTP/1.1\r\n"] {
@@ -238,6 +255,9 @@ fn write_head(asked: &Asked, judged: &Judged, input: &[u8], rules: &RequestRules
         (None, Some(_)) => {}
     }
     fields::write_fields(input, fields, &judged.shared.dropped, out);
+    if let Some(affinity) = affinity {
+        affinity::write_cookies(affinity, fields, &judged.cookies, out);
+    }
     match judged.shared.length {
         _ if judged.shared.chunked => out.extend_from_slice(CHUNKED_LINE),
         Some(length) => fields::write_length(out, length),

@@ -7,11 +7,12 @@ use std::mem::MaybeUninit;
 
 use httparse::Header;
 
+use super::affinity;
 use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
 use super::head::{self, Body, EmptyLines, Extent, KeepClient, Method, Parsed, Refusal, Scan, Version};
 use super::site::Course;
 use super::upgrade::Protocol;
-use crate::balance::BackendId;
+use crate::balance::{BackendId, Key, Keys};
 use crate::config::{Listener, Pool, Trailers};
 
 /// What a response is judged by and rewritten with.
@@ -21,6 +22,8 @@ pub struct ResponseRules<'a> {
     pub listener: &'a Listener,
     /// All pools.
     pub pools: &'a [Pool],
+    /// Makes keys of what a response tells.
+    pub keys: &'a Keys,
     /// The way that the request went.
     pub course: Course,
     /// Who answers.
@@ -56,6 +59,8 @@ pub struct ResponseHead {
     pub upgrade: Option<Protocol>,
     /// Another response follows (1xx but 101). HTTP/1.0 clients must not get it.
     pub interim: bool,
+    /// What this client will be known by from now on, where the response tells it.
+    pub learned: Key,
 }
 
 /// Parses the response head at the start of `input`; when it is whole and good, its rewritten form is appended to
@@ -112,9 +117,12 @@ fn rewrite(
     let fields: &[Header] = syntax.headers;
 
     let mut shared = judge(version, fields, rules)?;
-    let head = judge_response(input.len(), status, version, &mut shared, rules)?;
+    let mut head = judge_response(input.len(), status, version, &mut shared, rules)?;
     out.reserve(input.len() + head::GROWTH_BYTES_MAX);
     write_status_line(status, syntax.reason.unwrap_or_default(), out);
+    if !head.interim {
+        head.learned = affinity::answer(fields, rules, &mut shared.dropped, out);
+    }
     fields::write_fields(input, fields, &shared.dropped, out);
     write_own_fields(&head, &shared, rules, out);
     Ok(Some(head))
@@ -161,7 +169,8 @@ fn judge_response(
     }
     let needs_close = body == Body::UntilClose || (body == Body::Chunked && rules.client_version == Version::Http10);
     let keep_client = if needs_close { KeepClient::Close } else { rules.keep_client };
-    Ok(ResponseHead { bytes, status, version, body, persistent, keep_client, upgrade, interim })
+    let learned = Key::None;
+    Ok(ResponseHead { bytes, status, version, body, persistent, keep_client, upgrade, interim, learned })
 }
 
 /// A 101 answers a request that asked for it, and names what was asked for (RFC 9110 section 7.8).
@@ -252,6 +261,7 @@ mod tests {
         ResponseRules {
             listener,
             pools: &[],
+            keys: Box::leak(Box::default()),
             course: Course::default(),
             backend: None,
             date: DATE,

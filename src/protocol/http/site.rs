@@ -5,12 +5,14 @@
 
 use super::asked::Asked;
 use super::reply::{Answer, Status};
-use crate::balance::Key;
+use crate::balance::{Key, Keys};
 use crate::config::Listener;
 
 /// What the sessions of one listener share.
 #[derive(Debug, Default)]
 pub struct Site {
+    /// Makes keys of what clients send.
+    pub keys: Keys,
     /// Room for the path of a request without escapes and dot segments.
     pub(super) path: Vec<u8>,
 }
@@ -43,6 +45,11 @@ impl Site {
     /// What the sessions of this listener share.
     pub fn new(_listener: &Listener) -> Site {
         Site::default()
+    }
+
+    /// The same with these keys.
+    pub fn with(self, keys: Keys) -> Site {
+        Site { keys, ..self }
     }
 
     /// Decides who answers.
