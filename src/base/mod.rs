@@ -2,6 +2,8 @@
 
 pub mod arena;
 pub mod buffers;
+pub mod network;
+pub mod password;
 pub mod pipe;
 pub mod recent;
 pub mod rng;

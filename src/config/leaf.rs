@@ -31,6 +31,8 @@ const POLICIES: [(&str, Policy); 1] = [("round_robin", Policy::RoundRobin)];
 /// The formats of the access log by name.
 const FORMATS: [(&str, AccessFormat); 3] =
     [("plb", AccessFormat::Plb), ("combined", AccessFormat::Combined), ("json", AccessFormat::Json)];
+/// What a realm may be.
+const REALM_ALLOWED: &str = "1 to 64 characters of ASCII without '\"' and '\\'";
 /// How an absent limit or log is written.
 const NONE: &str = "none";
 
@@ -71,6 +73,10 @@ leaf! {
     Whole<MIN: u32, MAX: u32>(u32)
 }
 leaf! {
+    /// A whole number from `MIN` to `MAX`, or `none`.
+    WholeOrNone<MIN: u32, MAX: u32>(Option<u32>)
+}
+leaf! {
     /// A number of bytes from `MIN` to `MAX`: plain, or such as `64KiB`.
     Size<MIN: u64, MAX: u64>(u64)
 }
@@ -105,6 +111,10 @@ leaf! {
 leaf! {
     /// The name of a listener, a pool or a backend; empty while it is not set.
     Name(String)
+}
+leaf! {
+    /// What a password is for; empty while it is not set.
+    Realm(String)
 }
 leaf! {
     /// Host and port of a backend; `None` while it is not set.
@@ -149,6 +159,17 @@ impl<const MIN: u32, const MAX: u32> TryFrom<Value> for Whole<MIN, MAX> {
         let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
         let number = number.filter(|number| (MIN..=MAX).contains(number));
         number.map(Whole).ok_or_else(|| wrong(&format!("a whole number from {MIN} to {MAX}"), &value))
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> TryFrom<Value> for WholeOrNone<MIN, MAX> {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        if value.as_str() == Some(NONE) {
+            return Ok(WholeOrNone(None));
+        }
+        let number = Whole::<MIN, MAX>::try_from(value.clone()).map(|number| WholeOrNone(Some(number.0)));
+        number.map_err(|_| wrong(&format!("{NONE} or a whole number from {MIN} to {MAX}"), &value))
     }
 }
 
@@ -223,6 +244,15 @@ impl TryFrom<Value> for Name {
     }
 }
 
+impl TryFrom<Value> for Realm {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+        let realm = value.as_str().filter(|realm| (1..=64).contains(&realm.len()) && realm.bytes().all(plain));
+        realm.map(|realm| Realm(realm.to_string())).ok_or_else(|| wrong(REALM_ALLOWED, &value))
+    }
+}
+
 impl TryFrom<Value> for HostPort {
     type Error = String;
     fn try_from(value: Value) -> Result<Self, String> {
@@ -263,6 +293,12 @@ impl TryFrom<Value> for Level {
 impl<const MIN: u32, const MAX: u32> From<Whole<MIN, MAX>> for Value {
     fn from(leaf: Whole<MIN, MAX>) -> Value {
         leaf.0.into()
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> From<WholeOrNone<MIN, MAX>> for Value {
+    fn from(leaf: WholeOrNone<MIN, MAX>) -> Value {
+        leaf.0.map_or_else(|| NONE.into(), Value::from)
     }
 }
 
@@ -310,6 +346,12 @@ impl From<FileName> for Value {
 
 impl From<Name> for Value {
     fn from(leaf: Name) -> Value {
+        leaf.0.into()
+    }
+}
+
+impl From<Realm> for Value {
+    fn from(leaf: Realm) -> Value {
         leaf.0.into()
     }
 }

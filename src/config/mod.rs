@@ -9,6 +9,7 @@
 //! Nothing here opens a file or a socket, resolves a name or reads a clock.
 
 pub mod affinity;
+mod auth;
 mod error;
 mod forwarding;
 mod leaf;
@@ -16,6 +17,7 @@ mod marks;
 mod network;
 mod pages;
 mod quick;
+mod rate;
 mod sanitizer;
 pub mod schema;
 mod source;
@@ -29,12 +31,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use affinity::Affinity;
+pub use auth::{Auth, USER_BYTES_MAX, Users};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
 pub use network::{NETWORK_ALLOWED, Network, NetworkList, Networks, masked};
 pub use pages::{PAGE_BYTES_MAX, PAGE_STATUSES};
 pub use quick::quick_start;
+pub use rate::RateLimit;
 pub use sanitizer::{Methods, PathRefusals};
 
 /// Where a daemon writes its pid unless it is told otherwise.
@@ -227,6 +231,10 @@ pub struct Listener {
     pub pool: Option<usize>,
     /// The length of the kernel's queue of connections not accepted yet.
     pub backlog: u32,
+    /// The most open connections of one client (an IPv4 address, or a /64 of IPv6); `None` is no limit.
+    pub clients_per_address_max: Option<u32>,
+    /// The rate in bytes a second that the body of a request must not fall below; never zero; `None` is any.
+    pub body_bytes_per_second_min: Option<u64>,
     /// What concerns HTTP only.
     pub http: HttpSettings,
     /// How long its clients are waited for.
@@ -262,6 +270,10 @@ pub struct HttpSettings {
     pub fields_max: usize,
     /// The longest request body in bytes; `None` is no limit.
     pub body_bytes_max: Option<u64>,
+    /// The most requests on one connection; `None` is no limit.
+    pub requests_max: Option<u32>,
+    /// How often each client may ask.
+    pub rate_limit: Option<RateLimit>,
     /// The methods that are served.
     pub methods: Methods,
     /// What a path must not have.

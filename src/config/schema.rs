@@ -12,8 +12,8 @@ use serde_yaml::{Mapping, Value};
 
 use super::affinity::{Kind, SameSite};
 pub use super::leaf::{
-    AccountName, Balance, Directory, FileName, Format, HostPort, Identity, Level, Name, Period, Protocol, Size,
-    SizeOrNone, Switch, Target, TargetOrNone, TrailersTo, UpgradeTo, Whole,
+    AccountName, Balance, Directory, FileName, Format, HostPort, Identity, Level, Name, Period, Protocol, Realm, Size,
+    SizeOrNone, Switch, Target, TargetOrNone, TrailersTo, UpgradeTo, Whole, WholeOrNone,
 };
 pub use super::marks::{AffinityKind, CookiePath, Domain, SameSiteChoice, Secret, SecretFile, Token};
 pub use super::network::NetworkList;
@@ -88,6 +88,8 @@ pub struct Listener {
     pub protocol: Protocol,
     /// The name of the pool that serves it.
     pub pool: Name,
+    /// How often each client may ask: a map, read as [`RateLimit`].
+    pub rate_limit: Value,
 }
 
 /// What a listener can set; at top level, the default of all listeners.
@@ -104,6 +106,12 @@ pub struct ListenerSettings {
     pub fields_max: Whole<1, 256>,
     /// The longest request body.
     pub body_max: SizeOrNone,
+    /// The most open connections of one client.
+    pub max_clients_per_address: WholeOrNone<1, 1_000_000>,
+    /// The most requests on one connection.
+    pub max_requests: WholeOrNone<1, 1_000_000_000>,
+    /// The least rate of a request's body, in bytes a second.
+    pub min_body_rate: SizeOrNone,
     /// The methods that are served.
     pub methods: Methods,
     /// What a path must not have.
@@ -233,6 +241,30 @@ pub struct Backend {
     pub weight: Whole<1, 256>,
 }
 
+/// How often a client may ask.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct RateLimit {
+    /// So many requests in each period.
+    pub requests: Whole<1, 1_000_000>,
+    /// That period.
+    pub period: Period,
+    /// So many at once after a rest; as many as `requests` unless it is set.
+    pub burst: Option<Whole<1, 1_000_000>>,
+}
+
+/// Basic authentication.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct BasicAuth {
+    /// What the client is told that the password is for.
+    pub realm: Realm,
+    /// The file of users.
+    pub file: FileName,
+    /// The backend gets the `Authorization` field.
+    pub forward: Switch,
+}
+
 impl Default for Process {
     fn default() -> Process {
         Process {
@@ -260,7 +292,13 @@ impl Default for Process {
 impl Default for Listener {
     fn default() -> Listener {
         let unset = Name(String::new());
-        Listener { name: unset.clone(), listen: Value::Null, protocol: Protocol(ProtocolName::Http), pool: unset }
+        Listener {
+            name: unset.clone(),
+            listen: Value::Null,
+            protocol: Protocol(ProtocolName::Http),
+            pool: unset,
+            rate_limit: Value::Null,
+        }
     }
 }
 
@@ -272,6 +310,9 @@ impl Default for ListenerSettings {
             head_max: Size(8 * KIB),
             fields_max: Whole(100),
             body_max: SizeOrNone(None),
+            max_clients_per_address: WholeOrNone(None),
+            max_requests: WholeOrNone(None),
+            min_body_rate: SizeOrNone(None),
             methods: Methods::default(),
             path_refuse: PathRefusals::default(),
             normalize_path: Switch(false),
@@ -339,6 +380,18 @@ impl Default for Affinity {
 impl Default for Backend {
     fn default() -> Backend {
         Backend { address: HostPort(None), name: Name(String::new()), weight: Whole(1) }
+    }
+}
+
+impl Default for RateLimit {
+    fn default() -> RateLimit {
+        RateLimit { requests: Whole(1), period: seconds(1), burst: None }
+    }
+}
+
+impl Default for BasicAuth {
+    fn default() -> BasicAuth {
+        BasicAuth { realm: Realm(String::new()), file: FileName(String::new()), forward: Switch(false) }
     }
 }
 

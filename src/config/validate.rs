@@ -11,13 +11,12 @@ use serde_yaml::{Mapping, Value};
 use super::affinity;
 use super::error::{Errors, Position, joined, quoted, suggestion};
 use super::leaf::{host_port_text, wrong};
-use super::pages;
 use super::schema::{self, HostPort, ListenerSettings, PoolSettings, Process, Schema};
 use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::{
     Affinity, BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, Document, HttpSettings, LISTENERS_MAX,
-    ListenAddress, Listener, POOLS_MAX, Pool, ProtocolName, ServerTimeouts,
+    ListenAddress, Listener, POOLS_MAX, Pool, ProtocolName, ServerTimeouts, pages, rate,
 };
 
 /// More names than this are not listed in a message.
@@ -77,10 +76,15 @@ pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings,
         protocol: own.protocol.0,
         pool,
         backlog: settings.backlog.0,
+        clients_per_address_max: settings.max_clients_per_address.0,
+        // A rate of nothing asks for nothing.
+        body_bytes_per_second_min: settings.min_body_rate.0.filter(|rate| *rate > 0),
         http: HttpSettings {
             head_bytes_max: settings.head_max.0 as usize,
             fields_max: settings.fields_max.0 as usize,
             body_bytes_max: settings.body_max.0,
+            requests_max: settings.max_requests.0,
+            rate_limit: None,
             methods: settings.methods.clone(),
             path_refusals: settings.path_refuse,
             normalize_path: settings.normalize_path.0,
@@ -383,6 +387,9 @@ impl Listeners<'_> {
         }
         let mut listener = listener_with(&own, &settings, pool);
         listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.to_vec());
+        listener.http.rate_limit = section
+            .entry("rate_limit")
+            .map(|entry| rate::rate_limit(&entry.value, joined(&section.path, "rate_limit"), errors));
         if let Some(entry) = section.entry("listen") {
             let address = |address| ListenAddress { address, v6_only: settings.v6_only.0, optional: false };
             let addresses = self.addresses(&entry.value, &joined(&section.path, "listen"), errors);

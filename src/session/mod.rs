@@ -10,6 +10,7 @@ mod attempt;
 mod context;
 mod io;
 mod next;
+pub mod pace;
 pub mod phase;
 pub mod record;
 
@@ -45,6 +46,8 @@ pub struct Session {
     moved_last: Side,
     /// What the access log is told of the exchange that is under way.
     record: Option<Box<Record>>,
+    /// When more of the request's body has to be here, where the listener wants a rate.
+    pace: Option<Time>,
 }
 
 /// How bytes come into a pipe or leave it: through its buffer or past it.
@@ -68,6 +71,7 @@ impl Session {
             parting: None,
             moved_last: Side::Backend,
             record: None,
+            pace: None,
         };
         session.advance(context);
         session
@@ -75,6 +79,13 @@ impl Session {
 
     /// Takes the outcome of the call that [`Session::next_io`] named.
     pub fn complete(&mut self, io: Io, outcome: Outcome, context: &mut Context) {
+        let before = self.before();
+        self.apply(io, outcome, context);
+        self.keep_pace(before, io, outcome, context);
+        self.keep_record(context);
+    }
+
+    fn apply(&mut self, io: Io, outcome: Outcome, context: &mut Context) {
         match (io, outcome) {
             (Io::Part(_), _) => self.parting = None,
             (Io::Fill(side), Outcome::Blocked) => self.source_mut(side).stay(context.now),
@@ -141,7 +152,6 @@ impl Session {
             (Io::Shutdown(Side::Client), _) => self.response.shut(),
             (_, _) => {}
         }
-        self.keep_record(context);
     }
 
     /// Its deadline may have passed. A session whose deadline has moved meanwhile is left alone.

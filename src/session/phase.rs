@@ -67,6 +67,7 @@ pub(super) struct Facts<'a> {
     pub(super) phase: Phase,
     pub(super) since: Time,
     pub(super) wait: Wait,
+    pub(super) pace: Option<Time>,
     pub(super) request: &'a Pipe,
     pub(super) response: &'a Pipe,
     pub(super) client: &'a ClientTimeouts,
@@ -85,6 +86,7 @@ impl Session {
             phase: self.phase,
             since: self.since,
             wait: self.protocol.waits_for(),
+            pace: self.pace,
             request: &self.request,
             response: &self.response,
             client: &listener.timeouts,
@@ -140,7 +142,10 @@ impl Facts<'_> {
         }
         let request_side = match (self.request.awaits_sink(), request) {
             (true, _) => self.backend_sink(),
-            (false, Received::Part) => (self.request.moved() + self.client.forward_client_read, Stall::Request),
+            (false, Received::Part) => {
+                let silent = self.request.moved() + self.client.forward_client_read;
+                (self.pace.map_or(silent, |due| silent.min(due)), Stall::Request)
+            }
             (false, Received::Whole) => (self.request.moved() + self.server.header_server_read, Stall::Backend),
         };
         if self.response.awaits_sink() { earlier(request_side, self.client_sink()) } else { request_side }

@@ -3,12 +3,11 @@
 //! A cookie of plb's own, and its mark in one of the application's, are between plb and the client: no backend gets
 //! them, unless a setting says so, and none can set them. What a client made up leads nowhere.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use httparse::Header;
 use memchr::memchr;
 
 use super::asked::Asked;
+use super::auth;
 use super::cookie::{Edit, Pair, SetCookie, pairs, unquoted, write_edited};
 use super::fields::FieldSet;
 use super::head::Method;
@@ -17,8 +16,8 @@ use crate::balance::{Key, Keys};
 use crate::config::Affinity;
 use crate::config::affinity::{InsertCookie, Mark, PREFIX_END};
 
-/// The longest encoded credentials whose user is looked at; four bytes of it are three of theirs.
-const CREDENTIALS_BYTES_MAX: usize = 1_024;
+/// The longest credentials whose user is looked at: a password may be a long token.
+const CREDENTIALS_BYTES_MAX: usize = 3_072;
 
 /// What a request is known by, and which of its `Cookie` fields are not for the backend as they are.
 pub(super) fn follow(affinity: &Affinity, asked: &Asked, keys: &Keys) -> (Key, FieldSet) {
@@ -75,7 +74,11 @@ fn prefix(value: &[u8]) -> &[u8] {
 fn mark(mark: &Mark, asked: &Asked, keys: &Keys) -> Key {
     match mark {
         Mark::Source { prefix_v4, prefix_v6 } => keys.of_network(asked.client, *prefix_v4, *prefix_v6),
-        Mark::BasicAuth => asked.field("authorization").next().map_or(Key::None, |value| user(value, keys)),
+        Mark::BasicAuth => {
+            let mut room = [0; CREDENTIALS_BYTES_MAX];
+            let user = asked.field("authorization").next().and_then(|value| auth::user(value, &mut room));
+            keys.of(user.unwrap_or_default().as_bytes())
+        }
         Mark::UrlParameter(name) => {
             let parameters = asked.query().unwrap_or_default().split('&');
             first(parameters.filter_map(|text| value_of(text, name)), keys)
@@ -104,19 +107,6 @@ fn first<'v>(mut values: impl Iterator<Item = &'v [u8]>, keys: &Keys) -> Key {
 /// The value of `name=value`.
 fn value_of<'t>(text: &'t str, name: &str) -> Option<&'t [u8]> {
     text.strip_prefix(name)?.strip_prefix('=').map(str::as_bytes)
-}
-
-/// The key of the user in the value of an `Authorization` field (RFC 7617 section 2); a user without a name is none.
-fn user(value: &[u8], keys: &Keys) -> Key {
-    let Some((scheme, credentials)) = value.split_at_checked(6) else { return Key::None };
-    let encoded = credentials.trim_ascii();
-    let mut decoded = [0; CREDENTIALS_BYTES_MAX / 4 * 3];
-    match STANDARD.decode_slice(encoded, &mut decoded) {
-        Ok(length) if scheme.eq_ignore_ascii_case(b"basic ") => {
-            keys.of(memchr(b':', &decoded[..length]).map_or(b"", |end| &decoded[..end]))
-        }
-        _ => Key::None,
-    }
 }
 
 /// Appends the lines that a final response gets along, drops those that it must not have, and tells what a request of this

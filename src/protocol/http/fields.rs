@@ -34,6 +34,8 @@ pub(super) enum Name {
     /// Tells of proxies in front; nobody is trusted to send it.
     Forwarding,
     Trailer,
+    /// Says how long the message is, to programs that take `_` for `-`.
+    Disguised,
     Upgrade,
     Other,
 }
@@ -55,15 +57,17 @@ impl Name {
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::HopByHop,
             14 if is("content-length") => Self::ContentLength,
+            14 if is_spelled(name, b"content-length") => Self::Disguised,
             14 if is("http2-settings") => Self::HopByHop,
-            15 if is_forwarding(name, b"x-forwarded-for") => Self::Forwarding,
+            15 if is_spelled(name, b"x-forwarded-for") => Self::Forwarding,
             16 if is("proxy-connection") => Self::HopByHop,
-            16 if is_forwarding(name, b"x-forwarded-host") => Self::Forwarding,
+            16 if is_spelled(name, b"x-forwarded-host") => Self::Forwarding,
             17 if is("transfer-encoding") => Self::TransferEncoding,
+            17 if is_spelled(name, b"transfer-encoding") => Self::Disguised,
             18 if is("proxy-authenticate") => Self::HopByHop,
             19 if is("proxy-authorization") => Self::HopByHop,
             25 if is("proxy-authentication-info") => Self::HopByHop,
-            17 if is_forwarding(name, b"x-forwarded-proto") => Self::Forwarding,
+            17 if is_spelled(name, b"x-forwarded-proto") => Self::Forwarding,
             _ => Self::Other,
         }
     }
@@ -81,7 +85,7 @@ fn is_name(name: &[u8], known: &[u8]) -> bool {
 }
 
 /// Gateways such as CGI make the same variable of `X_Forwarded_For`: that spelling would forge the address.
-fn is_forwarding(name: &[u8], known: &[u8]) -> bool {
+fn is_spelled(name: &[u8], known: &[u8]) -> bool {
     let same = |(&have, &want): (&u8, &u8)| have.eq_ignore_ascii_case(&want) || (have == b'_' && want == b'-');
     name[0] | 0x20 == known[0] && name.iter().zip(known).all(same)
 }
@@ -137,6 +141,7 @@ impl Judgement {
                 check_chunked(value)?;
                 self.chunked = true;
             }
+            Name::Disguised => return Err(Refusal::bad("a framing field with an underscore")),
             Name::Connection => self.connection(value)?,
             Name::HopByHop | Name::Te => {}
             Name::Date => {

@@ -12,11 +12,14 @@
 
 mod affinity;
 pub mod asked;
+pub mod auth;
 pub mod body;
 pub mod cookie;
 mod fields;
 pub mod head;
+mod methods;
 pub mod path;
+pub mod rate;
 pub mod reply;
 pub mod request;
 pub mod response;
@@ -354,7 +357,11 @@ impl Http {
             let method = if asks_for_head { Method::Head } else { Method::Get };
             self.exchange = Exchange { method, ..Exchange::none() };
         }
-        self.reply(view, Answer::of(status), if keep { KeepClient::Keep } else { KeepClient::Close })
+        let mut answer = Answer::of(status);
+        if status == Status::MethodNotAllowed {
+            fields::write_field(&mut answer.fields, "Allow", view.listener.http.methods.listed().as_bytes());
+        }
+        self.reply(view, answer, if keep { KeepClient::Keep } else { KeepClient::Close })
     }
 
     /// Answers the client ourselves.

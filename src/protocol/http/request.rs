@@ -14,11 +14,13 @@ use super::affinity;
 use super::asked::Asked;
 use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, FieldSet, Judgement, Name, is_strict};
 use super::head::{self, Body, ClientText, EmptyLines, Extent, Method, Parsed, Refusal, Scan, Scheme, Version};
+use super::methods;
+use super::path;
 use super::reply::Status;
 use super::site::{Decision, Site};
 use super::target::{Target, check_host};
 use super::upgrade::Protocol;
-use crate::config::{Affinity, HttpSettings, Listener, Pool, Upgrade};
+use crate::config::{Affinity, HttpSettings, Listener, Pool, Trailers, Upgrade};
 
 /// What a request is judged by and rewritten with.
 pub struct RequestRules<'a> {
@@ -134,7 +136,7 @@ fn rewrite(
     let version = if syntax.version == Some(1) { Version::Http11 } else { Version::Http10 };
     let fields: &[Header] = syntax.headers;
 
-    let method = Method::named(method_name);
+    let method = methods::judge(method_name, &rules.listener.http.methods)?;
     let target = Target::judge(method, target)?;
     let mut judged = judge(method, version, fields, rules)?;
     if target.authority.is_some() {
@@ -153,10 +155,9 @@ fn rewrite(
         client: rules.client,
         path: &[],
     };
-    let mut path = mem::take(&mut rules.site.path);
-    path.clear();
-    path.extend_from_slice(asked.raw_path().as_bytes());
-    asked.path = &path;
+    path::judge(asked.raw_path().as_bytes(), &rules.listener.http.path_refusals)?;
+    let mut room = mem::take(&mut rules.site.path);
+    asked.path = path::decode(asked.raw_path().as_bytes(), &mut room);
     judged.head.decision = rules.site.decide(&asked, rules.listener);
     if let Decision::Forward(course) = &mut judged.head.decision {
         let affinity = rules.pools.get(usize::from(course.pool)).and_then(|pool| pool.affinity.as_ref());
@@ -166,7 +167,7 @@ fn rewrite(
         }
         write_head(&asked, &judged, affinity, input, rules, out);
     }
-    rules.site.path = path;
+    rules.site.path = room;
     Ok(Some(RequestHead { bytes: input.len(), ..judged.head }))
 }
 
@@ -178,15 +179,21 @@ struct Judged {
     host: Option<usize>,
     /// The `Cookie` fields that the backend does not get as they are.
     cookies: FieldSet,
+    /// The client takes trailers, and may get some (RFC 9110 section 10.1.4).
+    takes_trailers: bool,
 }
 
 fn judge(method: Method, version: Version, fields: &[Header], rules: &RequestRules) -> Result<Judged, Refusal> {
     let mut shared = Judgement::default();
     let mut host = None;
     let mut expect = None;
+    let mut takes_trailers = false;
+    let may_trail = rules.listener.http.trailers == Trailers::Forward;
     for (index, field) in fields.iter().enumerate() {
         match Name::of(field.name.as_bytes()) {
-            Name::Other | Name::Trailer => {}
+            Name::Other => {}
+            Name::Trailer if may_trail => {}
+            Name::Trailer => shared.dropped.insert(index),
             Name::Host if host.is_some() => return Err(Refusal::bad("two Host fields")),
             Name::Host => {
                 check_host(field.value)?;
@@ -197,6 +204,10 @@ fn judge(method: Method, version: Version, fields: &[Header], rules: &RequestRul
             }
             Name::Expect => return Err(Refusal::new(Status::ExpectationFailed, "an unknown expectation")),
             Name::Forwarding => shared.dropped.insert(index),
+            Name::Te => {
+                takes_trailers |= may_trail && version == Version::Http11 && names_trailers(field.value);
+                shared.dropped.insert(index);
+            }
             name => shared.field(name, index, field.value)?,
         }
     }
@@ -217,7 +228,11 @@ fn judge(method: Method, version: Version, fields: &[Header], rules: &RequestRul
     let upgrade = shared.upgrade().filter(|protocol| may_upgrade && protocol.is_allowed(rules.upgrade));
     let decision = Decision::default();
     let head = RequestHead { bytes: 0, method, version, body, persistent, expects_continue, upgrade, decision };
-    Ok(Judged { head, shared, host, cookies: FieldSet::default() })
+    Ok(Judged { head, shared, host, cookies: FieldSet::default(), takes_trailers })
+}
+
+fn names_trailers(value: &[u8]) -> bool {
+    value.split(|&byte| byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 fn judge_body(method: Method, shared: &Judgement, settings: &HttpSettings) -> Result<Body, Refusal> {
@@ -245,9 +260,10 @@ fn write_head(
 ) {
     let Asked { target, fields, .. } = asked;
     out.reserve(input.len() + head::GROWTH_BYTES_MAX);
-    for part in [asked.method_name, " ", target.root, target.path, " HTTP/1.1\r\n"] {
-        out.extend_from_slice(part.as_bytes());
-    }
+    out.extend_from_slice(asked.method_name.as_bytes());
+    out.push(b' ');
+    write_target(asked, rules, out);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
     match (target.authority, judged.host) {
         (Some(authority), _) => fields::write_field(out, "Host", authority.as_bytes()),
         // Who does not know the name says so with an empty one (RFC 9112 section 3.2).
@@ -265,9 +281,24 @@ fn write_head(
     }
     if let Some(protocol) = &judged.head.upgrade {
         protocol.write_fields(out);
+    } else if judged.takes_trailers {
+        out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
     }
     write_truth(asked.host, judged.head.version, rules, out);
     out.extend_from_slice(b"\r\n");
+}
+
+fn write_target(asked: &Asked, rules: &RequestRules, out: &mut Vec<u8>) {
+    if !rules.listener.http.normalize_path {
+        out.extend_from_slice(asked.target.root.as_bytes());
+        out.extend_from_slice(asked.target.path.as_bytes());
+        return;
+    }
+    path::normalize(asked.raw_path().as_bytes(), out);
+    if let Some(query) = asked.query() {
+        out.push(b'?');
+        out.extend_from_slice(query.as_bytes());
+    }
 }
 
 /// What plb knows about the client and the backend cannot.
@@ -490,6 +521,47 @@ mod tests {
     }
 
     #[test]
+    fn the_client_s_wish_for_trailers_is_passed_only_where_there_may_be_some() {
+        let wishes = |trailers, line: &str, fields: &str| {
+            let settings = HttpSettings { trailers, ..settings() };
+            let input = format!("{line}\r\nHost: a\r\n{fields}\r\n\r\n");
+            let (Parsed::Head(_), out) = parse_with(&settings, input.as_bytes()) else { panic!("{input}") };
+            let out = String::from_utf8(out).unwrap();
+            let wish = "TE: trailers\r\nConnection: TE\r\n";
+            assert_eq!(out.to_ascii_lowercase().matches("\nte:").count(), out.matches(wish).count(), "{out}");
+            (out.contains(wish), out.contains("Trailer: x"))
+        };
+        let fields = "TE: gzip;q=0.5, Trailers\r\nConnection: TE\r\nTrailer: x";
+        assert_eq!(wishes(Trailers::Forward, "GET / HTTP/1.1", fields), (true, true));
+        assert_eq!(wishes(Trailers::Forward, "GET / HTTP/1.0", fields), (false, true));
+        assert_eq!(wishes(Trailers::Drop, "GET / HTTP/1.1", fields), (false, false));
+        for other in ["TE: gzip", "TE:", "TE: xtrailers", "TE: trailers;q=1"] {
+            assert_eq!(wishes(Trailers::Forward, "GET / HTTP/1.1", other), (false, false), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_forwarded_as_it_came_or_normalised() {
+        let target = |normalize_path, target: &str| {
+            let settings = HttpSettings { normalize_path, ..settings() };
+            let (_, out) = parse_with(&settings, format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+            String::from_utf8(out).unwrap().split(' ').nth(1).unwrap_or_default().to_string()
+        };
+        for (sent, came, normal) in [
+            ("/x/../%61?../%61", "/x/../%61?../%61", "/a?../%61"),
+            ("/a?", "/a?", "/a?"),
+            ("*", "*", "*"),
+            ("http://b", "*", "*"),
+            ("http://b?q", "/?q", "/?q"),
+            ("http://b//x", "//x", "/x"),
+        ] {
+            assert_eq!((target(false, sent).as_str(), target(true, sent).as_str()), (came, normal), "{sent}");
+        }
+        assert_eq!(status(b"GET /%00?x HTTP/1.1\r\nHost: a\r\n\r\n"), Some(400));
+        assert_eq!(status(b"GET http://b/%2f HTTP/1.1\r\nHost: a\r\n\r\n"), Some(400));
+    }
+
+    #[test]
     fn smuggled_and_malformed_requests_are_refused() {
         let post = |fields: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n0\r\n\r\n");
         let cases: &[(u16, &str)] = &[
@@ -543,6 +615,8 @@ mod tests {
             (400, "Content-Length : 6"),
             (400, "Content Length: 6"),
             (400, "Content-Length\x00: 6"),
+            (400, "Content_length: 6"),
+            (400, "Transfer_Encoding: chunked"),
             // Fields that are none.
             (400, ": x"),
             (400, "novalue"),
@@ -644,6 +718,7 @@ mod tests {
             "a:b",
             "a:1:2",
             "a:123456",
+            "a:65536",
             ":80",
             "::1",
             "[::1",

@@ -1,41 +1,27 @@
 //! What the tests of this room share: settings, a seeded source of chance, and damage. Never part of the program.
 
-use std::time::Duration;
+use crate::config::{HttpSettings, Listener, Methods, ProtocolName, Trailers, quick_start};
 
-use crate::config::schema::ListenerSettings;
-use crate::config::{
-    ClientTimeouts, Forwarding, HttpSettings, Listener, Methods, PathRefusals, ProtocolName, Trailers, Upgrade,
-};
-
+/// The defaults, with narrow limits and whatever can be let through.
 pub(super) fn settings() -> HttpSettings {
+    let defaults = of_the_quick_start().http;
     HttpSettings {
         head_bytes_max: 1024,
         fields_max: 16,
-        body_bytes_max: None,
         methods: Methods::Any,
-        path_refusals: PathRefusals::default(),
-        normalize_path: false,
         trailers: Trailers::Forward,
-        forwarding: Forwarding::from(&ListenerSettings::default()),
-        rewrite_location: true,
-        via: false,
-        upgrade: Upgrade::Websocket,
-        error_pages: Vec::new(),
+        ..defaults
     }
 }
 
 /// A listener with these settings, whose first pool serves everything.
 pub(super) fn listener(http: HttpSettings) -> Listener {
-    let timeouts = ClientTimeouts {
-        header_client_read: Duration::ZERO,
-        header_client_write: Duration::ZERO,
-        forward_client_read: Duration::ZERO,
-        forward_client_write: Duration::ZERO,
-        keep_alive: Duration::ZERO,
-        tunnel: Duration::ZERO,
-    };
-    let (name, listen, protocol) = (String::new(), Vec::new(), ProtocolName::Http);
-    Listener { name, listen, protocol, pool: Some(0), backlog: 1, http, timeouts }
+    Listener { http, ..of_the_quick_start() }
+}
+
+fn of_the_quick_start() -> Listener {
+    let config = quick_start(ProtocolName::Http, "127.0.0.1:1", &["a:1".to_string()]).expect("it is right");
+    config.listeners.into_iter().next().expect("there is one")
 }
 
 /// SplitMix64.

@@ -1,0 +1,30 @@
+//! How often a client may ask: the model of `rate_limit`, and its reading.
+
+use std::time::Duration;
+
+use serde_yaml::Mapping;
+
+use super::error::Errors;
+use super::schema;
+use super::source::Node;
+use super::validate::Section;
+
+/// How many requests one client may make: a bucket of tokens that is refilled steadily.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// So many tokens come in each period; at least 1.
+    pub requests: u32,
+    /// Never zero.
+    pub period: Duration,
+    /// So many are in a full bucket; at least 1.
+    pub burst: u32,
+}
+
+/// Reads the map of a `rate_limit` at `path`.
+pub(super) fn rate_limit(node: &Node, path: String, errors: &mut Errors<'_>) -> RateLimit {
+    let mut section = Section::open(node, path, "with the keys requests, period and burst", errors);
+    let (own, _) = section.read::<schema::RateLimit>(Mapping::new(), errors);
+    section.close(&["requests"], errors);
+    let (requests, period) = (own.requests.0, own.period.0);
+    RateLimit { requests, period, burst: own.burst.map_or(requests, |burst| burst.0) }
+}
