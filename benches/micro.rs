@@ -95,6 +95,7 @@ fn heads(bench: &Bench) {
         listener,
         pools: &config.pools,
         keys: &Keys::default(),
+        added: b"",
         course: Course::default(),
         backend: None,
         date: "Sun, 06 Nov 1994 08:49:37 GMT",

@@ -19,8 +19,8 @@ use crate::config::affinity::{InsertCookie, Mark, PREFIX_END};
 /// The longest credentials whose user is looked at: a password may be a long token.
 const CREDENTIALS_BYTES_MAX: usize = 3_072;
 
-/// What a request is known by, and which of its `Cookie` fields are not for the backend as they are.
-pub(super) fn follow(affinity: &Affinity, asked: &Asked, keys: &Keys) -> (Key, FieldSet) {
+/// What a request is known by, and which of its `Cookie` fields the backend gets edited; these are dropped as they are.
+pub(super) fn follow(affinity: &Affinity, asked: &Asked, keys: &Keys, dropped: &mut FieldSet) -> (Key, FieldSet) {
     let (mut key, mut edited) = (Key::None, FieldSet::default());
     let (name, ids) = match affinity {
         Affinity::Table(table) => return (mark(&table.mark, asked, keys), edited),
@@ -34,11 +34,12 @@ pub(super) fn follow(affinity: &Affinity, asked: &Asked, keys: &Keys) -> (Key, F
                 Affinity::PrefixCookie { .. } => ids.position(prefix(pair.value)),
                 _ => ids.position(unquoted(pair.value).0),
             };
-            if edit(affinity, &pair) != Edit::Keep {
-                edited.insert(index);
-            }
             if let (Key::None, Some(backend)) = (key, known) {
                 key = Key::Backend(backend);
+            }
+            if !dropped.contains(index) && edit(affinity, &pair) != Edit::Keep {
+                dropped.insert(index);
+                edited.insert(index);
             }
         }
     }
@@ -80,8 +81,8 @@ fn mark(mark: &Mark, asked: &Asked, keys: &Keys) -> Key {
             keys.of(user.unwrap_or_default().as_bytes())
         }
         Mark::UrlParameter(name) => {
-            let parameters = asked.query().unwrap_or_default().split('&');
-            first(parameters.filter_map(|text| value_of(text, name)), keys)
+            let value = asked.parameters(name).find(|value| !value.is_empty());
+            value.map_or(Key::None, |value| keys.of(&value))
         }
         Mark::PathParameter(None) => {
             let last = asked.raw_path().rsplit_once(';').map(|(_, last)| last.split('/').next().unwrap_or_default());
@@ -89,12 +90,10 @@ fn mark(mark: &Mark, asked: &Asked, keys: &Keys) -> Key {
         }
         Mark::PathParameter(Some(name)) => {
             let parameters = asked.raw_path().split('/').flat_map(|segment| segment.split(';').skip(1));
-            first(parameters.filter_map(|text| value_of(text, name)), keys)
+            let values = parameters.filter_map(|text| text.strip_prefix(name.as_str())?.strip_prefix('='));
+            first(values.map(str::as_bytes), keys)
         }
-        Mark::Cookie(name) => {
-            let cookies = asked.field("cookie").flat_map(pairs).filter(|pair| pair.name == name.as_bytes());
-            first(cookies.map(|pair| unquoted(pair.value).0), keys)
-        }
+        Mark::Cookie(name) => first(asked.cookies(name).map(|value| unquoted(value).0), keys),
         Mark::Header(name) => first(asked.field(name), keys),
     }
 }
@@ -104,16 +103,10 @@ fn first<'v>(mut values: impl Iterator<Item = &'v [u8]>, keys: &Keys) -> Key {
     values.find(|value| !value.is_empty()).map_or(Key::None, |value| keys.of(value))
 }
 
-/// The value of `name=value`.
-fn value_of<'t>(text: &'t str, name: &str) -> Option<&'t [u8]> {
-    text.strip_prefix(name)?.strip_prefix('=').map(str::as_bytes)
-}
-
 /// Appends the lines that a final response gets along, drops those that it must not have, and tells what a request of this
 /// client will be known by, where that is learned from it.
 pub(super) fn answer(fields: &[Header], rules: &ResponseRules, dropped: &mut FieldSet, out: &mut Vec<u8>) -> Key {
-    let affinity = rules.pools.get(usize::from(rules.course.pool)).and_then(|pool| pool.affinity.as_ref());
-    let (Some(affinity), Some(backend)) = (affinity, rules.backend) else { return Key::None };
+    let (Some(affinity), Some(backend)) = (rules.course.affinity(rules.pools), rules.backend) else { return Key::None };
     match affinity {
         Affinity::Table(table) => learn(&table.mark, fields, rules),
         Affinity::InsertCookie(cookie) => {
@@ -126,6 +119,9 @@ pub(super) fn answer(fields: &[Header], rules: &ResponseRules, dropped: &mut Fie
         Affinity::PrefixCookie { name, ids } => {
             let id = ids.text(backend.backend()).unwrap_or_default();
             for (index, set) in set_cookies(fields, name) {
+                if dropped.contains(index) {
+                    continue;
+                }
                 dropped.insert(index);
                 ["Set-Cookie: ", name, "=", id].iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
                 out.push(PREFIX_END);

@@ -23,10 +23,13 @@ pub mod rate;
 pub mod reply;
 pub mod request;
 pub mod response;
+mod rewrite;
+pub mod route;
 pub mod site;
 #[cfg(test)]
 mod specimens;
 pub mod target;
+pub mod template;
 mod transfer;
 pub mod upgrade;
 
@@ -88,6 +91,8 @@ struct Exchange {
     method: Method,
     version: Version,
     course: Course,
+    /// What the route adds to the fields of the response, as whole lines.
+    response_fields: Vec<u8>,
     /// What the client asked for.
     asked: KeepClient,
     keep_client: KeepClient,
@@ -183,6 +188,7 @@ impl Http {
             method: head.method,
             version: head.version,
             course,
+            response_fields: head.response_fields,
             asked,
             keep_client: asked,
             request_head_bytes: view.scratch.len() as u32,
@@ -198,9 +204,8 @@ impl Http {
         if view.request.replace(head.bytes, view.scratch).is_err() {
             return self.refuse(view, Status::HeadTooLarge);
         }
-        let settings = &view.listener.http;
         self.exchange.request = Transfer::start(head.body, view.request, || {
-            Chunked::of_request(settings.body_bytes_max, settings.trailers)
+            Chunked::of_request(course.body_bytes_max(view.listener), view.listener.http.trailers)
         });
         Step::Connect(Selection { pool: course.pool, key: course.key, reuse })
     }
@@ -250,6 +255,7 @@ impl Http {
                 pools: view.pools,
                 keys: &view.site.keys,
                 course: self.exchange.course,
+                added: &self.exchange.response_fields,
                 backend: view.backend,
                 request_method: self.exchange.method,
                 client_version: self.exchange.version,
@@ -483,6 +489,7 @@ impl Exchange {
             method: Method::Get,
             version: Version::Http11,
             course: Course::default(),
+            response_fields: Vec::new(),
             asked: KeepClient::Close,
             keep_client: KeepClient::Close,
             backend: Parting::Drop,

@@ -17,10 +17,12 @@ use super::head::{self, Body, ClientText, EmptyLines, Extent, Method, Parsed, Re
 use super::methods;
 use super::path;
 use super::reply::Status;
-use super::site::{Decision, Site};
+use super::rewrite;
+use super::site::{Course, Decision, Site};
 use super::target::{Target, check_host};
 use super::upgrade::Protocol;
-use crate::config::{Affinity, HttpSettings, Listener, Pool, Trailers, Upgrade};
+use crate::config::route::{Prefix, Route};
+use crate::config::{Affinity, Listener, Pool, Trailers, Upgrade};
 
 /// What a request is judged by and rewritten with.
 pub struct RequestRules<'a> {
@@ -67,6 +69,8 @@ pub struct RequestHead {
     pub upgrade: Option<Protocol>,
     /// Who answers it.
     pub decision: Decision,
+    /// The fields that its response gets from its route, as whole lines.
+    pub response_fields: Vec<u8>,
 }
 
 /// Parses the request head at the start of `input`; when it is whole and good, and goes to a backend, its rewritten
@@ -159,13 +163,18 @@ fn rewrite(
     let mut room = mem::take(&mut rules.site.path);
     asked.path = path::decode(asked.raw_path().as_bytes(), &mut room);
     judged.head.decision = rules.site.decide(&asked, rules.listener);
-    if let Decision::Forward(course) = &mut judged.head.decision {
-        let affinity = rules.pools.get(usize::from(course.pool)).and_then(|pool| pool.affinity.as_ref());
-        if let Some(affinity) = affinity {
-            (course.key, judged.cookies) = affinity::follow(affinity, &asked, &rules.site.keys);
-            judged.shared.dropped.extend(&judged.cookies);
+    if let Decision::Forward(course) = judged.head.decision {
+        check_length(judged.head.body, course.body_bytes_max(rules.listener))?;
+        let (route, affinity) = (course.route(rules.listener), course.affinity(rules.pools));
+        if let Some(route) = route {
+            judged.follow(route, &asked);
         }
-        write_head(&asked, &judged, affinity, input, rules, out);
+        if let Some(affinity) = affinity {
+            let (key, cookies) = affinity::follow(affinity, &asked, &rules.site.keys, &mut judged.shared.dropped);
+            judged.cookies = cookies;
+            judged.head.decision = Decision::Forward(Course { key, ..course });
+        }
+        write_head(&asked, &judged, route, affinity, input, rules, out);
     }
     rules.site.path = room;
     Ok(Some(RequestHead { bytes: input.len(), ..judged.head }))
@@ -181,6 +190,17 @@ struct Judged {
     cookies: FieldSet,
     /// The client takes trailers, and may get some (RFC 9110 section 10.1.4).
     takes_trailers: bool,
+}
+
+impl Judged {
+    /// What the route changes.
+    fn follow(&mut self, route: &Route, asked: &Asked) {
+        rewrite::drop_fields(&route.request_edits, asked.fields, &mut self.shared.dropped);
+        if let Some(index) = self.host.filter(|_| route.request_edits.host.is_some()) {
+            self.shared.dropped.insert(index);
+        }
+        rewrite::write_added(&route.response_edits, asked, &mut self.head.response_fields);
+    }
 }
 
 fn judge(method: Method, version: Version, fields: &[Header], rules: &RequestRules) -> Result<Judged, Refusal> {
@@ -215,7 +235,7 @@ fn judge(method: Method, version: Version, fields: &[Header], rules: &RequestRul
     if host.is_none() && version == Version::Http11 {
         return Err(Refusal::bad("no Host field"));
     }
-    let body = judge_body(method, &shared, &rules.listener.http)?;
+    let body = judge_body(method, &shared)?;
     // HTTP/1.0 knows no interim response, and without a body there is nothing to wait for (RFC 9110 section 10.1.1).
     let may_expect = version == Version::Http11 && body != Body::None;
     if let Some(index) = expect.filter(|_| !may_expect) {
@@ -226,8 +246,18 @@ fn judge(method: Method, version: Version, fields: &[Header], rules: &RequestRul
     // A GET without body, as for WebSocket (RFC 6455 section 4.1): nothing may lie between a request and its tunnel.
     let may_upgrade = version == Version::Http11 && method == Method::Get && body == Body::None;
     let upgrade = shared.upgrade().filter(|protocol| may_upgrade && protocol.is_allowed(rules.upgrade));
-    let decision = Decision::default();
-    let head = RequestHead { bytes: 0, method, version, body, persistent, expects_continue, upgrade, decision };
+    let (decision, response_fields) = (Decision::default(), Vec::new());
+    let head = RequestHead {
+        bytes: 0,
+        method,
+        version,
+        body,
+        persistent,
+        expects_continue,
+        upgrade,
+        decision,
+        response_fields,
+    };
     Ok(Judged { head, shared, host, cookies: FieldSet::default(), takes_trailers })
 }
 
@@ -235,13 +265,10 @@ fn names_trailers(value: &[u8]) -> bool {
     value.split(|&byte| byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
-fn judge_body(method: Method, shared: &Judgement, settings: &HttpSettings) -> Result<Body, Refusal> {
+fn judge_body(method: Method, shared: &Judgement) -> Result<Body, Refusal> {
     let body = match shared.length {
         _ if shared.chunked => Body::Chunked,
         None | Some(0) => Body::None,
-        Some(length) if settings.body_bytes_max.is_some_and(|most| length > most) => {
-            return Err(Refusal::new(Status::ContentTooLarge, "the body is too long"));
-        }
         Some(length) => Body::Length(length),
     };
     match method {
@@ -250,9 +277,20 @@ fn judge_body(method: Method, shared: &Judgement, settings: &HttpSettings) -> Re
     }
 }
 
+/// The bodies of chunks are measured as they come.
+fn check_length(body: Body, bytes_max: Option<u64>) -> Result<(), Refusal> {
+    match (body, bytes_max) {
+        (Body::Length(length), Some(most)) if length > most => {
+            Err(Refusal::new(Status::ContentTooLarge, "the body is too long"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn write_head(
     asked: &Asked,
     judged: &Judged,
+    route: Option<&Route>,
     affinity: Option<&Affinity>,
     input: &[u8],
     rules: &RequestRules,
@@ -260,12 +298,10 @@ fn write_head(
 ) {
     let Asked { target, fields, .. } = asked;
     out.reserve(input.len() + head::GROWTH_BYTES_MAX);
-    out.extend_from_slice(asked.method_name.as_bytes());
-    out.push(b' ');
-    write_target(asked, rules, out);
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    match (target.authority, judged.host) {
-        (Some(authority), _) => fields::write_field(out, "Host", authority.as_bytes()),
+    write_request_line(asked, route.and_then(|route| route.prefix.as_ref()), rules, out);
+    let host = route.and_then(|route| route.request_edits.host.as_deref()).or(target.authority);
+    match (host, judged.host) {
+        (Some(host), _) => fields::write_field(out, "Host", host.as_bytes()),
         // Who does not know the name says so with an empty one (RFC 9112 section 3.2).
         (None, None) => fields::write_field(out, "Host", b""),
         (None, Some(_)) => {}
@@ -273,6 +309,9 @@ fn write_head(
     fields::write_fields(input, fields, &judged.shared.dropped, out);
     if let Some(affinity) = affinity {
         affinity::write_cookies(affinity, fields, &judged.cookies, out);
+    }
+    if let Some(route) = route {
+        rewrite::write_added(&route.request_edits, asked, out);
     }
     match judged.shared.length {
         _ if judged.shared.chunked => out.extend_from_slice(CHUNKED_LINE),
@@ -288,17 +327,22 @@ fn write_head(
     out.extend_from_slice(b"\r\n");
 }
 
-fn write_target(asked: &Asked, rules: &RequestRules, out: &mut Vec<u8>) {
-    if !rules.listener.http.normalize_path {
-        out.extend_from_slice(asked.target.root.as_bytes());
-        out.extend_from_slice(asked.target.path.as_bytes());
-        return;
+fn write_request_line(asked: &Asked, prefix: Option<&Prefix>, rules: &RequestRules, out: &mut Vec<u8>) {
+    let Asked { target, method_name, .. } = asked;
+    let parts =
+        |parts: &[&str], out: &mut Vec<u8>| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    parts(&[method_name, " "], out);
+    match prefix {
+        None if !rules.listener.http.normalize_path => parts(&[target.root, target.path], out),
+        _ => {
+            match prefix {
+                Some(prefix) => rewrite::write_path(prefix, asked, out),
+                None => path::normalize(asked.raw_path().as_bytes(), out),
+            }
+            asked.query().iter().for_each(|query| parts(&["?", query], out));
+        }
     }
-    path::normalize(asked.raw_path().as_bytes(), out);
-    if let Some(query) = asked.query() {
-        out.push(b'?');
-        out.extend_from_slice(query.as_bytes());
-    }
+    parts(&[" HTTP/1.1\r\n"], out);
 }
 
 /// What plb knows about the client and the backend cannot.
@@ -325,7 +369,7 @@ fn write_truth(host: Option<&[u8]>, version: Version, rules: &RequestRules, out:
 mod tests {
     use super::super::specimens::{Chance, damaged, listener, settings};
     use super::*;
-    use crate::config::Forwarding;
+    use crate::config::{Forwarding, HttpSettings};
 
     /// Heads that are served, each with bytes of what follows.
     const GOOD: &[&[u8]] = &[

@@ -10,6 +10,7 @@ use httparse::Header;
 use super::affinity;
 use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
 use super::head::{self, Body, EmptyLines, Extent, KeepClient, Method, Parsed, Refusal, Scan, Version};
+use super::rewrite;
 use super::site::Course;
 use super::upgrade::Protocol;
 use crate::balance::{BackendId, Key, Keys};
@@ -26,6 +27,8 @@ pub struct ResponseRules<'a> {
     pub keys: &'a Keys,
     /// The way that the request went.
     pub course: Course,
+    /// What its route adds to the fields, as whole lines.
+    pub added: &'a [u8],
     /// Who answers.
     pub backend: Option<BackendId>,
     /// What it answers.
@@ -119,11 +122,18 @@ fn rewrite(
     let mut shared = judge(version, fields, rules)?;
     let mut head = judge_response(input.len(), status, version, &mut shared, rules)?;
     out.reserve(input.len() + head::GROWTH_BYTES_MAX);
+    let route = rules.course.route(rules.listener).filter(|_| !head.interim);
+    if let Some(route) = route {
+        rewrite::drop_fields(&route.response_edits, fields, &mut shared.dropped);
+    }
     write_status_line(status, syntax.reason.unwrap_or_default(), out);
     if !head.interim {
         head.learned = affinity::answer(fields, rules, &mut shared.dropped, out);
     }
     fields::write_fields(input, fields, &shared.dropped, out);
+    if route.is_some() {
+        out.extend_from_slice(rules.added);
+    }
     write_own_fields(&head, &shared, rules, out);
     Ok(Some(head))
 }
@@ -263,6 +273,7 @@ mod tests {
             pools: &[],
             keys: Box::leak(Box::default()),
             course: Course::default(),
+            added: b"",
             backend: None,
             date: DATE,
             request_method,

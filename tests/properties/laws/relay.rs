@@ -124,7 +124,7 @@ impl<'a> Relay<'a> {
     /// plb with this configuration, one client that sends this, and backends that follow the script.
     pub fn new(config: &Config, client: Feed, script: Script<'a>) -> Relay<'a> {
         Relay {
-            core: Core::new(config.clone(), "Sun, 06 Nov 1994 08:49:37 GMT".to_string()),
+            core: Core::new(config.clone(), super::DATE.to_string()),
             buffers: Buffers::new(1 << 20),
             client,
             script,
