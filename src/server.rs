@@ -187,6 +187,7 @@ impl Server {
         // Capacity costs no memory until it is used; and when nothing else is allocated while clients are served, the
         // buffers that are given up lie side by side and go back to the system.
         let clients = config.max_clients as usize;
+        let core = setup::core_of(config);
         Ok(Server {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
@@ -203,7 +204,7 @@ impl Server {
                 parked: 0,
                 newly_idle: Vec::with_capacity(EVENTS_MAX),
             },
-            core: setup::core_of(config),
+            core,
             pairs: Arena::with_capacity(clients),
             runnable: VecDeque::with_capacity(clients),
             starving: VecDeque::new(),

@@ -2,9 +2,12 @@
 //!
 //! It keeps the peer's bytes as they came; whoever writes them somewhere escapes them.
 
+use std::net::IpAddr;
+
 use memchr::{memchr, memmem};
 
 use super::http::auth;
+use super::http::forwarding::Identity;
 use super::refusal::Cause;
 use crate::config::AccessFormat;
 
@@ -29,6 +32,10 @@ pub struct Transcript {
     /// The texts one after the other, so that one buffer serves them all.
     text: Vec<u8>,
     ends: [usize; 4],
+    /// Whose request it is, where that is not who is connected.
+    pub client: Option<IpAddr>,
+    /// What the request is called.
+    pub identity: Option<Identity>,
     /// Who answered.
     pub author: Author,
     /// The status of the answer; 0 while there is none.
@@ -42,8 +49,17 @@ pub struct Transcript {
 impl Transcript {
     /// Nothing was said yet; what the format does not show is not kept.
     pub fn new(format: AccessFormat) -> Transcript {
-        let (author, ends) = (Author::Nobody, [0; 4]);
-        Transcript { format, text: Vec::new(), ends, author, status: 0, cause: None, head_bytes: 0 }
+        Transcript {
+            format,
+            text: Vec::new(),
+            ends: [0; 4],
+            client: None,
+            identity: None,
+            author: Author::Nobody,
+            status: 0,
+            cause: None,
+            head_bytes: 0,
+        }
     }
 
     /// The same, in the memory of a former one.

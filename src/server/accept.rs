@@ -39,9 +39,9 @@ impl Server {
                 if !room || !listener.is_ready() {
                     break;
                 }
-                let position = listener.position();
+                let (position, port) = (listener.position(), listener.address().port());
                 match listener.accept() {
-                    Accepted::Client(socket, client) => self.admit(position, socket, client),
+                    Accepted::Client(socket, client) => self.admit(position, port, socket, client),
                     Accepted::Nobody => break,
                     Accepted::Gone => {}
                     Accepted::Exhausted(error) => {
@@ -127,7 +127,7 @@ impl Server {
         }
     }
 
-    fn admit(&mut self, position: u16, socket: TcpStream, client: SocketAddr) {
+    fn admit(&mut self, position: u16, port: u16, socket: TcpStream, client: SocketAddr) {
         let stream = Stream::accepted(socket);
         if !self.lets_in(position, client.ip()) {
             // Whoever has too much is left nothing: no answer, and no connection that ends slowly.
@@ -138,7 +138,7 @@ impl Server {
         };
         self.stats.accepted += 1;
         let pair = Pair {
-            session: Session::new(position, client, &mut self.core.context()),
+            session: Session::new(position, port, client, &mut self.core.context()),
             client: stream,
             backend: None,
             flights: [None, None],

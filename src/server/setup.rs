@@ -1,5 +1,7 @@
 //! What a server does once, before it serves.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::time::Instant;
 
 use super::http_date;
@@ -10,9 +12,10 @@ use crate::daemon::limits::Descriptors;
 use crate::net::listener::Listener;
 use crate::session::Core;
 
-/// Passwords are verified within a turn: how long that takes here has to be known.
+/// What sessions act upon. Passwords are verified within a turn: how long that takes here has to be known.
 pub(super) fn core_of(config: Config) -> Core {
     let mut core = Core::new(config, http_date());
+    core.seed(RandomState::new().hash_one(()));
     if core.verifiers() > 0 {
         let times = std::array::from_fn::<_, 3, _>(|_| {
             let begin = Instant::now();

@@ -6,6 +6,7 @@
 mod harness;
 
 mod access_log;
+mod affinity;
 mod backpressure;
 mod basics;
 mod bulk;
@@ -15,12 +16,14 @@ mod distribution;
 mod error_replies;
 mod failover;
 mod fairness;
+mod forwarding;
 mod framing;
 mod harness_itself;
 mod limits;
 mod limits_http;
 mod logs;
 mod reuse;
+mod routes;
 mod signals;
 mod smuggling;
 mod stale_connection;

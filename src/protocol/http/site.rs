@@ -9,10 +9,11 @@ use super::limits::Limits;
 use super::reply::Answer;
 use super::rewrite;
 use super::route::Router;
-use crate::balance::Key;
+use crate::balance::{Key, Keys};
+use crate::base::rng::Rng;
 use crate::base::time::Time;
-use crate::config::Listener;
 use crate::config::route::{Action, Route};
+use crate::config::{Affinity, Listener, Pool};
 use crate::protocol::refusal::{Cause, Refusals};
 
 /// What the sessions of one listener share.
@@ -21,11 +22,14 @@ pub struct Site {
     limits: Limits,
     /// What was refused.
     pub refusals: Refusals,
+    /// Makes keys of what clients send.
+    pub keys: Keys,
     router: Router,
     /// Room for the path of a request without escapes and dot segments.
     pub(super) path: Vec<u8>,
+    /// Makes request ids; nothing secret.
+    pub(super) rng: Rng,
 }
-
 /// Who answers a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -54,6 +58,11 @@ impl Course {
         listener.routes.get(usize::from(self.route?))
     }
 
+    /// How the clients of its pool are led back.
+    pub fn affinity(self, pools: &[Pool]) -> Option<&Affinity> {
+        pools.get(usize::from(self.pool))?.affinity.as_ref()
+    }
+
     /// The longest body of the request, in bytes.
     pub fn body_bytes_max(self, listener: &Listener) -> Option<u64> {
         let own = self.route(listener).and_then(|route| route.body_bytes_max);
@@ -76,6 +85,16 @@ impl Site {
     /// What may go into verifying passwords.
     pub fn budget(&mut self, budget: Budget) {
         self.limits.budget = budget;
+    }
+
+    /// Makes its choices from this seed on.
+    pub fn seed(&mut self, seed: u64) {
+        self.rng = Rng::new(seed);
+    }
+
+    /// The same with these keys.
+    pub fn with(self, keys: Keys) -> Site {
+        Site { keys, ..self }
     }
 
     /// Decides who answers.
