@@ -110,6 +110,10 @@ pub struct AnyHost(pub String);
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldValue(pub String);
 
+/// What a password is for, as it stands between quotes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Realm(pub String);
+
 /// The target of a redirection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target(pub Template);
@@ -152,6 +156,14 @@ word!(AnyHost, |text| {
     checked(text, "a host, or HOST:PORT", is_host.then(|| AnyHost(text.to_string())))
 });
 word!(FieldValue, |text| checked(text, "printable ASCII", is_value(text).then(|| FieldValue(text.to_string()))));
+word!(Realm, |text| {
+    let is_good = (1..=64).contains(&text.len()) && is_value(text) && !text.contains(['"', '\\']);
+    checked(
+        text,
+        "1 to 64 characters of printable ASCII without '\"' and '\\'",
+        is_good.then(|| Realm(text.to_string())),
+    )
+});
 word!(Target, |text| {
     let target = Template::parse(text)?;
     checked(text, "a path, or http:// or https:// with a host", is_target(&target.parts).then_some(Target(target)))

@@ -20,6 +20,7 @@ mod forwarding;
 mod framing;
 mod harness_itself;
 mod limits;
+mod limits_http;
 mod logs;
 mod reuse;
 mod routes;
