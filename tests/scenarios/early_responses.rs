@@ -195,3 +195,21 @@ fn who_takes_an_early_answer_late_gets_all_of_it() {
     sending.join().expect("the sender ends");
     plb.stop_unmarked();
 }
+
+#[test]
+fn a_client_that_reads_nothing_before_it_has_sent_everything_gets_its_answer() {
+    let origin = hasty(ok("early"), |connection| drop(connection.until_end()));
+    let plb = Plb::http(&format!("{PLAIN}body_max: 20MiB"), &[origin.address()]);
+    for (length, status) in [(19_000_000, 200), (21_000_000, 413)] {
+        let mut client = Client::connect(plb.web());
+        client.send(SIZED.replace("5000000", &length.to_string()));
+        assert!(client.has_news(PATIENCE), "the answer does not wait");
+        // More than all the buffers on the way hold: it has to be taken, although nobody wants it.
+        client.send(noise(6, length));
+        let answer = client.response_to("PUT").expect("no reset destroys the answer");
+        assert_eq!(answer.status(), status);
+        client.half_close();
+        client.closed();
+    }
+    plb.stop_unmarked();
+}

@@ -2,7 +2,9 @@
 //! that waits for one before it sends its body is served whether or not it comes.
 
 use crate::harness::client::Client;
-use crate::harness::{Connection, Origin, Plb, ok};
+use crate::harness::{Connection, Origin, Plb, alone, ok, poll_until};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Nothing is added to a request, so that its bytes can be compared.
@@ -47,6 +49,50 @@ fn any_number_of_them_reaches_a_client_unchanged_and_in_order() {
         plb.stop_unmarked();
         assert_eq!(origin.received_since(0), ASKED.repeat(2).as_bytes());
     }
+}
+
+#[test]
+fn many_that_grow_on_their_way_all_arrive() {
+    // What one read of plb's takes in becomes more than a buffer holds.
+    let origin = saying("HTTP/1.1 103 x\r\n\r\n".repeat(5_000) + FINAL, usize::MAX);
+    let plb = Plb::http(&format!("{PLAIN}via: true"), &[origin.address()]);
+    let mut client = Client::connect(plb.web());
+    client.send(ASKED);
+    let wanted = "HTTP/1.1 103 x\r\nVia: 1.1 plb\r\n\r\n".repeat(5_000);
+    assert!(client.exactly(wanted.len()) == wanted.as_bytes());
+    assert_eq!(client.response().text(), "final");
+    plb.stop_unmarked();
+}
+
+#[test]
+fn a_client_that_takes_them_late_gets_them_all() {
+    let _alone = alone();
+    let one = format!("HTTP/1.1 103 Early Hints\r\nX-Pad: {}\r\n\r\n", "p".repeat(6_000));
+    let (text, sent) = (one.repeat(5_000) + FINAL, Arc::new(AtomicUsize::new(0)));
+    let origin = Origin::raw({
+        let (text, sent) = (text.clone(), Arc::clone(&sent));
+        move |connection| {
+            drop(connection.request());
+            for piece in text.as_bytes().chunks(100_000) {
+                drop(connection.send(piece));
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
+            drop(connection.until_end());
+        }
+    });
+    let plb = Plb::http(PLAIN, &[origin.address()]);
+    let mut client = Client::connect(plb.web());
+    client.send(ASKED);
+    let (mut before, mut polls) = (0, 0);
+    poll_until("all buffers on the way are full", || {
+        let now = sent.load(Ordering::Relaxed);
+        polls = if now == before { polls + 1 } else { 0 };
+        before = now;
+        now > 0 && polls > 20
+    });
+    assert!(before < text.len() / 100_000, "somebody holds 30 megabytes");
+    assert!(client.exactly(text.len()) == text.as_bytes());
+    plb.stop_unmarked();
 }
 
 #[test]
