@@ -93,6 +93,10 @@ leaf! {
     Switch(bool)
 }
 leaf! {
+    /// The status for requests that nobody is to serve.
+    Unrouted(u16)
+}
+leaf! {
     /// Where a log goes.
     Target(LogTarget)
 }
@@ -210,6 +214,17 @@ impl TryFrom<Value> for Switch {
     }
 }
 
+impl TryFrom<Value> for Unrouted {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        match value.as_u64() {
+            Some(404) => Ok(Unrouted(404)),
+            Some(503) => Ok(Unrouted(503)),
+            _ => Err(wrong("404 or 503", &value)),
+        }
+    }
+}
+
 impl TryFrom<Value> for Target {
     type Error = String;
     fn try_from(value: Value) -> Result<Self, String> {
@@ -322,6 +337,12 @@ impl From<Period> for Value {
 
 impl From<Switch> for Value {
     fn from(leaf: Switch) -> Value {
+        leaf.0.into()
+    }
+}
+
+impl From<Unrouted> for Value {
+    fn from(leaf: Unrouted) -> Value {
         leaf.0.into()
     }
 }

@@ -18,11 +18,14 @@ mod network;
 mod pages;
 mod quick;
 mod rate;
+pub mod route;
 mod sanitizer;
 pub mod schema;
 mod source;
+pub mod template;
 pub mod units;
 mod validate;
+mod word;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -39,6 +42,7 @@ pub use network::{NETWORK_ALLOWED, Network, NetworkList, Networks, masked};
 pub use pages::{PAGE_BYTES_MAX, PAGE_STATUSES};
 pub use quick::quick_start;
 pub use rate::RateLimit;
+pub use route::Route;
 pub use sanitizer::{Methods, PathRefusals};
 
 /// Where a daemon writes its pid unless it is told otherwise.
@@ -231,6 +235,8 @@ pub struct Listener {
     pub pool: Option<usize>,
     /// The length of the kernel's queue of connections not accepted yet.
     pub backlog: u32,
+    /// What becomes of requests, the first one that fits each; the pool serves the others.
+    pub routes: Vec<Route>,
     /// The most open connections of one client (an IPv4 address, or a /64 of IPv6); `None` is no limit.
     pub clients_per_address_max: Option<u32>,
     /// The rate in bytes a second that the body of a request must not fall below; never zero; `None` is any.
@@ -290,6 +296,8 @@ pub struct HttpSettings {
     pub via: bool,
     /// What a client may change to.
     pub upgrade: Upgrade,
+    /// The status for requests that no route takes, where there is no pool for them: 404 or 503.
+    pub no_route: u16,
     /// What plb answers with in place of its own pages, by status.
     pub error_pages: Vec<(u16, Document)>,
 }

@@ -10,14 +10,17 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
+mod route;
+
 use super::affinity::{Kind, SameSite};
 pub use super::leaf::{
     AccountName, Balance, Directory, FileName, Format, HostPort, Identity, Level, Name, Period, Protocol, Realm, Size,
-    SizeOrNone, Switch, Target, TargetOrNone, TrailersTo, UpgradeTo, Whole, WholeOrNone,
+    SizeOrNone, Switch, Target, TargetOrNone, TrailersTo, Unrouted, UpgradeTo, Whole, WholeOrNone,
 };
 pub use super::marks::{AffinityKind, CookiePath, Domain, SameSiteChoice, Secret, SecretFile, Token};
 pub use super::network::NetworkList;
 use super::{AccessFormat, LogTarget, Methods, PathRefusals, Policy, ProtocolName, RequestId, Trailers, Upgrade};
+pub use route::{Conditions, FieldEdits, Named, Negation, Redirect, ReplacePrefix, Respond, Route};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -88,6 +91,8 @@ pub struct Listener {
     pub protocol: Protocol,
     /// The name of the pool that serves it.
     pub pool: Name,
+    /// A list of maps, each read as [`Route`].
+    pub routes: Value,
     /// How often each client may ask: a map, read as [`RateLimit`].
     pub rate_limit: Value,
 }
@@ -144,6 +149,8 @@ pub struct ListenerSettings {
     pub via: Switch,
     /// What a client may change to.
     pub upgrade: UpgradeTo,
+    /// The status for requests that no route takes, where there is no pool for them.
+    pub no_route: Unrouted,
     /// The whole request head.
     pub timeout_header_client_read: Period,
     /// The whole response head.
@@ -297,6 +304,7 @@ impl Default for Listener {
             listen: Value::Null,
             protocol: Protocol(ProtocolName::Http),
             pool: unset,
+            routes: Value::Null,
             rate_limit: Value::Null,
         }
     }
@@ -329,6 +337,7 @@ impl Default for ListenerSettings {
             error_pages: Value::Null,
             via: Switch(false),
             upgrade: UpgradeTo(Upgrade::Websocket),
+            no_route: Unrouted(503),
             timeout_header_client_read: seconds(30),
             timeout_header_client_write: seconds(30),
             timeout_forward_client_read: seconds(30),

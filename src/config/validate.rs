@@ -3,6 +3,8 @@
 //! Never stops at a mistake. A setting that is wrong keeps its default, so that what follows can be checked as well;
 //! the model that comes out is good only when no error was added.
 
+mod route;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -75,6 +77,7 @@ pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings,
         listen: Vec::new(),
         protocol: own.protocol.0,
         pool,
+        routes: Vec::new(),
         backlog: settings.backlog.0,
         clients_per_address_max: settings.max_clients_per_address.0,
         // A rate of nothing asks for nothing.
@@ -93,6 +96,7 @@ pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings,
             rewrite_location: settings.rewrite_location.0,
             via: settings.via.0,
             upgrade: settings.upgrade.0,
+            no_route: settings.no_route.0,
             error_pages: Vec::new(),
         },
         timeouts: ClientTimeouts {
@@ -353,6 +357,15 @@ impl<'p> PoolNames<'p> {
             format!("there is no pool {}{near} (pools: {}{more})", quoted(name), shown.join(", "))
         })
     }
+
+    /// The index of the pool that the section names; where the pools themselves could not be read, any name passes.
+    fn resolve(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> Option<usize> {
+        if name.is_empty() || self.listed.is_empty() {
+            return None;
+        }
+        let add = |message| errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
+        self.index(name).map_err(add).ok()
+    }
 }
 
 /// What all listeners share while they are read.
@@ -377,15 +390,23 @@ impl Listeners<'_> {
         let mut section = Section::open(node, path, "with the keys name, listen and pool", errors);
         let (own, _) = section.read::<schema::Listener>(Mapping::new(), errors);
         let (settings, _) = section.read::<ListenerSettings>(self.defaults.clone(), errors);
-        section.close(&["name", "listen", "pool"], errors);
+        let required = if section.entry("routes").is_some() { 2 } else { 3 };
+        section.close(&["name", "listen", "pool"][..required], errors);
         self.refuse_duplicate(&section, &own.name.0, errors);
-        let pool = self.pool(&section, &own.pool.0, errors);
+        let pool = self.pools.resolve(&section, &own.pool.0, errors);
         let affinity = pool.and_then(|pool| self.affinities.get(pool).copied().flatten());
         if own.protocol.0 == ProtocolName::Tcp && affinity.is_some_and(Affinity::needs_http) {
             let message = "its affinity is of a type that a tcp listener cannot follow (allowed: source)";
             errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
         }
         let mut listener = listener_with(&own, &settings, pool);
+        if let Some(entry) = section.entry("routes") {
+            let path = joined(&section.path, "routes");
+            if listener.protocol == ProtocolName::Tcp {
+                errors.add(entry.at, &path, "routes are for the protocol http");
+            }
+            listener.routes = route::routes(&entry.value, &path, &self.pools, errors);
+        }
         listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.to_vec());
         listener.http.rate_limit = section
             .entry("rate_limit")
@@ -407,15 +428,6 @@ impl Listeners<'_> {
             let message = format!("duplicate listener {}; it is already in line {line}", quoted(name));
             errors.add(at, &joined(&section.path, "name"), message);
         }
-    }
-
-    /// The index of the pool; where the pools themselves could not be read, any name passes.
-    fn pool(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> Option<usize> {
-        if name.is_empty() || self.pools.listed.is_empty() {
-            return None;
-        }
-        let add = |message| errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
-        self.pools.index(name).map_err(add).ok()
     }
 
     /// One address, or a list of them.

@@ -6,6 +6,7 @@
 mod harness;
 
 mod access_log;
+mod affinity;
 mod backpressure;
 mod basics;
 mod bulk;
@@ -16,6 +17,7 @@ mod early_responses;
 mod error_replies;
 mod failover;
 mod fairness;
+mod forwarding;
 mod framing;
 mod harness_itself;
 mod idle_bytes;
@@ -24,6 +26,7 @@ mod limits;
 mod logs;
 mod resend;
 mod reuse;
+mod routes;
 mod signals;
 mod smuggling;
 mod stale_connection;
