@@ -15,6 +15,7 @@ mod distribution;
 mod error_replies;
 mod failover;
 mod fairness;
+mod forwarding;
 mod framing;
 mod harness_itself;
 mod limits;

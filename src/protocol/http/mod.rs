@@ -15,7 +15,9 @@ pub mod auth;
 pub mod body;
 pub mod cookie;
 mod fields;
+pub mod forwarding;
 pub mod head;
+mod location;
 mod methods;
 pub mod path;
 pub mod rate;
@@ -43,6 +45,7 @@ use crate::balance::Failure;
 use crate::base::buffers::BUFFER_BYTES;
 use crate::config;
 use body::Chunked;
+use forwarding::Identity;
 use head::{Body, ClientText, KeepClient, Method, Parsed, Scan, Scheme, Version};
 use reply::{Answer, Content, Status, write_reply};
 use request::{RequestHead, RequestRules, parse_request};
@@ -105,6 +108,8 @@ struct Exchange {
     expecting: bool,
     /// What the request asked to change to.
     upgrade: Option<upgrade::Protocol>,
+    /// What the request is called, where its client is told.
+    identity: Option<Identity>,
 }
 
 impl Http {
@@ -138,6 +143,7 @@ impl Http {
             client: view.client,
             client_text: &self.client,
             scheme: Scheme::Http,
+            port: view.port,
             upgrade,
         };
         view.scratch.clear();
@@ -156,6 +162,8 @@ impl Http {
     fn answer_self(&mut self, view: &mut View, head: &RequestHead, answer: Answer) -> Step {
         if let Some(transcript) = &mut view.transcript {
             transcript.ask(&view.request.pending()[..head.bytes]);
+            transcript.client = Some(head.client).filter(|client| *client != view.client.to_canonical());
+            transcript.identity = head.identity;
         }
         self.exchange = Exchange { method: head.method, version: head.version, ..Exchange::none() };
         // Where a body follows, it is not certain where the next request begins.
@@ -192,10 +200,13 @@ impl Http {
             request_head_bytes: view.scratch.len() as u32,
             expecting: head.expects_continue,
             upgrade: head.upgrade,
+            identity: head.identity.filter(|_| view.listener.http.forwarding.request_id_in_response),
             ..Exchange::none()
         };
         if let Some(transcript) = &mut view.transcript {
             transcript.ask(&view.request.pending()[..head.bytes]);
+            transcript.client = Some(head.client).filter(|client| *client != view.client.to_canonical());
+            transcript.identity = head.identity;
         }
         view.request.keep();
         view.response.begin();
@@ -261,6 +272,7 @@ impl Http {
                     Stage::Draining => KeepClient::Close,
                 },
                 upgrade: self.exchange.upgrade.as_ref(),
+                identity: self.exchange.identity.as_ref(),
                 date: view.date,
             };
             view.scratch.clear();
@@ -497,6 +509,7 @@ impl Exchange {
             response_head_bytes: 0,
             expecting: false,
             upgrade: None,
+            identity: None,
         }
     }
 }

@@ -7,8 +7,10 @@ use std::mem::MaybeUninit;
 
 use httparse::Header;
 
-use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
+use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, Told, is_strict};
+use super::forwarding::Identity;
 use super::head::{self, Body, EmptyLines, Extent, KeepClient, Method, Parsed, Refusal, Scan, Version};
+use super::location;
 use super::rewrite;
 use super::site::Course;
 use super::upgrade::Protocol;
@@ -36,6 +38,8 @@ pub struct ResponseRules<'a> {
     pub keep_client: KeepClient,
     /// What the request asked to change to.
     pub upgrade: Option<&'a Protocol>,
+    /// What the request was called, where the client is told.
+    pub identity: Option<&'a Identity>,
     /// The text of a `Date` field for a final response that has none (RFC 9110 section 6.6.1).
     pub date: &'a str,
 }
@@ -53,6 +57,7 @@ impl<'a> ResponseRules<'a> {
             client_version: Version::Http11,
             keep_client: KeepClient::Keep,
             upgrade: None,
+            identity: None,
             date,
         }
     }
@@ -144,6 +149,9 @@ fn rewrite(
     if route.is_some() {
         out.extend_from_slice(rules.added);
     }
+    if shared.relocated {
+        write_locations(fields, rules, out);
+    }
     write_own_fields(&head, &shared, rules, out);
     Ok(Some(head))
 }
@@ -159,11 +167,32 @@ fn judge(version: Version, fields: &[Header], rules: &ResponseRules) -> Result<J
             {
                 shared.dropped.insert(index);
             }
+            Name::Location if location(field.value, rules).is_some() => {
+                shared.dropped.insert(index);
+                shared.relocated = true;
+            }
+            Name::Forwarding(Told::RequestId) if rules.identity.is_some() => shared.dropped.insert(index),
             name => shared.field(name, index, field.value)?,
         }
     }
     shared.finish(version, fields)?;
     Ok(shared)
+}
+
+/// What a value of `Location` or `Content-Location` becomes, in parts; `None` when it stays as it is.
+fn location<'a>(value: &'a [u8], rules: &ResponseRules<'a>) -> Option<[&'a [u8]; 3]> {
+    let backend = rules.backend.map(|id| &rules.pools[id.pool()].backends[id.backend()]);
+    if rules.listener.http.rewrite_location { location::rewritten(value, backend, None) } else { None }
+}
+
+fn write_locations(fields: &[Header], rules: &ResponseRules, out: &mut Vec<u8>) {
+    for field in fields.iter().filter(|field| Name::of(field.name.as_bytes()) == Name::Location) {
+        if let Some([from, between, rest]) = location(field.value, rules) {
+            for part in [field.name.as_bytes(), b": ", from, between, rest, b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
+    }
 }
 
 fn judge_response(
@@ -237,6 +266,9 @@ fn write_own_fields(head: &ResponseHead, shared: &Judgement, rules: &ResponseRul
     }
     if rules.listener.http.via {
         out.extend_from_slice(fields::via_line(head.version));
+    }
+    if let Some(identity) = rules.identity.filter(|_| !head.interim) {
+        identity.write(out);
     }
     match (head.keep_client, rules.client_version) {
         _ if head.interim => {}

@@ -8,6 +8,7 @@ use super::reply::Answer;
 use super::rewrite;
 use super::route::Router;
 use crate::balance::Key;
+use crate::base::rng::Rng;
 use crate::config::Listener;
 use crate::config::route::{Action, Route};
 
@@ -17,8 +18,9 @@ pub struct Site {
     router: Router,
     /// Room for the path of a request without escapes and dot segments.
     pub(super) path: Vec<u8>,
+    /// Makes request ids; nothing secret.
+    pub(super) rng: Rng,
 }
-
 /// Who answers a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -62,6 +64,11 @@ impl Site {
     /// What the sessions of this listener share.
     pub fn new(listener: &Listener) -> Site {
         Site { router: Router::new(&listener.routes), ..Site::default() }
+    }
+
+    /// Makes its choices from this seed on.
+    pub fn seed(&mut self, seed: u64) {
+        self.rng = Rng::new(seed);
     }
 
     /// Decides who answers.
