@@ -420,7 +420,7 @@ fn more_entries_than_the_limits_are_refused() {
 
 #[test]
 fn every_truncation_is_read_without_a_panic() {
-    for text in [SAMPLE, GOOD] {
+    for text in [&SAMPLE[SAMPLE.find("\nlisteners:").unwrap()..], GOOD] {
         for end in (0..=text.len()).filter(|&end| text.is_char_boundary(end)) {
             let _ = parse("f", &text[..end]);
         }
