@@ -94,6 +94,7 @@ fn heads(bench: &Bench) {
     let rules = ResponseRules {
         listener,
         pools: &config.pools,
+        added: b"",
         course: Course::default(),
         backend: None,
         date: "Sun, 06 Nov 1994 08:49:37 GMT",
@@ -162,6 +163,7 @@ fn pool(count: u32) -> config::Pool {
         name: "bench".to_owned(),
         balance: config::Policy::RoundRobin,
         backends: (0..count).map(backend).collect(),
+        affinity: None,
         server_retry: 5,
         timeout_cleanup: timeout,
         idle_backend_max: 100,

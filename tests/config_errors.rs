@@ -166,6 +166,41 @@ fn a_wrong_pool_is_reported_with_what_is_allowed() {
 }
 
 #[test]
+fn a_wrong_affinity_is_reported_with_what_is_allowed() {
+    let name = "1 to 64 letters, digits or any of !#$%&'*+-.^_`|~";
+    let table = [
+        ("type: source, ttl: 5", "f:7:36: pools.web.affinity.ttl: must be a duration from 1ms to 720h with its unit (ms, s, m or h), such as 30s, not 5".to_string()),
+        ("ttl: 5s", "f:7:15: pools.web.affinity: the key 'type' is missing (required: type)".to_string()),
+        ("type: cookies", "f:7:23: pools.web.affinity.type: must be source or basic_auth or url_parameter or path_parameter or cookie or header or insert_cookie or prefix_cookie, not \"cookies\"; did you mean 'cookie'?".to_string()),
+        ("type: source, name: a", "f:7:31: pools.web.affinity.name: unknown key (allowed: prefix_v4, prefix_v6, table_size, ttl, type)".to_string()),
+        ("type: cookie", "f:7:15: pools.web.affinity: the key 'name' is missing (required: type, name)".to_string()),
+        ("type: cookie, name: a;b", format!("f:7:37: pools.web.affinity.name: must be {name}, not \"a;b\"")),
+        ("type: prefix_cookie, name: S, ttl: 1s", "f:7:47: pools.web.affinity.ttl: unknown key (allowed: name, type)".to_string()),
+        ("type: insert_cookie, name: S, path: x", "f:7:53: pools.web.affinity.path: must be a path of at most 128 characters of ASCII that begins with '/' and has no ';', not \"x\"".to_string()),
+        ("type: insert_cookie, name: S, domain: a b", "f:7:55: pools.web.affinity.domain: must be a domain of letters, digits, '.' and '-', not \"a b\"".to_string()),
+        ("type: insert_cookie, name: S, same_site: none", "f:7:58: pools.web.affinity.same_site: browsers take a cookie with same_site: none only with secure: true".to_string()),
+        ("type: insert_cookie, name: S, secret: short", "f:7:55: pools.web.affinity.secret: the secret must have 16 to 1024 bytes, not 5".to_string()),
+        ("type: insert_cookie, name: S, secret: 0x23456789abcdefgh, secret_file: s", "f:7:88: pools.web.affinity.secret_file: only one of secret and secret_file can be used".to_string()),
+        ("type: insert_cookie, name: S, secret_file: s", "f:7:60: pools.web.affinity.secret_file: \"s\" cannot be read: there are no files here".to_string()),
+    ];
+    for (affinity, message) in table {
+        assert_eq!(
+            errors(&good_but("    backends:", &format!("    affinity: {{ {affinity} }}\n    backends:"))),
+            [message],
+            "{affinity}"
+        );
+    }
+    let text = good_but("    backends:", "    affinity: source\n    backends:");
+    assert_eq!(errors(&text), ["f:7:15: pools.web.affinity: must be a map with the key type, not \"source\""]);
+    let tcp = good_but("    pool: web", "    pool: web\n    protocol: tcp");
+    let with =
+        |kind: &str| errors(&tcp.replace("    backends:", &format!("    affinity: {{ type: {kind} }}\n    backends:")));
+    assert_eq!(with("source"), [""; 0]);
+    let message = "its affinity is of a type that a tcp listener cannot follow (allowed: source)";
+    assert_eq!(with("basic_auth"), [format!("f:4:11: listeners[0].pool: {message}")]);
+}
+
+#[test]
 fn a_file_that_is_no_configuration_is_refused() {
     let missing = "is missing (required: listeners, pools)";
     let map = "must be a map with the keys listeners and pools";

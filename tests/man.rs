@@ -10,15 +10,47 @@ use std::time::Duration;
 
 use plb::base::time::Time;
 use plb::cli;
-use plb::config::schema::{Backend, Listener, ListenerSettings, Pool, PoolSettings, Process, Schema};
+use plb::config::schema::{
+    Affinity, Backend, Conditions, FieldEdits, Listener, ListenerSettings, Named, Negation, Pool, PoolSettings,
+    Process, Redirect, ReplacePrefix, Respond, Route, Schema,
+};
 use plb::config::{AccessFormat, ProtocolName};
 use plb::log::access::Format;
 use plb::protocol::transcript::Transcript;
 use plb::session::record::Record;
+use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
 const CONFIGURATION_PAGE: &str = include_str!("../man/plb.yaml.5");
 const PROGRAM_PAGE: &str = include_str!("../man/plb.8");
+
+/// The sections that describe keys.
+const DESCRIBED: [&str; 14] = [
+    "AFFINITY",
+    "THE PROCESS",
+    "EACH LISTENER",
+    "SETTINGS OF LISTENERS",
+    "EACH POOL",
+    "SETTINGS OF POOLS",
+    "EACH BACKEND",
+    "EACH ROUTE",
+    "CONDITIONS",
+    "NAMES AND VALUES",
+    "REDIRECTIONS",
+    "RESPONSES",
+    "PREFIXES",
+    "FIELDS",
+];
+
+/// All conditions of a route.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+struct Match {
+    #[serde(flatten)]
+    conditions: Conditions,
+    #[serde(flatten)]
+    negation: Negation,
+}
 
 /// A key as the page shows it.
 struct Item {
@@ -97,9 +129,19 @@ fn plb_yaml_5_describes_every_setting_with_its_default_and_range() {
     assert_described::<Pool>("EACH POOL");
     assert_described::<PoolSettings>("SETTINGS OF POOLS");
     assert_described::<Backend>("EACH BACKEND");
+    assert_described::<Affinity>("AFFINITY");
+    assert_described::<Route>("EACH ROUTE");
+    assert_described::<Redirect>("REDIRECTIONS");
+    assert_described::<Respond>("RESPONSES");
+    assert_described::<Named>("NAMES AND VALUES");
+    assert_described::<ReplacePrefix>("PREFIXES");
+    assert_described::<FieldEdits>("FIELDS");
+    // It has one key more, which is not for what stands in that.
+    assert_described::<Match>("CONDITIONS");
     let all = CONFIGURATION_PAGE.matches(".It Ic ").count();
-    let sections = ["THE PROCESS", "EACH LISTENER", "SETTINGS OF LISTENERS", "EACH POOL", "SETTINGS OF POOLS"];
-    let described: usize = sections.iter().chain(&["EACH BACKEND"]).map(|heading| items(heading).len()).sum();
+    let headings = CONFIGURATION_PAGE.split("\n.Sh ").filter_map(|section| section.lines().next());
+    let described: usize =
+        headings.filter(|heading| DESCRIBED.contains(heading)).map(|heading| items(heading).len()).sum();
     assert_eq!(all, described, "plb.yaml(5) describes a key elsewhere");
     assert_eq!(range::<Process>("max_clients").as_deref(), Some("from 1 to 1000000"), "ranges are found");
 }

@@ -1,6 +1,6 @@
 //! `plb.yaml.sample` and the schema say the same: every key of one is in the other, with the schema's default.
 
-use plb::config::schema::{Backend, Listener, ListenerSettings, Pool, PoolSettings, Process, Schema};
+use plb::config::schema::{Affinity, Backend, Listener, ListenerSettings, Pool, PoolSettings, Process, Schema};
 use serde_yaml::{Mapping, Value};
 
 const SAMPLE: &str = include_str!("../plb.yaml.sample");
@@ -18,7 +18,9 @@ fn with_all_settings_active() -> String {
 /// One word that may be a key, a colon, and one word.
 fn is_setting(text: &str) -> bool {
     let is_key = |key: &str| !key.is_empty() && key.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    text.split_once(": ").is_some_and(|(key, value)| is_key(key) && !value.contains(' '))
+    // A file that is named is read, and there is none.
+    let names_file = text.starts_with("secret_file: ");
+    !names_file && text.split_once(": ").is_some_and(|(key, value)| is_key(key) && !value.contains(' '))
 }
 
 /// Every key of `T` is in `section`, with its default where it has one.
@@ -43,6 +45,11 @@ fn the_sample_shows_every_setting_with_its_default() {
     assert_defaults::<PoolSettings>(&sample);
     assert_defaults::<Listener>(&sample["listeners"][0]);
     assert_defaults::<Pool>(&sample["pools"]["web"]);
+    let mut affinity = sample["pools"]["web"]["affinity"].as_mapping().unwrap().clone();
+    affinity.extend(sample["pools"]["database"]["affinity"].as_mapping().unwrap().clone());
+    assert!(SAMPLE.contains("# secret_file: "));
+    affinity.insert("secret_file".into(), "".into());
+    assert_defaults::<Affinity>(&affinity.into());
     assert_defaults::<Backend>(&sample["pools"]["web"]["backends"][1]);
 }
 
@@ -59,6 +66,7 @@ fn the_commented_settings_change_nothing() {
     let shown = plb::config::parse("plb.yaml.sample", SAMPLE).unwrap();
     // These have no default to show, but an example.
     active.pools[0].backends[1].name.clone_from(&shown.pools[0].backends[1].name);
+    active.pools[0].affinity.clone_from(&shown.pools[0].affinity);
     active.confinement.user.take().expect("the sample names a user");
     active.confinement.group.take().expect("the sample names a group");
     active.confinement.chroot_dir.take().expect("the sample names a root directory");

@@ -65,6 +65,9 @@ const NOWHERE: &[(&str, &str)] = &[
     ("dbg!", "it is a trace of a search"),
 ];
 
+/// All folders with Rust in them.
+const EVERYWHERE: [&str; 6] = ["src", "tests", "benches", "fuzz/src", "fuzz/fuzz_targets", "fuzz/examples"];
+
 /// Names that say nothing of what a type is.
 const EMPTY_NAMES: &[&str] = &["Manager", "Handler", "Helper", "Util", "Utils"];
 
@@ -91,14 +94,14 @@ fn pure_rooms_hold_no_sockets_files_clocks_or_logs() {
 
 #[test]
 fn nothing_is_unsafe_or_left_unfinished() {
-    check(&sources(&["src", "tests", "benches"]), |source| words(source, NOWHERE));
+    check(&sources(&EVERYWHERE), |source| words(source, NOWHERE));
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest is there");
     assert!(manifest.contains("unsafe_code = \"forbid\""), "Cargo.toml: [lints.rust] lacks unsafe_code = \"forbid\"");
 }
 
 #[test]
 fn every_file_opens_with_what_it_is() {
-    check(&sources(&["src", "tests", "benches"]), opening);
+    check(&sources(&EVERYWHERE), opening);
 }
 
 #[test]
@@ -109,7 +112,7 @@ fn files_and_functions_stay_small() {
 
 #[test]
 fn types_are_named_for_what_they_are() {
-    check(&sources(&["src", "tests", "benches"]), names);
+    check(&sources(&EVERYWHERE), names);
 }
 
 #[test]

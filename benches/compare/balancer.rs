@@ -1,7 +1,7 @@
 //! A balancer under measurement: found, configured, started with origins of its own, and ended with its guard.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::configuration::{self, Listen, Scene};
-use crate::load::{Life, Load, Speech};
+use crate::configuration::{self, Affinity, Listen, Scene, Told};
+use crate::load::{Life, Load, Speech, Visitor};
 use crate::origin::Origin;
 use crate::process::{self, BALANCER_CPU, LOOK_EVERY, Orphan, Process};
-use crate::{relay, shuttle};
+use crate::{messages, relay, shuttle};
 
 /// Where the listeners of every balancer are, each with a port of its own for all of them.
 const LISTEN_HOSTS: [Ipv4Addr; 3] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 8), Ipv4Addr::new(127, 0, 0, 9)];
@@ -101,13 +101,13 @@ impl Contender {
         let mut origin = Origin::start(scene.backends)?;
         let listen = free_addresses(self.kind)?;
         let directory = tempfile::tempdir().map_err(|error| format!("temporary directory: {error}"))?;
-        let configuration = directory.path().join("configuration");
-        let text = configuration::text(self.kind, scene, listen, &origin, directory.path());
-        fs::write(&configuration, text).map_err(|error| format!("{}: {error}", configuration.display()))?;
+        let configuration = configuration::write(self.kind, scene, listen, &origin, directory.path())
+            .map_err(|error| format!("its configuration: {error}"))?;
         let log = directory.path().join("log");
         let mut process = self.spawn(&configuration, listen, &origin, &log)?;
         origin.outlive(process.id()).map_err(|error| format!("the origin is gone: {error}"))?;
-        if let Err(error) = await_serving(&mut process, self.kind, listen) {
+        let serving = await_serving(&mut process, self.kind, listen, scene);
+        if let Err(error) = serving.and_then(|()| verify_fields(self.kind, listen, scene)) {
             return Err(format!("{error}; it said: {}", fs::read_to_string(&log).unwrap_or_default().trim()));
         }
         let serving = match self.kind {
@@ -148,9 +148,11 @@ impl Balancer {
 }
 
 /// Waits until all listeners take connections and an exchange with each succeeds.
-fn await_serving(process: &mut Process, kind: Kind, listen: Listen) -> Result<(), String> {
+fn await_serving(process: &mut Process, kind: Kind, listen: Listen, scene: Scene) -> Result<(), String> {
     let limit = Instant::now() + START_LIMIT;
-    let all = [(listen.http, Speech::Http), (listen.tunnel, Speech::Http), (listen.echo, Speech::Echo)];
+    let plain = Speech::Http(Visitor::Plain);
+    let web = if scene.affinity == Affinity::Cookie { Speech::Http(Visitor::Forgetful) } else { plain };
+    let all = [(listen.http, web), (listen.tunnel, plain), (listen.echo, Speech::Echo)];
     // The relay of exchanges does not know which answer is the last.
     let (served, life) = if kind == Kind::Relay { (&all[..1], Life::KeepAlive) } else { (&all[..], Life::Single) };
     for &(address, speech) in served {
@@ -167,6 +169,42 @@ fn await_serving(process: &mut Process, kind: Kind, listen: Listen) -> Result<()
         first.map_err(|error| format!("the first exchange with {address} fails: {error}"))?;
     }
     Ok(())
+}
+
+/// Looks at how a request reaches the origin: with the fields that are to be added to it, and no others of their kind.
+fn verify_fields(kind: Kind, listen: Listen, scene: Scene) -> Result<(), String> {
+    if kind == Kind::Relay {
+        return Ok(());
+    }
+    let answer = mirrored(listen.http).map_err(|error| format!("the request that is its own answer: {error}"))?;
+    let names: Vec<String> =
+        answer.lines().filter_map(|line| Some(line.split_once(':')?.0.to_ascii_lowercase())).collect();
+    let wanted = [
+        ("x-forwarded-for", scene.told != Told::Nothing),
+        ("x-request-id", scene.told == Told::AddressAndId),
+        ("x-forwarded-proto", false),
+        ("x-forwarded-host", false),
+        ("x-forwarded-port", false),
+        ("forwarded", false),
+        ("via", false),
+    ];
+    for (name, is_wanted) in wanted {
+        let count = names.iter().filter(|found| *found == name).count();
+        if count != usize::from(is_wanted) {
+            return Err(format!("{count} fields {name} reach the origin, which has got {answer:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// What a client gets who wants to know how its request has reached the origin.
+fn mirrored(address: SocketAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(START_LIMIT))?;
+    stream.write_all(messages::MIRROR_REQUEST)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// Addresses that nobody listens on, with a port that this program has not handed out yet and that lies below those

@@ -30,11 +30,24 @@ const DISCARD_BYTES: usize = 1 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speech {
     /// One GET and its response.
-    Http,
+    Http(Visitor),
     /// A few bytes and the same bytes back.
     Echo,
     /// One GET and its response with a body of so many bytes, which are counted and thrown away.
     Bulk(u64),
+}
+
+/// What those who GET ask for, and whether cookies come with the answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visitor {
+    /// The same again and again; no cookie comes.
+    Plain,
+    /// Each of so many hosts in turn; no cookie comes.
+    Wandering(u16),
+    /// The same, and a cookie comes every time, for it is never sent.
+    Forgetful,
+    /// The same with the cookie that came with a connection's first answer; no other comes.
+    Faithful,
 }
 
 /// What becomes of a connection after its exchange.
@@ -66,7 +79,8 @@ pub struct Load {
     goal: u64,
     errors: u64,
     first_error: Option<String>,
-    message: Vec<u8>,
+    /// What is sent, in turn.
+    messages: Vec<Vec<u8>>,
     buffer: Vec<u8>,
 }
 
@@ -76,6 +90,8 @@ struct Connection {
     received: Vec<u8>,
     /// What has not come yet of a long body whose head has come.
     missing: Option<u64>,
+    /// What it sends instead of what all send.
+    message: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +128,7 @@ impl Load {
             goal: 0,
             errors: 0,
             first_error: None,
-            message: message(speech, life),
+            messages: messages(speech, life),
             buffer: vec![0; if matches!(speech, Speech::Bulk(_)) { DISCARD_BYTES } else { BUFFER_BYTES }],
         })
     }
@@ -159,7 +175,9 @@ impl Load {
         while self.started < self.goal && self.started - self.finished < self.parallel && self.errors < ERRORS_MAX {
             self.started += 1;
             let outcome = match self.resting.pop() {
-                Some(key) => self.connections[key].send(&self.message).map_err(|error| (Some(key), error)),
+                Some(key) => {
+                    self.connections[key].send(next(&self.messages, self.started)).map_err(|error| (Some(key), error))
+                }
                 None => self.open().map_err(|error| (None, error)),
             };
             if let Err((key, error)) = outcome {
@@ -176,7 +194,8 @@ impl Load {
         let mut stream = connect(source, self.target)?;
         let entry = self.connections.vacant_entry();
         self.poll.registry().register(&mut stream, Token(entry.key()), Interest::READABLE | Interest::WRITABLE)?;
-        entry.insert(Connection { stream, state: State::Connecting, received: Vec::new(), missing: None });
+        let (state, received) = (State::Connecting, Vec::new());
+        entry.insert(Connection { stream, state, received, missing: None, message: None });
         Ok(())
     }
 
@@ -186,7 +205,7 @@ impl Load {
         let connection = &mut self.connections[key];
         let was_idle = matches!(connection.state, State::Idle | State::Stalled);
         let outcome = match connection.state {
-            State::Connecting => connection.connected(event, &self.message),
+            State::Connecting => connection.connected(event, next(&self.messages, key as u64)),
             _ => connection.advance(event, self.speech, self.life, &mut self.buffer),
         };
         match outcome {
@@ -250,11 +269,17 @@ impl Connection {
 
     fn answered(&mut self, source: Source, speech: Speech, life: Life) -> Result<Progress, String> {
         let is_whole = match speech {
-            Speech::Http => messages::is_whole_response(&self.received)?,
+            Speech::Http(visitor) => match messages::whole_response(&self.received)? {
+                Some(head) => {
+                    self.message = judge_cookie(visitor, self.message.take(), head.cookie)?;
+                    true
+                }
+                None => false,
+            },
             Speech::Echo => messages::is_whole(&self.received, messages::ECHO)?,
             Speech::Bulk(_) => unreachable!("it is discarded"),
         };
-        let ends_first = life == Life::Single && speech == Speech::Http;
+        let ends_first = life == Life::Single && matches!(speech, Speech::Http(_));
         match (is_whole, source, life) {
             (false, Source::Open, _) => Ok(Progress::Waiting),
             (true, Source::Ended, _) if ends_first => Ok(Progress::Finished),
@@ -300,8 +325,8 @@ impl Connection {
                 Some(missing) => Some(less(missing, count)?),
                 None => {
                     self.received.extend_from_slice(&buffer[..count]);
-                    let head = messages::response_head_length(&self.received, bytes)?;
-                    head.map(|head| less(bytes, self.received.len() - head)).transpose()?
+                    let head = messages::read_response_head(&self.received, bytes)?;
+                    head.map(|head| less(bytes, self.received.len() - head.length)).transpose()?
                 }
             };
             if self.missing == Some(0) {
@@ -313,6 +338,7 @@ impl Connection {
 
     /// Sends the one message of an exchange; it is far smaller than a send buffer, so a part of it is a fault.
     fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        let message = self.message.as_deref().unwrap_or(message);
         self.received.clear();
         self.missing = None;
         self.state = State::Answering;
@@ -323,14 +349,34 @@ impl Connection {
     }
 }
 
-/// What a client sends in an exchange.
-fn message(speech: Speech, life: Life) -> Vec<u8> {
-    match (speech, life) {
-        (Speech::Echo, _) => messages::ECHO.to_vec(),
-        (Speech::Bulk(bytes), _) => messages::bulk_request(bytes),
-        (Speech::Http, Life::Single) => messages::LAST_REQUEST.to_vec(),
-        (Speech::Http, Life::KeepAlive | Life::Held | Life::Stalled) => messages::REQUEST.to_vec(),
+/// What a visitor sends from now on instead of what all send, `own` so far: the faithful keep the cookie of their first
+/// answer. An error when the answer `set` a cookie where it should not, or none where it should.
+fn judge_cookie(visitor: Visitor, own: Option<Vec<u8>>, set: Option<&str>) -> Result<Option<Vec<u8>>, String> {
+    match (visitor, set) {
+        (Visitor::Faithful, Some(cookie)) if own.is_none() => Ok(Some(messages::request_with_cookie(cookie))),
+        (Visitor::Faithful, None) if own.is_some() => Ok(own),
+        (Visitor::Forgetful, Some(_)) | (Visitor::Plain | Visitor::Wandering(_), None) => Ok(own),
+        (_, Some(cookie)) => Err(format!("a cookie is set that was not to be: {cookie}")),
+        (_, None) => Err("no cookie is set".to_string()),
     }
+}
+
+/// What clients send in their exchanges, in turn.
+fn messages(speech: Speech, life: Life) -> Vec<Vec<u8>> {
+    match (speech, life) {
+        (Speech::Echo, _) => vec![messages::ECHO.to_vec()],
+        (Speech::Bulk(bytes), _) => vec![messages::bulk_request(bytes)],
+        (Speech::Http(_), Life::Single) => vec![messages::LAST_REQUEST.to_vec()],
+        (Speech::Http(Visitor::Wandering(hosts)), _) => {
+            (0..hosts).map(|position| messages::request(&messages::host(position))).collect()
+        }
+        (Speech::Http(_), _) => vec![messages::request(&messages::host(0))],
+    }
+}
+
+/// The message whose turn it is.
+fn next(messages: &[Vec<u8>], turn: u64) -> &[u8] {
+    &messages[(turn % messages.len() as u64) as usize]
 }
 
 /// What is missing of a body after `count` more bytes of it.

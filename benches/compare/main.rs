@@ -1,15 +1,17 @@
 //! plb side by side with other balancers: what one unit of work costs each of them, in CPU time or in memory.
 //!
 //! ```text
-//! cargo bench --bench compare -- a b c d e f g l s --rounds 5
+//! cargo bench --bench compare -- a b c d e f g h k l r s --rounds 5
 //! ```
 //!
 //! Rounds interleave the balancers, so that what disturbs the machine disturbs all of them, and each figure is also
 //! given as a share of haproxy's in the same round. Every round starts the balancers anew; they have one processor, of
 //! which only one of them makes use at a time, and clients and origins share another. The cost is the CPU time of the
 //! serving process, the kernel's work on its behalf included; memory is the growth of its proportional set size since
-//! the first exchange of each kind. Traffic never leaves the loopback interface. No balancer adds a field to
-//! a message; otherwise each does what it does by default. Linux with setpriv and taskset (util-linux) is needed.
+//! the first exchange of each kind. Traffic never leaves the loopback interface. No balancer is told to add a field to
+//! a message but in (h) and (k); otherwise each does what it does by default. Whether a request reaches the origin with
+//! the fields that it should have is looked at before, and whether cookies come as they should, with every answer.
+//! Linux with setpriv and taskset (util-linux) is needed.
 
 mod balancer;
 mod configuration;

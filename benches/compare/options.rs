@@ -14,8 +14,9 @@ units (default: all)
   a  keep-alive GET           b  one GET a client connection
   c  TCP connect-echo-close   d  bulk, HTTP and TCP
   e  memory of an idle client f  a over 10 and over 1000 backends
-  g  a beside idle clients    l  a with an access log
-  s  memory of a stalled reader
+  g  a beside idle clients    h  a with X-Forwarded-For, a request id and a route
+  k  a with a cookie inserted l  a with an access log
+  r  a with 1000 host routes  s  memory of a stalled reader
 options
   --rounds N     rounds (default 5)
   --scale F      multiplies the exchanges of a round (default 1)

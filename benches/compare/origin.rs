@@ -196,6 +196,10 @@ impl Connection {
                         head = messages::response_head(bytes);
                         (length, &head[..], Next::Stay)
                     }
+                    Ok(Received::MirrorRequest(length)) => {
+                        head = [&messages::response_head(length as u64), &self.pending[..length]].concat();
+                        (length, &head[..], Next::Stay)
+                    }
                     Err(_) => return Next::Close,
                 },
             };

@@ -95,9 +95,9 @@ fn of(samples: &[Sample], unit: Unit, kind: Kind) -> impl Iterator<Item = &Sampl
     samples.iter().filter(move |sample| sample.unit == unit && sample.kind == kind)
 }
 
-/// The figure as a share of haproxy's in the same round.
+/// The figure as a share of haproxy's in the same round, for the same unit or the one that it is set against.
 fn ratio(samples: &[Sample], sample: &Sample) -> Option<f64> {
-    let mut references = of(samples, sample.unit, Kind::Haproxy);
+    let mut references = of(samples, sample.unit.rival(), Kind::Haproxy);
     references.find(|reference| reference.round == sample.round).map(|reference| sample.value / reference.value)
 }
 

@@ -1,17 +1,19 @@
 //! Who should serve this?
 //!
 //! [`Pools`] chooses a backend and lends it as a [`Lease`]; the session says with an [`Outcome`] how it went;
-//! `health` turns outcomes and probes into `Up` and `Down`, and `policy` chooses among those that are up. This room
+//! `health` turns outcomes and probes into `Up` and `Down`, and `policy` chooses among those that are up;
+//! `affinity` knows who goes back to where. This room
 //! opens no socket, starts no probe and reads no clock: the shell does, and takes the facts as [`Transition`]s.
 
+mod affinity;
 mod health;
 mod policy;
 mod pool;
 
 use std::fmt;
 
+pub use affinity::{Key, Keys};
 pub use health::{Reason, State, Transition};
-pub use policy::Key;
 pub use pool::{Counters, Lease, Pools};
 
 /// One backend of one pool, by their positions in the configuration.

@@ -9,14 +9,6 @@ use std::collections::binary_heap::PeekMut;
 
 use crate::config;
 
-/// What a choice may depend on besides the backends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Key {
-    /// Nothing.
-    #[default]
-    None,
-}
-
 /// The algorithm of one pool with its state. All backends take part at first.
 #[derive(Debug)]
 pub enum Policy {
@@ -47,9 +39,9 @@ impl Policy {
     }
 
     /// Chooses among those that take part and are not refused.
-    pub fn pick(&mut self, key: Key, refused: impl Fn(u16) -> bool) -> Option<u16> {
-        match (self, key) {
-            (Policy::RoundRobin(round_robin), Key::None) => round_robin.pick(refused),
+    pub fn pick(&mut self, refused: impl Fn(u16) -> bool) -> Option<u16> {
+        match self {
+            Policy::RoundRobin(round_robin) => round_robin.pick(refused),
         }
     }
 }

@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 
+use super::affinity::{Binding, Bindings, Key};
 use super::health::{Health, Source, State, Transition};
-use super::policy::{Key, Policy};
+use super::policy::Policy;
 use super::{BackendId, Failure, Outcome};
 use crate::base::time::Time;
-use crate::config;
+use crate::config::{self, Affinity};
 
 /// Transitions that wait for the shell, besides those of [`TRANSITIONS_PER_BACKEND_MAX`]; beyond these the oldest are
 /// forgotten.
@@ -68,6 +69,8 @@ pub struct Pools {
 struct Pool {
     policy: Policy,
     backends: Vec<Backend>,
+    /// Where its affinity has a table.
+    bindings: Option<Bindings>,
 }
 
 #[derive(Debug)]
@@ -88,27 +91,43 @@ impl Pools {
         Pools { pools, transitions: VecDeque::new(), transitions_max, failures: VecDeque::new() }
     }
 
-    /// Chooses a backend of a pool that is up and not among the `tried`, and lends it; it is load from now on.
+    /// Chooses a backend of a pool that is up and not among the `tried`, and lends it; it is load from now on. A client is
+    /// led back to the backend that its key stands for; where that cannot serve, it is bound anew.
     ///
     /// `None` when there is no such backend (or pool).
-    pub fn pick(&mut self, pool: usize, key: Key, tried: &[BackendId], _now: Time) -> Option<Lease> {
+    pub fn pick(&mut self, pool: usize, key: Key, tried: &[BackendId], now: Time) -> Option<Lease> {
         let position = u16::try_from(pool).ok()?;
         let pool = self.pools.get_mut(pool)?;
-        let Pool { policy, backends } = pool;
+        let known = pool.known(key, now);
+        let Pool { policy, backends, bindings } = pool;
         let was_tried = |backend| tried.contains(&BackendId::new(position, backend));
         // One client at a time finds out whether a backend that came back serves; the others have better ones.
         let is_on_trial = |backend: u16| {
             let Backend { health, load, .. } = &backends[usize::from(backend)];
             !health.is_proven() && *load > 0
         };
-        let chosen = policy
-            .pick(key, |backend| was_tried(backend) || is_on_trial(backend))
-            .or_else(|| policy.pick(key, was_tried))?;
+        // A binding is younger than the outage, a cookie may be older: then it finds out nothing for the others.
+        let is_barred = |backend: u16| was_tried(backend) || (matches!(key, Key::Backend(_)) && is_on_trial(backend));
+        let known = known.filter(|&backend| !is_barred(backend));
+        let chosen = known
+            .or_else(|| policy.pick(|backend| was_tried(backend) || is_on_trial(backend)))
+            .or_else(|| policy.pick(was_tried))?;
         let backend = &mut backends[usize::from(chosen)];
+        if let (Key::Bound(hash), Some(bindings), None) = (key, bindings, known) {
+            bindings.bind(hash, Binding { backend: chosen, outages: backend.health.outages() }, now);
+        }
         debug_assert_eq!(backend.health.state(), State::Up);
         backend.load += 1;
         backend.counters.picked += 1;
         Some(Lease { backend: BackendId::new(position, chosen), outages: backend.health.outages() })
+    }
+
+    /// Binds the client with a key that was learned from an answer to the backend that gave it.
+    pub fn bind(&mut self, lease: &Lease, key: Key, now: Time) {
+        let binding = Binding { backend: lease.backend.backend, outages: lease.outages };
+        if let (Key::Bound(hash), Some(bindings)) = (key, &mut self.pools[lease.backend.pool()].bindings) {
+            bindings.bind(hash, binding, now);
+        }
     }
 
     /// Takes a session's experience while it goes on, as a success with the response head.
@@ -232,7 +251,26 @@ impl Pool {
         let backends = ids.map(|id| Backend::new(Health::new(id, pool.server_retry, now))).collect::<Vec<_>>();
         let weights = pool.backends.iter().take(backends.len()).map(|backend| backend.weight);
         let weights = weights.map(|weight| u16::try_from(weight).unwrap_or(u16::MAX)).collect::<Vec<_>>();
-        Pool { policy: Policy::new(pool.balance, &weights), backends }
+        let bindings = match &pool.affinity {
+            Some(Affinity::Table(table)) => Some(Bindings::new(table.entries_max, table.ttl)),
+            _ => None,
+        };
+        Pool { policy: Policy::new(pool.balance, &weights), backends, bindings }
+    }
+
+    /// The backend that a key stands for, while it is up.
+    fn known(&mut self, key: Key, now: Time) -> Option<u16> {
+        let backend = match key {
+            Key::None => return None,
+            Key::Backend(backend) => backend,
+            Key::Bound(hash) => {
+                let binding = self.bindings.as_mut()?.find(hash, now)?;
+                let outages = self.backends[usize::from(binding.backend)].health.outages();
+                (outages == binding.outages).then_some(binding.backend)?
+            }
+        };
+        let is_up = self.backends.get(usize::from(backend))?.health.state() == State::Up;
+        is_up.then_some(backend)
     }
 }
 
@@ -265,6 +303,7 @@ mod tests {
             name: String::new(),
             balance: config::Policy::RoundRobin,
             backends: weights.iter().map(backend).collect(),
+            affinity: None,
             server_retry,
             timeout_cleanup: Duration::ZERO,
             idle_backend_max: 0,

@@ -66,6 +66,8 @@ macro_rules! choice {
     };
 }
 
+pub(super) use {choice, leaf};
+
 leaf! {
     /// A whole number from `MIN` to `MAX`.
     Whole<MIN: u32, MAX: u32>(u32)
@@ -89,6 +91,10 @@ leaf! {
 leaf! {
     /// `true` or `false`.
     Switch(bool)
+}
+leaf! {
+    /// The status for requests that nobody is to serve.
+    Unrouted(u16)
 }
 leaf! {
     /// Where a log goes.
@@ -208,6 +214,17 @@ impl TryFrom<Value> for Switch {
     }
 }
 
+impl TryFrom<Value> for Unrouted {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        match value.as_u64() {
+            Some(404) => Ok(Unrouted(404)),
+            Some(503) => Ok(Unrouted(503)),
+            _ => Err(wrong("404 or 503", &value)),
+        }
+    }
+}
+
 impl TryFrom<Value> for Target {
     type Error = String;
     fn try_from(value: Value) -> Result<Self, String> {
@@ -324,6 +341,12 @@ impl From<Switch> for Value {
     }
 }
 
+impl From<Unrouted> for Value {
+    fn from(leaf: Unrouted) -> Value {
+        leaf.0.into()
+    }
+}
+
 impl From<Target> for Value {
     fn from(leaf: Target) -> Value {
         leaf.0.to_string().into()
@@ -409,7 +432,7 @@ fn size_value(bytes: u64) -> Value {
     text.parse::<u64>().map_or_else(|_| text.into(), Value::from)
 }
 
-fn chosen<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, String> {
+pub(super) fn chosen<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, String> {
     let word = value.as_str().unwrap_or_default();
     if let Some(&(_, choice)) = choices.iter().find(|(name, _)| *name == word) {
         return Ok(choice);
@@ -418,6 +441,6 @@ fn chosen<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, String> {
     Err(wrong(&names.join(" or "), value) + &suggestion(word, names))
 }
 
-fn name_of<T: PartialEq>(choice: &T, choices: &[(&'static str, T)]) -> Value {
+pub(super) fn name_of<T: PartialEq>(choice: &T, choices: &[(&'static str, T)]) -> Value {
     choices.iter().find(|(_, other)| other == choice).map_or(Value::Null, |&(name, _)| name.into())
 }

@@ -8,19 +8,24 @@
 //! `schema` mirrors the file, `validate` turns it into the [`Config`] below or into a list of [`ConfigError`]s.
 //! Nothing here opens a file or a socket, resolves a name or reads a clock.
 
+pub mod affinity;
 mod auth;
 mod error;
 mod forwarding;
 mod leaf;
+mod marks;
 mod network;
 mod pages;
 mod quick;
 mod rate;
+pub mod route;
 mod sanitizer;
 pub mod schema;
 mod source;
+pub mod template;
 pub mod units;
 mod validate;
+mod word;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -28,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use affinity::Affinity;
 pub use auth::{Auth, USER_BYTES_MAX, Users};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
@@ -36,6 +42,7 @@ pub use network::{NETWORK_ALLOWED, Network, NetworkList, Networks, masked};
 pub use pages::{PAGE_BYTES_MAX, PAGE_STATUSES};
 pub use quick::quick_start;
 pub use rate::RateLimit;
+pub use route::Route;
 pub use sanitizer::{Methods, PathRefusals};
 
 /// Where a daemon writes its pid unless it is told otherwise.
@@ -228,6 +235,8 @@ pub struct Listener {
     pub pool: Option<usize>,
     /// The length of the kernel's queue of connections not accepted yet.
     pub backlog: u32,
+    /// What becomes of requests, the first one that fits each; the pool serves the others.
+    pub routes: Vec<Route>,
     /// The most open connections of one client (an IPv4 address, or a /64 of IPv6); `None` is no limit.
     pub clients_per_address_max: Option<u32>,
     /// The rate in bytes a second that the body of a request must not fall below; never zero; `None` is any.
@@ -287,6 +296,8 @@ pub struct HttpSettings {
     pub via: bool,
     /// What a client may change to.
     pub upgrade: Upgrade,
+    /// The status for requests that no route takes, where there is no pool for them: 404 or 503.
+    pub no_route: u16,
     /// What plb answers with in place of its own pages, by status.
     pub error_pages: Vec<(u16, Document)>,
 }
@@ -346,6 +357,8 @@ pub struct Pool {
     pub balance: Policy,
     /// Who serves; never empty.
     pub backends: Vec<Backend>,
+    /// How clients are led back to who served them, if they are.
+    pub affinity: Option<Affinity>,
     /// Consecutive failures that take a backend out of the pool; at least 1.
     pub server_retry: u32,
     /// The time between two probes of a backend that is down.

@@ -10,12 +10,17 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
+mod route;
+
+use super::affinity::{Kind, SameSite};
 pub use super::leaf::{
     AccountName, Balance, Directory, FileName, Format, HostPort, Identity, Level, Name, Period, Protocol, Realm, Size,
-    SizeOrNone, Switch, Target, TargetOrNone, TrailersTo, UpgradeTo, Whole, WholeOrNone,
+    SizeOrNone, Switch, Target, TargetOrNone, TrailersTo, Unrouted, UpgradeTo, Whole, WholeOrNone,
 };
+pub use super::marks::{AffinityKind, CookiePath, Domain, SameSiteChoice, Secret, SecretFile, Token};
 pub use super::network::NetworkList;
 use super::{AccessFormat, LogTarget, Methods, PathRefusals, Policy, ProtocolName, RequestId, Trailers, Upgrade};
+pub use route::{Conditions, FieldEdits, Named, Negation, Redirect, ReplacePrefix, Respond, Route};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -86,6 +91,8 @@ pub struct Listener {
     pub protocol: Protocol,
     /// The name of the pool that serves it.
     pub pool: Name,
+    /// A list of maps, each read as [`Route`].
+    pub routes: Value,
     /// How often each client may ask: a map, read as [`RateLimit`].
     pub rate_limit: Value,
 }
@@ -142,6 +149,8 @@ pub struct ListenerSettings {
     pub via: Switch,
     /// What a client may change to.
     pub upgrade: UpgradeTo,
+    /// The status for requests that no route takes, where there is no pool for them.
+    pub no_route: Unrouted,
     /// The whole request head.
     pub timeout_header_client_read: Period,
     /// The whole response head.
@@ -162,6 +171,45 @@ pub struct ListenerSettings {
 pub struct Pool {
     /// A list of `HOST:PORT` or of maps, each read as [`Backend`].
     pub backends: Value,
+    /// A map, read as [`Affinity`].
+    pub affinity: Value,
+}
+
+/// How clients of a pool are led back to the backend that served them.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Affinity {
+    /// What leads them back; it decides which of the others mean something.
+    #[serde(rename = "type")]
+    pub kind: AffinityKind,
+    /// The name of the cookie, the parameter or the field.
+    pub name: Token,
+    /// A client that does not come for so long is forgotten.
+    pub ttl: Period,
+    /// The most clients that are remembered.
+    pub table_size: Whole<1, 10_000_000>,
+    /// The bits of an IPv4 address that count.
+    pub prefix_v4: Whole<1, 32>,
+    /// The bits of an IPv6 address that count.
+    pub prefix_v6: Whole<1, 128>,
+    /// The cookie is for TLS only.
+    pub secure: Switch,
+    /// The cookie is not for scripts.
+    pub http_only: Switch,
+    /// Where a browser sends the cookie along.
+    pub same_site: SameSiteChoice,
+    /// The path that the cookie is for.
+    pub path: CookiePath,
+    /// The domain that the cookie is for.
+    pub domain: Domain,
+    /// The backend does not get to see the cookie.
+    pub indirect: Switch,
+    /// A response that sets the cookie is for no cache that is shared.
+    pub private: Switch,
+    /// What the cookie is signed with.
+    pub secret: Secret,
+    /// A file with what the cookie is signed with.
+    pub secret_file: SecretFile,
 }
 
 /// What a pool can set; at top level, the default of all pools.
@@ -256,6 +304,7 @@ impl Default for Listener {
             listen: Value::Null,
             protocol: Protocol(ProtocolName::Http),
             pool: unset,
+            routes: Value::Null,
             rate_limit: Value::Null,
         }
     }
@@ -288,6 +337,7 @@ impl Default for ListenerSettings {
             error_pages: Value::Null,
             via: Switch(false),
             upgrade: UpgradeTo(Upgrade::Websocket),
+            no_route: Unrouted(503),
             timeout_header_client_read: seconds(30),
             timeout_header_client_write: seconds(30),
             timeout_forward_client_read: seconds(30),
@@ -310,6 +360,28 @@ impl Default for PoolSettings {
             timeout_forward_server_read: seconds(30),
             timeout_forward_server_write: seconds(30),
             timeout_idle: seconds(4),
+        }
+    }
+}
+
+impl Default for Affinity {
+    fn default() -> Affinity {
+        Affinity {
+            kind: AffinityKind(Kind::Source),
+            name: Token(String::new()),
+            ttl: seconds(1_800),
+            table_size: Whole(100_000),
+            prefix_v4: Whole(32),
+            prefix_v6: Whole(64),
+            secure: Switch(false),
+            http_only: Switch(true),
+            same_site: SameSiteChoice(SameSite::Lax),
+            path: CookiePath("/".to_string()),
+            domain: Domain(String::new()),
+            indirect: Switch(true),
+            private: Switch(true),
+            secret: Secret(String::new()),
+            secret_file: SecretFile(String::new()),
         }
     }
 }

@@ -157,7 +157,7 @@ pub fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
 }
 
 /// An IPv4 address or a host name (RFC 1123 section 2.1, and the underscore that is in use).
-fn is_host(text: &str) -> bool {
+pub fn is_host(text: &str) -> bool {
     if text.parse::<Ipv4Addr>().is_ok() {
         return true;
     }

@@ -3,19 +3,22 @@
 //! Never stops at a mistake. A setting that is wrong keeps its default, so that what follows can be checked as well;
 //! the model that comes out is good only when no error was added.
 
+mod route;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use serde_yaml::{Mapping, Value};
 
+use super::affinity;
 use super::error::{Errors, Position, joined, quoted, suggestion};
 use super::leaf::{host_port_text, wrong};
 use super::schema::{self, HostPort, ListenerSettings, PoolSettings, Process, Schema};
 use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::{
-    BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, Document, HttpSettings, LISTENERS_MAX, ListenAddress,
-    Listener, POOLS_MAX, Pool, ServerTimeouts, pages, rate,
+    Affinity, BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, Document, HttpSettings, LISTENERS_MAX,
+    ListenAddress, Listener, POOLS_MAX, Pool, ProtocolName, ServerTimeouts, pages, rate,
 };
 
 /// More names than this are not listed in a message.
@@ -34,6 +37,7 @@ pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
         defaults: &listener_defaults,
         error_pages: &error_pages,
         pools: PoolNames::of(&pools),
+        affinities: pools.iter().map(|pool| pool.affinity.as_ref()).collect(),
         lines_of_names: HashMap::new(),
         lines_of_addresses: HashMap::new(),
     };
@@ -73,6 +77,7 @@ pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings,
         listen: Vec::new(),
         protocol: own.protocol.0,
         pool,
+        routes: Vec::new(),
         backlog: settings.backlog.0,
         clients_per_address_max: settings.max_clients_per_address.0,
         // A rate of nothing asks for nothing.
@@ -91,6 +96,7 @@ pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings,
             rewrite_location: settings.rewrite_location.0,
             via: settings.via.0,
             upgrade: settings.upgrade.0,
+            no_route: settings.no_route.0,
             error_pages: Vec::new(),
         },
         timeouts: ClientTimeouts {
@@ -110,6 +116,7 @@ pub(super) fn pool_with(name: &str, settings: &PoolSettings, backends: Vec<Backe
         name: name.to_string(),
         balance: settings.balance.0,
         backends,
+        affinity: None,
         server_retry: settings.server_retry.0,
         timeout_cleanup: settings.timeout_cleanup.0,
         idle_backend_max: settings.idle_backend_max.0,
@@ -132,7 +139,7 @@ pub(super) fn backend_with(own: &schema::Backend) -> Backend {
 
 /// A map of the file while it is read, by one schema struct after the other.
 pub(super) struct Section<'n> {
-    at: Position,
+    pub(super) at: Position,
     pub(super) path: String,
     /// `None` when something else than a map stands there: reported, and no key is missed.
     entries: Option<&'n [Entry]>,
@@ -172,6 +179,14 @@ impl<'n> Section<'n> {
         self.allowed.extend(T::defaults().keys().filter_map(Value::as_str).map(str::to_string));
         let whole = serde_yaml::from_value(Value::Mapping(accepted.clone()));
         (whole.expect("every key of it was read alone before"), accepted)
+    }
+
+    /// Of the keys that were read, only these mean something here.
+    pub(super) fn narrow(&mut self, keys: &[&str]) {
+        self.allowed.retain(|key| keys.contains(&key.as_str()));
+        for (entry, known) in self.entries.unwrap_or_default().iter().zip(&mut self.known) {
+            *known &= keys.contains(&entry.key.as_str());
+        }
     }
 
     /// Reports the keys that no struct knew and the required ones that are missing.
@@ -280,7 +295,12 @@ fn pool(entry: &Entry, defaults: &Mapping, backends_left: &mut Option<usize>, er
         errors.add(nodes[left].at, &path, format!("too many backends (at most {BACKENDS_MAX} over all pools)"));
         return pool_with(&entry.key, &settings, Vec::new());
     }
-    pool_with(&entry.key, &settings, backends(nodes, &path, errors))
+    let backends = backends(nodes, &path, errors);
+    let affinity = section.entry("affinity").and_then(|entry| {
+        let path = joined(&section.path, "affinity");
+        affinity::read(&entry.value, path, &backends, errors)
+    });
+    Pool { affinity, ..pool_with(&entry.key, &settings, backends) }
 }
 
 fn backends(nodes: &[Node], path: &str, errors: &mut Errors<'_>) -> Vec<Backend> {
@@ -337,6 +357,15 @@ impl<'p> PoolNames<'p> {
             format!("there is no pool {}{near} (pools: {}{more})", quoted(name), shown.join(", "))
         })
     }
+
+    /// The index of the pool that the section names; where the pools themselves could not be read, any name passes.
+    fn resolve(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> Option<usize> {
+        if name.is_empty() || self.listed.is_empty() {
+            return None;
+        }
+        let add = |message| errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
+        self.index(name).map_err(add).ok()
+    }
 }
 
 /// What all listeners share while they are read.
@@ -344,6 +373,8 @@ struct Listeners<'c> {
     defaults: &'c Mapping,
     error_pages: &'c [(u16, Document)],
     pools: PoolNames<'c>,
+    /// Of each pool.
+    affinities: Vec<Option<&'c Affinity>>,
     lines_of_names: HashMap<String, usize>,
     lines_of_addresses: HashMap<SocketAddr, usize>,
 }
@@ -359,10 +390,23 @@ impl Listeners<'_> {
         let mut section = Section::open(node, path, "with the keys name, listen and pool", errors);
         let (own, _) = section.read::<schema::Listener>(Mapping::new(), errors);
         let (settings, _) = section.read::<ListenerSettings>(self.defaults.clone(), errors);
-        section.close(&["name", "listen", "pool"], errors);
+        let required = if section.entry("routes").is_some() { 2 } else { 3 };
+        section.close(&["name", "listen", "pool"][..required], errors);
         self.refuse_duplicate(&section, &own.name.0, errors);
-        let pool = self.pool(&section, &own.pool.0, errors);
+        let pool = self.pools.resolve(&section, &own.pool.0, errors);
+        let affinity = pool.and_then(|pool| self.affinities.get(pool).copied().flatten());
+        if own.protocol.0 == ProtocolName::Tcp && affinity.is_some_and(Affinity::needs_http) {
+            let message = "its affinity is of a type that a tcp listener cannot follow (allowed: source)";
+            errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
+        }
         let mut listener = listener_with(&own, &settings, pool);
+        if let Some(entry) = section.entry("routes") {
+            let path = joined(&section.path, "routes");
+            if listener.protocol == ProtocolName::Tcp {
+                errors.add(entry.at, &path, "routes are for the protocol http");
+            }
+            listener.routes = route::routes(&entry.value, &path, &self.pools, errors);
+        }
         listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.to_vec());
         listener.http.rate_limit = section
             .entry("rate_limit")
@@ -384,15 +428,6 @@ impl Listeners<'_> {
             let message = format!("duplicate listener {}; it is already in line {line}", quoted(name));
             errors.add(at, &joined(&section.path, "name"), message);
         }
-    }
-
-    /// The index of the pool; where the pools themselves could not be read, any name passes.
-    fn pool(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> Option<usize> {
-        if name.is_empty() || self.pools.listed.is_empty() {
-            return None;
-        }
-        let add = |message| errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
-        self.pools.index(name).map_err(add).ok()
     }
 
     /// One address, or a list of them.

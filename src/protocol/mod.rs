@@ -205,6 +205,7 @@ pub trait Protocol {
 ///
 /// No variant is boxed: an allocation a client costs more than the room that a TCP session does not use, and lies
 /// between the buffers when these are to go back to the system.
+#[expect(clippy::large_enum_variant, reason = "see above")]
 pub enum AnyProtocol {
     /// Bytes.
     Tcp(tcp::Tcp),

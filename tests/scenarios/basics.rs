@@ -106,7 +106,7 @@ fn chunks_and_trailers_pass_in_both_directions() {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n";
         format!("{head}{:x}\r\n{}\r\n0\r\nX-Sum: {sum}\r\n\r\n", request.body.len(), request.text()).into_bytes()
     });
-    let plb = Plb::http("", &[origin.address()]);
+    let plb = Plb::http("trailers: forward", &[origin.address()]);
     let mut client = Client::connect(plb.web());
     for _ in 0..2 {
         client.send("POST / HTTP/1.1\r\nHost: plb.test\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n");

@@ -1,8 +1,10 @@
 //! What a rule may look at of a request that was judged: borrowed from the head, nothing is copied.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use httparse::Header;
+use memchr::{memchr, memchr2};
 
 use super::head::{Method, Scheme};
 use super::target::{Target, split_port};
@@ -50,4 +52,39 @@ impl<'a> Asked<'a> {
     pub fn field(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
+    /// The values of the cookies with this name (RFC 6265 section 4.2.1).
+    pub fn cookies(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let pairs = self.field("cookie").flat_map(|value| value.split(|&byte| byte == b';'));
+        pairs.filter_map(move |pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+    }
+
+    /// The values of the parameters of the query with this name, decoded.
+    pub fn parameters(&self, name: &str) -> impl Iterator<Item = Cow<'a, [u8]>> {
+        let pairs = self.query().unwrap_or_default().as_bytes().split(|&byte| byte == b'&');
+        pairs.filter_map(move |pair| {
+            let end = memchr(b'=', pair).unwrap_or(pair.len());
+            let is_it = *decoded(&pair[..end]) == *name.as_bytes();
+            is_it.then(|| decoded(pair.get(end + 1..).unwrap_or_default()))
+        })
+    }
+}
+
+/// As forms are decoded: `%HH` is a byte and `+` a space.
+fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
+    if memchr2(b'%', b'+', text).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, behind @ ..] = rest {
+        let digit = |at: usize| behind.get(at).and_then(|&digit| char::from(digit).to_digit(16));
+        let escape = digit(0).zip(digit(1)).filter(|_| *first == b'%');
+        rest = if escape.is_some() { &behind[2..] } else { behind };
+        bytes.push(match escape {
+            Some((high, low)) => (high * 16 + low) as u8,
+            None if *first == b'+' => b' ',
+            None => *first,
+        });
+    }
+    Cow::Owned(bytes)
 }

@@ -36,6 +36,8 @@ pub(super) enum Name {
     /// `Location` or `Content-Location`: may name the backend.
     Location,
     Trailer,
+    /// Says how long the message is, to programs that take `_` for `-`.
+    Disguised,
     Upgrade,
     Other,
 }
@@ -74,10 +76,12 @@ impl Name {
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::HopByHop,
             14 if is("content-length") => Self::ContentLength,
+            14 if is_spelled(name, b"content-length") => Self::Disguised,
             14 if is("http2-settings") => Self::HopByHop,
             16 if is("proxy-connection") => Self::HopByHop,
             16 if is("content-location") => Self::Location,
             17 if is("transfer-encoding") => Self::TransferEncoding,
+            17 if is_spelled(name, b"transfer-encoding") => Self::Disguised,
             9.. if name[0] | 0x20 == b'x' => told(name).map_or(Self::Other, Self::Forwarding),
             18 if is("proxy-authenticate") => Self::HopByHop,
             19 if is("proxy-authorization") => Self::HopByHop,
@@ -98,11 +102,9 @@ fn is_name(name: &[u8], known: &[u8]) -> bool {
         && words.zip(known_words).all(|(have, want)| word(have) | LOWER == word(want))
 }
 
-/// What a field of nine bytes and more tells that begins with an X. Gateways such as CGI make the same variable of
-/// `X_Forwarded_For`, some also of `X.Forwarded.For`: such a spelling would forge the address.
+/// What a field of nine bytes and more tells that begins with an X.
 fn told(name: &[u8]) -> Option<Told> {
-    let same = |(have, want): (&u8, &u8)| have.eq_ignore_ascii_case(want) || (*want == b'-' && is_mark(have));
-    let is = |known: &str| name.iter().zip(known.as_bytes()).all(same);
+    let is = |known: &str| is_spelled(name, known.as_bytes());
     let told = match name.len() {
         9 if is("x-real-ip") => Told::Other,
         12 if is("x-request-id") => Told::RequestId,
@@ -115,6 +117,13 @@ fn told(name: &[u8]) -> Option<Told> {
     };
     let is_plain = !name.iter().any(|byte| *byte != b'-' && is_mark(byte));
     Some(if is_plain { told } else { Told::Misspelt })
+}
+
+/// Whether a name begins as `known` does, which is in lower case, in whatever spelling. Gateways such as CGI make the
+/// same variable of `X_Forwarded_For`, some also of `X.Forwarded.For`: that would forge the address.
+fn is_spelled(name: &[u8], known: &[u8]) -> bool {
+    let same = |(have, want): (&u8, &u8)| have.eq_ignore_ascii_case(want) || (*want == b'-' && is_mark(have));
+    name[0] | 0x20 == known[0] && name.iter().zip(known).all(same)
 }
 
 fn is_mark(byte: &u8) -> bool {
@@ -142,8 +151,8 @@ pub(super) struct Judgement {
     pub(super) length: Option<u64>,
     /// `Transfer-Encoding: chunked` was there.
     pub(super) chunked: bool,
-    /// One of the dropped fields is to be written with another URL.
-    pub(super) relocated: bool,
+    /// There is a `Location` or a `Content-Location`.
+    pub(super) locates: bool,
     /// The fields that are not passed on as they are.
     pub(super) dropped: FieldSet,
     /// The index of the last `Date`.
@@ -170,6 +179,7 @@ impl Judgement {
                 check_chunked(value)?;
                 self.chunked = true;
             }
+            Name::Disguised => return Err(Refusal::bad("a framing field with an underscore")),
             Name::Connection => self.connection(value)?,
             Name::HopByHop | Name::Te => {}
             Name::Date => {

@@ -13,19 +13,24 @@
 pub mod asked;
 pub mod auth;
 pub mod body;
+pub mod cookie;
 mod fields;
 pub mod forwarding;
 pub mod head;
 mod location;
+mod methods;
 pub mod path;
 pub mod rate;
 pub mod reply;
 pub mod request;
 pub mod response;
+mod rewrite;
+pub mod route;
 pub mod site;
 #[cfg(test)]
 mod specimens;
 pub mod target;
+pub mod template;
 mod transfer;
 pub mod upgrade;
 
@@ -88,6 +93,8 @@ struct Exchange {
     method: Method,
     version: Version,
     course: Course,
+    /// What the route adds to the fields of the response, as whole lines.
+    response_fields: Vec<u8>,
     /// What the client asked for.
     asked: KeepClient,
     keep_client: KeepClient,
@@ -187,6 +194,7 @@ impl Http {
             method: head.method,
             version: head.version,
             course,
+            response_fields: head.response_fields,
             asked,
             keep_client: asked,
             request_head_bytes: view.scratch.len() as u32,
@@ -205,9 +213,8 @@ impl Http {
         if view.request.replace(head.bytes, view.scratch).is_err() {
             return self.refuse(view, Status::HeadTooLarge);
         }
-        let settings = &view.listener.http;
         self.exchange.request = Transfer::start(head.body, view.request, || {
-            Chunked::of_request(settings.body_bytes_max, settings.trailers)
+            Chunked::of_request(course.body_bytes_max(view.listener), view.listener.http.trailers)
         });
         Step::Connect(Selection { pool: course.pool, key: course.key, reuse })
     }
@@ -256,6 +263,7 @@ impl Http {
                 listener: view.listener,
                 pools: view.pools,
                 course: self.exchange.course,
+                added: &self.exchange.response_fields,
                 backend: view.backend,
                 request_method: self.exchange.method,
                 client_version: self.exchange.version,
@@ -364,7 +372,11 @@ impl Http {
             let method = if asks_for_head { Method::Head } else { Method::Get };
             self.exchange = Exchange { method, ..Exchange::none() };
         }
-        self.reply(view, Answer::of(status), if keep { KeepClient::Keep } else { KeepClient::Close })
+        let mut answer = Answer::of(status);
+        if status == Status::MethodNotAllowed {
+            fields::write_field(&mut answer.fields, "Allow", view.listener.http.methods.listed().as_bytes());
+        }
+        self.reply(view, answer, if keep { KeepClient::Keep } else { KeepClient::Close })
     }
 
     /// Answers the client ourselves.
@@ -486,6 +498,7 @@ impl Exchange {
             method: Method::Get,
             version: Version::Http11,
             course: Course::default(),
+            response_fields: Vec::new(),
             asked: KeepClient::Close,
             keep_client: KeepClient::Close,
             backend: Parting::Drop,

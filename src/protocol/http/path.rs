@@ -138,7 +138,7 @@ fn escape(bytes: &[u8]) -> Option<u8> {
 }
 
 /// How many dots a segment is made of, when it has one or two, escaped or not, or nothing at all.
-fn dots(mut segment: &[u8]) -> Option<usize> {
+pub(super) fn dots(mut segment: &[u8]) -> Option<usize> {
     for count in 0..=2 {
         segment = match segment {
             [] => return Some(count),

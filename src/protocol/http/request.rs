@@ -14,11 +14,15 @@ use super::asked::Asked;
 use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
 use super::forwarding::{self, Hop, Identity, Peer};
 use super::head::{self, Body, ClientText, EmptyLines, Extent, Method, Parsed, Refusal, Scan, Scheme, Version};
+use super::methods;
+use super::path;
 use super::reply::Status;
+use super::rewrite;
 use super::site::{Decision, Site};
 use super::target::{Target, check_host};
 use super::upgrade::Protocol;
-use crate::config::{HttpSettings, Listener, Upgrade};
+use crate::config::route::{Prefix, Route};
+use crate::config::{Listener, Trailers, Upgrade};
 
 /// What a request is judged by and rewritten with.
 pub struct RequestRules<'a> {
@@ -69,6 +73,8 @@ pub struct RequestHead {
     pub identity: Option<Identity>,
     /// Who answers it.
     pub decision: Decision,
+    /// The fields that its response gets from its route, as whole lines.
+    pub response_fields: Vec<u8>,
 }
 
 /// Parses the request head at the start of `input`; when it is whole and good, and goes to a backend, its rewritten
@@ -138,7 +144,7 @@ fn rewrite(
     let version = if syntax.version == Some(1) { Version::Http11 } else { Version::Http10 };
     let fields: &[Header] = syntax.headers;
 
-    let method = Method::named(method_name);
+    let method = methods::judge(method_name, &rules.listener.http.methods)?;
     let target = Target::judge(method, target)?;
     let mut judged = judge(method, version, fields, rules)?;
     if target.authority.is_some() {
@@ -157,15 +163,19 @@ fn rewrite(
         client: judged.head.client,
         path: &[],
     };
-    let mut path = mem::take(&mut rules.site.path);
-    path.clear();
-    path.extend_from_slice(asked.raw_path().as_bytes());
-    asked.path = &path;
+    path::judge(asked.raw_path().as_bytes(), &rules.listener.http.path_refusals)?;
+    let mut room = mem::take(&mut rules.site.path);
+    asked.path = path::decode(asked.raw_path().as_bytes(), &mut room);
     judged.head.decision = rules.site.decide(&asked, rules.listener);
-    if matches!(judged.head.decision, Decision::Forward(_)) {
-        write_head(&asked, &judged, input, rules, out);
+    if let Decision::Forward(course) = judged.head.decision {
+        check_length(judged.head.body, course.body_bytes_max(rules.listener))?;
+        let route = course.route(rules.listener);
+        if let Some(route) = route {
+            judged.follow(route, &asked);
+        }
+        write_head(&asked, &judged, route, input, rules, out);
     }
-    rules.site.path = path;
+    rules.site.path = room;
     Ok(Some(RequestHead { bytes: input.len(), ..judged.head }))
 }
 
@@ -176,6 +186,19 @@ struct Judged {
     /// The index of `Host`.
     host: Option<usize>,
     peer: Peer,
+    /// The client takes trailers, and may get some (RFC 9110 section 10.1.4).
+    takes_trailers: bool,
+}
+
+impl Judged {
+    /// What the route changes.
+    fn follow(&mut self, route: &Route, asked: &Asked) {
+        rewrite::drop_fields(&route.request_edits, asked.fields, &mut self.shared.dropped);
+        if let Some(index) = self.host.filter(|_| route.request_edits.host.is_some()) {
+            self.shared.dropped.insert(index);
+        }
+        rewrite::write_added(&route.response_edits, asked, &mut self.head.response_fields);
+    }
 }
 
 fn judge(method: Method, version: Version, fields: &[Header], rules: &mut RequestRules) -> Result<Judged, Refusal> {
@@ -184,9 +207,13 @@ fn judge(method: Method, version: Version, fields: &[Header], rules: &mut Reques
     let mut shared = Judgement::default();
     let mut host = None;
     let mut expect = None;
+    let mut takes_trailers = false;
+    let may_trail = rules.listener.http.trailers == Trailers::Forward;
     for (index, field) in fields.iter().enumerate() {
         match Name::of(field.name.as_bytes()) {
-            Name::Other | Name::Trailer => {}
+            Name::Other => {}
+            Name::Trailer if may_trail => {}
+            Name::Trailer => shared.dropped.insert(index),
             Name::Forwarding(told) if forwarding::is_dropped(told, peer, settings) => shared.dropped.insert(index),
             Name::Host if host.is_some() => return Err(Refusal::bad("two Host fields")),
             Name::Host => {
@@ -197,6 +224,10 @@ fn judge(method: Method, version: Version, fields: &[Header], rules: &mut Reques
                 expect = Some(index);
             }
             Name::Expect => return Err(Refusal::new(Status::ExpectationFailed, "an unknown expectation")),
+            Name::Te => {
+                takes_trailers |= may_trail && version == Version::Http11 && names_trailers(field.value);
+                shared.dropped.insert(index);
+            }
             name => shared.field(name, index, field.value)?,
         }
     }
@@ -204,7 +235,7 @@ fn judge(method: Method, version: Version, fields: &[Header], rules: &mut Reques
     if host.is_none() && version == Version::Http11 {
         return Err(Refusal::bad("no Host field"));
     }
-    let body = judge_body(method, &shared, &rules.listener.http)?;
+    let body = judge_body(method, &shared)?;
     // HTTP/1.0 knows no interim response, and without a body there is nothing to wait for (RFC 9110 section 10.1.1).
     let may_expect = version == Version::Http11 && body != Body::None;
     if let Some(index) = expect.filter(|_| !may_expect) {
@@ -226,17 +257,19 @@ fn judge(method: Method, version: Version, fields: &[Header], rules: &mut Reques
         client: forwarding::client(fields, rules.client, peer, settings),
         identity: Identity::of(fields, peer, settings, &mut rules.site.rng),
         decision: Decision::default(),
+        response_fields: Vec::new(),
     };
-    Ok(Judged { head, shared, host, peer })
+    Ok(Judged { head, shared, host, peer, takes_trailers })
 }
 
-fn judge_body(method: Method, shared: &Judgement, settings: &HttpSettings) -> Result<Body, Refusal> {
+fn names_trailers(value: &[u8]) -> bool {
+    value.split(|&byte| byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+fn judge_body(method: Method, shared: &Judgement) -> Result<Body, Refusal> {
     let body = match shared.length {
         _ if shared.chunked => Body::Chunked,
         None | Some(0) => Body::None,
-        Some(length) if settings.body_bytes_max.is_some_and(|most| length > most) => {
-            return Err(Refusal::new(Status::ContentTooLarge, "the body is too long"));
-        }
         Some(length) => Body::Length(length),
     };
     match method {
@@ -245,19 +278,38 @@ fn judge_body(method: Method, shared: &Judgement, settings: &HttpSettings) -> Re
     }
 }
 
-fn write_head(asked: &Asked, judged: &Judged, input: &[u8], rules: &RequestRules, out: &mut Vec<u8>) {
+/// The bodies of chunks are measured as they come.
+fn check_length(body: Body, bytes_max: Option<u64>) -> Result<(), Refusal> {
+    match (body, bytes_max) {
+        (Body::Length(length), Some(most)) if length > most => {
+            Err(Refusal::new(Status::ContentTooLarge, "the body is too long"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_head(
+    asked: &Asked,
+    judged: &Judged,
+    route: Option<&Route>,
+    input: &[u8],
+    rules: &RequestRules,
+    out: &mut Vec<u8>,
+) {
     let Asked { target, fields, .. } = asked;
     out.reserve(input.len() + head::GROWTH_BYTES_MAX);
-    for part in [asked.method_name, " ", target.root, target.path, " HTTP/1.1\r\n"] {
-        out.extend_from_slice(part.as_bytes());
-    }
-    match (target.authority, judged.host) {
-        (Some(authority), _) => fields::write_field(out, "Host", authority.as_bytes()),
+    write_request_line(asked, route.and_then(|route| route.prefix.as_ref()), rules, out);
+    let host = route.and_then(|route| route.request_edits.host.as_deref()).or(target.authority);
+    match (host, judged.host) {
+        (Some(host), _) => fields::write_field(out, "Host", host.as_bytes()),
         // Who does not know the name says so with an empty one (RFC 9112 section 3.2).
         (None, None) => fields::write_field(out, "Host", b""),
         (None, Some(_)) => {}
     }
     fields::write_fields(input, fields, &judged.shared.dropped, out);
+    if let Some(route) = route {
+        rewrite::write_added(&route.request_edits, asked, out);
+    }
     match judged.shared.length {
         _ if judged.shared.chunked => out.extend_from_slice(CHUNKED_LINE),
         Some(length) => fields::write_length(out, length),
@@ -265,6 +317,8 @@ fn write_head(asked: &Asked, judged: &Judged, input: &[u8], rules: &RequestRules
     }
     if let Some(protocol) = &judged.head.upgrade {
         protocol.write_fields(out);
+    } else if judged.takes_trailers {
+        out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
     }
     let RequestRules { client_text: client, scheme, port, .. } = *rules;
     let hop = Hop { client, scheme, port, host: asked.host };
@@ -276,11 +330,29 @@ fn write_head(asked: &Asked, judged: &Judged, input: &[u8], rules: &RequestRules
     out.extend_from_slice(b"\r\n");
 }
 
+fn write_request_line(asked: &Asked, prefix: Option<&Prefix>, rules: &RequestRules, out: &mut Vec<u8>) {
+    let Asked { target, method_name, .. } = asked;
+    let parts =
+        |parts: &[&str], out: &mut Vec<u8>| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    parts(&[method_name, " "], out);
+    match prefix {
+        None if !rules.listener.http.normalize_path => parts(&[target.root, target.path], out),
+        _ => {
+            match prefix {
+                Some(prefix) => rewrite::write_path(prefix, asked, out),
+                None => path::normalize(asked.raw_path().as_bytes(), out),
+            }
+            asked.query().iter().for_each(|query| parts(&["?", query], out));
+        }
+    }
+    parts(&[" HTTP/1.1\r\n"], out);
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::specimens::{Chance, damaged, listener, settings};
     use super::*;
-    use crate::config::{Forwarding, RequestId};
+    use crate::config::{Forwarding, HttpSettings, RequestId};
 
     /// Heads that are served, each with bytes of what follows.
     const GOOD: &[&[u8]] = &[
@@ -476,6 +548,47 @@ mod tests {
     }
 
     #[test]
+    fn the_client_s_wish_for_trailers_is_passed_only_where_there_may_be_some() {
+        let wishes = |trailers, line: &str, fields: &str| {
+            let settings = HttpSettings { trailers, ..settings() };
+            let input = format!("{line}\r\nHost: a\r\n{fields}\r\n\r\n");
+            let (Parsed::Head(_), out) = parse_with(&settings, input.as_bytes()) else { panic!("{input}") };
+            let out = String::from_utf8(out).unwrap();
+            let wish = "TE: trailers\r\nConnection: TE\r\n";
+            assert_eq!(out.to_ascii_lowercase().matches("\nte:").count(), out.matches(wish).count(), "{out}");
+            (out.contains(wish), out.contains("Trailer: x"))
+        };
+        let fields = "TE: gzip;q=0.5, Trailers\r\nConnection: TE\r\nTrailer: x";
+        assert_eq!(wishes(Trailers::Forward, "GET / HTTP/1.1", fields), (true, true));
+        assert_eq!(wishes(Trailers::Forward, "GET / HTTP/1.0", fields), (false, true));
+        assert_eq!(wishes(Trailers::Drop, "GET / HTTP/1.1", fields), (false, false));
+        for other in ["TE: gzip", "TE:", "TE: xtrailers", "TE: trailers;q=1"] {
+            assert_eq!(wishes(Trailers::Forward, "GET / HTTP/1.1", other), (false, false), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_forwarded_as_it_came_or_normalised() {
+        let target = |normalize_path, target: &str| {
+            let settings = HttpSettings { normalize_path, ..settings() };
+            let (_, out) = parse_with(&settings, format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+            String::from_utf8(out).unwrap().split(' ').nth(1).unwrap_or_default().to_string()
+        };
+        for (sent, came, normal) in [
+            ("/x/../%61?../%61", "/x/../%61?../%61", "/a?../%61"),
+            ("/a?", "/a?", "/a?"),
+            ("*", "*", "*"),
+            ("http://b", "*", "*"),
+            ("http://b?q", "/?q", "/?q"),
+            ("http://b//x", "//x", "/x"),
+        ] {
+            assert_eq!((target(false, sent).as_str(), target(true, sent).as_str()), (came, normal), "{sent}");
+        }
+        assert_eq!(status(b"GET /%00?x HTTP/1.1\r\nHost: a\r\n\r\n"), Some(400));
+        assert_eq!(status(b"GET http://b/%2f HTTP/1.1\r\nHost: a\r\n\r\n"), Some(400));
+    }
+
+    #[test]
     fn smuggled_and_malformed_requests_are_refused() {
         let post = |fields: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n0\r\n\r\n");
         let cases: &[(u16, &str)] = &[
@@ -529,6 +642,8 @@ mod tests {
             (400, "Content-Length : 6"),
             (400, "Content Length: 6"),
             (400, "Content-Length\x00: 6"),
+            (400, "Content_length: 6"),
+            (400, "Transfer_Encoding: chunked"),
             // Fields that are none.
             (400, ": x"),
             (400, "novalue"),
@@ -630,6 +745,7 @@ mod tests {
             "a:b",
             "a:1:2",
             "a:123456",
+            "a:65536",
             ":80",
             "::1",
             "[::1",

@@ -4,19 +4,24 @@
 //! requests; whatever a client can make grow has a limit.
 
 use super::asked::Asked;
-use super::reply::{Answer, Status};
+use super::reply::Answer;
+use super::rewrite;
+use super::route::{Router, behind};
 use crate::balance::Key;
 use crate::base::rng::Rng;
 use crate::config::Listener;
+use crate::config::route::{Action, Prefix, Route};
 
 /// What the sessions of one listener share.
 #[derive(Debug, Default)]
 pub struct Site {
+    router: Router,
     /// Room for the path of a request without escapes and dot segments.
     pub(super) path: Vec<u8>,
     /// Makes request ids; nothing secret.
     pub(super) rng: Rng,
 }
+
 /// Who answers a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -33,6 +38,28 @@ pub struct Course {
     pub pool: u16,
     /// What a backend may be chosen by.
     pub key: Key,
+    /// The position of the route that it takes.
+    pub route: Option<u16>,
+    /// That route has replaced the beginning of its path.
+    pub is_replaced: bool,
+}
+
+impl Course {
+    /// The route that it takes.
+    pub fn route(self, listener: &Listener) -> Option<&Route> {
+        listener.routes.get(usize::from(self.route?))
+    }
+
+    /// What was replaced of its path.
+    pub fn replaced(self, listener: &Listener) -> Option<&Prefix> {
+        self.route(listener).and_then(|route| route.prefix.as_ref()).filter(|_| self.is_replaced)
+    }
+
+    /// The longest body of the request, in bytes.
+    pub fn body_bytes_max(self, listener: &Listener) -> Option<u64> {
+        let own = self.route(listener).and_then(|route| route.body_bytes_max);
+        own.unwrap_or(listener.http.body_bytes_max)
+    }
 }
 
 impl Default for Decision {
@@ -43,8 +70,8 @@ impl Default for Decision {
 
 impl Site {
     /// What the sessions of this listener share.
-    pub fn new(_listener: &Listener) -> Site {
-        Site::default()
+    pub fn new(listener: &Listener) -> Site {
+        Site { router: Router::new(&listener.routes), ..Site::default() }
     }
 
     /// Makes its choices from this seed on.
@@ -53,11 +80,20 @@ impl Site {
     }
 
     /// Decides who answers.
-    pub(super) fn decide(&mut self, _asked: &Asked, listener: &Listener) -> Decision {
-        match listener.pool {
-            // At most `POOLS_MAX` of them.
-            Some(pool) => Decision::Forward(Course { pool: pool as u16, key: Key::None }),
-            None => Decision::Answer(Answer::of(Status::Unavailable)),
-        }
+    pub(super) fn decide(&mut self, asked: &Asked, listener: &Listener) -> Decision {
+        let index = self.router.find(&listener.routes, asked);
+        let pool = match index.map(|index| &listener.routes[index]) {
+            None => listener.pool,
+            Some(Route { action: Action::Pool(pool), .. }) => Some(*pool),
+            Some(route) => return Decision::Answer(rewrite::answer(route, asked)),
+        };
+        let Some(pool) = pool else {
+            return Decision::Answer(Answer { status: listener.http.no_route, fields: Vec::new(), document: None });
+        };
+        let prefix = index.and_then(|index| listener.routes[index].prefix.as_ref());
+        let is_replaced = prefix.is_some_and(|prefix| behind(asked.path, &prefix.from).is_some());
+        // At most `POOLS_MAX` and `ROUTES_MAX` of them.
+        let route = index.map(|index| index as u16);
+        Decision::Forward(Course { pool: pool as u16, key: Key::None, route, is_replaced })
     }
 }

@@ -1,5 +1,10 @@
 //! What the tests of this room share: settings, a seeded source of chance, and damage. Never part of the program.
 
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::asked::Asked;
+use super::head::{Method, Scheme};
+use super::target::Target;
 use crate::config::{HttpSettings, Listener, Methods, ProtocolName, Trailers, quick_start};
 
 /// The defaults, with narrow limits and whatever can be let through.
@@ -22,6 +27,26 @@ pub(super) fn listener(http: HttpSettings) -> Listener {
 fn of_the_quick_start() -> Listener {
     let config = quick_start(ProtocolName::Http, "127.0.0.1:1", &["a:1".to_string()]).expect("it is right");
     config.listeners.into_iter().next().expect("there is one")
+}
+
+/// A target in origin form.
+pub(super) const fn target(path: &str) -> Target<'_> {
+    Target { root: "", path, authority: None }
+}
+
+/// A plain question.
+pub(super) fn asked() -> Asked<'static> {
+    const ROOT: Target = target("/");
+    Asked {
+        method: Method::Get,
+        method_name: "GET",
+        scheme: Scheme::Http,
+        host: Some(b"a.example"),
+        target: &ROOT,
+        fields: &[],
+        client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+        path: b"/",
+    }
 }
 
 /// SplitMix64.

@@ -6,7 +6,6 @@ use memchr::memchr;
 
 use super::fields;
 use super::head::{Method, Refusal};
-use super::reply::Status;
 
 /// The longest `Host`: a name of 255 bytes, a colon and a port.
 const HOST_BYTES_MAX: usize = 261;
@@ -23,9 +22,6 @@ pub struct Target<'a> {
 
 impl<'a> Target<'a> {
     pub(super) fn judge(method: Method, target: &'a str) -> Result<Self, Refusal> {
-        if method == Method::Connect {
-            return Err(Refusal::new(Status::NotImplemented, "CONNECT"));
-        }
         if !target.is_ascii() || memchr(b'#', target.as_bytes()).is_some() {
             return Err(Refusal::bad("a target with a fragment or beyond ASCII"));
         }
@@ -64,10 +60,14 @@ pub(super) fn split_port(value: &[u8]) -> Option<&[u8]> {
     let (host, port) = value.split_at(host_end);
     let valid = match port {
         [] => true,
-        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) && number(digits) <= 65_535,
         _ => false,
     };
     valid.then_some(host)
+}
+
+fn number(digits: &[u8]) -> u32 {
+    digits.iter().fold(0, |number, digit| 10 * number + u32::from(digit - b'0'))
 }
 
 fn is_name_or_address(host: &[u8]) -> bool {

@@ -19,7 +19,12 @@ pub struct Seen {
     pub requests: Vec<Message>,
     /// The connections, in the order of their arrival.
     pub connections: Vec<ConnectionSeen>,
+    /// The first bytes received on each of them, at most [`RECEIVED_BYTES_MAX`].
+    pub received: Vec<Vec<u8>>,
 }
+
+/// So many bytes of a connection are kept.
+const RECEIVED_BYTES_MAX: usize = 65_536;
 
 /// What became of one connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,6 +156,12 @@ impl Origin {
         look(&locked(&self.shared.state).seen)
     }
 
+    /// What was received on the connections from this one on, one after the other, as soon as their scripts are over.
+    pub fn received_since(&self, connection: usize) -> Vec<u8> {
+        self.wait_for("the end of all connections", |seen| seen.over() == seen.connections.len());
+        self.seen(|seen| seen.received[connection..].concat())
+    }
+
     /// The number of whole requests.
     pub fn requests(&self) -> usize {
         self.seen(|seen| seen.requests.len())
@@ -185,6 +196,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, script: &Script) {
             }
             let number = state.seen.connections.len();
             state.seen.connections.push(ConnectionSeen::default());
+            state.seen.received.push(Vec::new());
             state.open.push((number, kept));
             Some(number)
         });
@@ -272,9 +284,14 @@ struct Counted {
 }
 
 impl Read for Counted {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let count = self.stream.read(room)?;
-        self.shared.change(|state| state.seen.connections[self.number].bytes += count as u64);
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let count = self.stream.read(bytes)?;
+        self.shared.change(|state| {
+            state.seen.connections[self.number].bytes += count as u64;
+            let received = &mut state.seen.received[self.number];
+            let room = RECEIVED_BYTES_MAX - received.len();
+            received.extend_from_slice(&bytes[..count.min(room)]);
+        });
         Ok(count)
     }
 }

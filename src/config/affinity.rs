@@ -1,0 +1,405 @@
+//! How clients of a pool are led back to the backend that served them: the model, and the section of the file.
+//!
+//! What is to be computed of names and secrets is computed here, once; the secret itself is kept nowhere.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_yaml::Mapping;
+use sha2::{Digest, Sha256};
+
+use super::Backend;
+use super::error::{Errors, joined, quoted};
+use super::schema;
+use super::source::Node;
+use super::validate::Section;
+
+/// How many bytes of the SHA-256 sum of a backend's name are its id.
+const ID_BYTES: usize = 4;
+/// How many bytes of the HMAC are the signature.
+const SIGNATURE_BYTES: usize = 16;
+/// The longest and the shortest secret, in bytes.
+const SECRET_BYTES: std::ops::RangeInclusive<usize> = 16..=1_024;
+/// What separates the id of a backend from the application's own value.
+pub const PREFIX_END: u8 = b'~';
+
+/// How clients of a pool are led back to the backend that served them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Affinity {
+    /// By a table of clients.
+    Table(Table),
+    /// By a cookie of plb's own.
+    InsertCookie(InsertCookie),
+    /// By a cookie of the application's, whose value begins with the backend's id.
+    PrefixCookie {
+        /// Its name.
+        name: String,
+        /// What stands before its value.
+        ids: Ids,
+    },
+}
+
+impl Affinity {
+    /// Whether it can be followed only where requests are understood.
+    pub fn needs_http(&self) -> bool {
+        !matches!(self, Affinity::Table(Table { mark: Mark::Source { .. }, .. }))
+    }
+}
+
+/// A table of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// What a client is known by.
+    pub mark: Mark,
+    /// One that does not come for so long is forgotten.
+    pub ttl: Duration,
+    /// The most clients; beyond them, whoever did not come for longest is forgotten.
+    pub entries_max: usize,
+}
+
+/// What a client is known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The network that its address is in.
+    Source {
+        /// The bits of an IPv4 address that count, up to 32.
+        prefix_v4: u32,
+        /// The bits of an IPv6 address that count, up to 128.
+        prefix_v6: u32,
+    },
+    /// The user that it names (RFC 7617).
+    BasicAuth,
+    /// The value of this parameter of the query.
+    UrlParameter(String),
+    /// The value of this parameter of the path, as in `;name=value`; without a name, what stands behind the last
+    /// semicolon.
+    PathParameter(Option<String>),
+    /// The value of this cookie of the application's.
+    Cookie(String),
+    /// The value of this field.
+    Header(String),
+}
+
+/// A cookie of plb's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InsertCookie {
+    /// Its name.
+    pub name: String,
+    /// Its values.
+    pub ids: Ids,
+    /// What stands behind the value in `Set-Cookie`.
+    pub attributes: String,
+    /// The backend does not get to see it.
+    pub indirect: bool,
+    /// A response that sets it is for no cache that is shared.
+    pub private: bool,
+}
+
+/// What stands for the backends of a pool in a cookie: the same in every process that knows them by these names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ids {
+    texts: Vec<Box<str>>,
+    /// Clients choose what is looked up, so that the hash has to have a random key. That also leaves nothing to be
+    /// learned from the time that it takes: a guess at a signature is compared only when it has the hash of a right one.
+    positions: HashMap<Box<[u8]>, u16>,
+}
+
+impl Ids {
+    /// What stands for the backend at this position.
+    pub fn text(&self, backend: usize) -> Option<&str> {
+        self.texts.get(backend).map(AsRef::as_ref)
+    }
+
+    /// The position of the backend that this stands for.
+    pub fn position(&self, text: &[u8]) -> Option<u16> {
+        self.positions.get(text).copied()
+    }
+
+    /// Makes those of some backends; the other side is the position of one whose id another one has.
+    fn new(backends: &[Backend], signed: impl Fn(String) -> String) -> Result<Ids, usize> {
+        let mut ids = Ids::default();
+        for (position, backend) in (0..=u16::MAX).zip(backends) {
+            let text = signed(hex(&Sha256::digest(backend.name.as_bytes())[..ID_BYTES]));
+            let taken = ids.positions.insert(text.as_bytes().into(), position);
+            if taken.is_some_and(|other| backends[usize::from(other)].name != backend.name) {
+                return Err(usize::from(position));
+            }
+            ids.texts.push(text.into());
+        }
+        Ok(ids)
+    }
+}
+
+/// The kinds of affinity, as `type` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// [`Mark::Source`]
+    Source,
+    /// [`Mark::BasicAuth`]
+    BasicAuth,
+    /// [`Mark::UrlParameter`]
+    UrlParameter,
+    /// [`Mark::PathParameter`]
+    PathParameter,
+    /// [`Mark::Cookie`]
+    Cookie,
+    /// [`Mark::Header`]
+    Header,
+    /// [`Affinity::InsertCookie`]
+    InsertCookie,
+    /// [`Affinity::PrefixCookie`]
+    PrefixCookie,
+}
+
+/// Where a browser sends a cookie along (RFC 6265bis section 4.1.2.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    /// Only to requests from the same site.
+    Strict,
+    /// Also when a link is followed from another one.
+    Lax,
+    /// Always.
+    None,
+}
+
+impl Kind {
+    /// The keys that mean something to it, the required ones first; and how many these are.
+    fn keys(self) -> (&'static [&'static str], usize) {
+        match self {
+            Kind::Source => (&["type", "prefix_v4", "prefix_v6", "ttl", "table_size"], 1),
+            Kind::BasicAuth => (&["type", "ttl", "table_size"], 1),
+            Kind::PathParameter => (&["type", "name", "ttl", "table_size"], 1),
+            Kind::UrlParameter | Kind::Cookie | Kind::Header => (&["type", "name", "ttl", "table_size"], 2),
+            Kind::InsertCookie => (
+                &[
+                    "type",
+                    "name",
+                    "secure",
+                    "http_only",
+                    "same_site",
+                    "path",
+                    "domain",
+                    "indirect",
+                    "private",
+                    "secret",
+                    "secret_file",
+                ],
+                2,
+            ),
+            Kind::PrefixCookie => (&["type", "name"], 2),
+        }
+    }
+}
+
+/// Reads the section of a pool that has these backends; `None` where that makes no sense, which is reported.
+pub(super) fn read(node: &Node, path: String, backends: &[Backend], errors: &mut Errors<'_>) -> Option<Affinity> {
+    let mut section = Section::open(node, path, "with the key type", errors);
+    let (own, accepted) = section.read::<schema::Affinity>(Mapping::new(), errors);
+    let kind = own.kind.0;
+    let is_known = accepted.contains_key("type");
+    let (keys, required) = if is_known { kind.keys() } else { (&["type"][..], 1) };
+    if is_known {
+        section.narrow(keys);
+    }
+    section.close(&keys[..required], errors);
+    let name = own.name.0.clone();
+    let mark = match kind {
+        _ if !is_known => return None,
+        Kind::Source => Mark::Source { prefix_v4: own.prefix_v4.0, prefix_v6: own.prefix_v6.0 },
+        Kind::BasicAuth => Mark::BasicAuth,
+        Kind::UrlParameter => Mark::UrlParameter(name),
+        Kind::PathParameter => Mark::PathParameter(Some(name).filter(|name| !name.is_empty())),
+        Kind::Cookie => Mark::Cookie(name),
+        Kind::Header => Mark::Header(name),
+        Kind::InsertCookie => return insert_cookie(&section, own, backends, errors).map(Affinity::InsertCookie),
+        Kind::PrefixCookie => {
+            let ids = ids(&section, backends, |id| id, errors)?;
+            return Some(Affinity::PrefixCookie { name, ids });
+        }
+    };
+    Some(Affinity::Table(Table { mark, ttl: own.ttl.0, entries_max: own.table_size.0 as usize }))
+}
+
+fn insert_cookie(
+    section: &Section<'_>,
+    own: schema::Affinity,
+    backends: &[Backend],
+    errors: &mut Errors<'_>,
+) -> Option<InsertCookie> {
+    let mut attributes = format!("; Path={}", own.path.0);
+    if !own.domain.0.is_empty() {
+        attributes += &format!("; Domain={}", own.domain.0);
+    }
+    if own.secure.0 {
+        attributes += "; Secure";
+    }
+    if own.http_only.0 {
+        attributes += "; HttpOnly";
+    }
+    attributes += match own.same_site.0 {
+        SameSite::Strict => "; SameSite=Strict",
+        SameSite::Lax => "; SameSite=Lax",
+        SameSite::None => "; SameSite=None",
+    };
+    if own.same_site.0 == SameSite::None && !own.secure.0 {
+        let message = "browsers take a cookie with same_site: none only with secure: true";
+        errors.add(section.place("same_site"), &joined(&section.path, "same_site"), message);
+    }
+    let secret = secret(section, &own.secret.0, &own.secret_file.0, errors);
+    let name = own.name.0;
+    let signed = |id: String| match &secret {
+        Some(secret) => sign(secret, &name, &id),
+        None => id,
+    };
+    let ids = ids(section, backends, signed, errors)?;
+    Some(InsertCookie { name, ids, attributes, indirect: own.indirect.0, private: own.private.0 })
+}
+
+fn ids(
+    section: &Section<'_>,
+    backends: &[Backend],
+    signed: impl Fn(String) -> String,
+    errors: &mut Errors<'_>,
+) -> Option<Ids> {
+    let refuse = |position: usize| {
+        let name = quoted(&backends[position].name);
+        let message = format!("the id of backend {name} is that of another one as well; give it another name");
+        errors.add(section.at, &section.path, message);
+    };
+    Ids::new(backends, signed).map_err(refuse).ok()
+}
+
+/// The secret from the text or from the file that it names; a line end behind it does not count.
+fn secret(section: &Section<'_>, text: &str, file: &str, errors: &mut Errors<'_>) -> Option<Vec<u8>> {
+    let (key, secret) = match (section.entry("secret"), section.entry("secret_file")) {
+        (None, None) => return None,
+        (Some(_), None) => ("secret", text.as_bytes().to_vec()),
+        (None, Some(entry)) => {
+            let bytes =
+                errors.file(entry.value.at, &joined(&section.path, "secret_file"), file, *SECRET_BYTES.end())?;
+            ("secret_file", bytes.trim_ascii_end().to_vec())
+        }
+        (Some(_), Some(entry)) => {
+            let message = "only one of secret and secret_file can be used";
+            errors.add(entry.value.at, &joined(&section.path, "secret_file"), message);
+            return None;
+        }
+    };
+    if SECRET_BYTES.contains(&secret.len()) {
+        return Some(secret);
+    }
+    let (least, most) = SECRET_BYTES.into_inner();
+    let message = format!("the secret must have {least} to {most} bytes, not {}", secret.len());
+    errors.add(section.place(key), &joined(&section.path, key), message);
+    None
+}
+
+/// The id with its signature, which is for this cookie and no other one.
+fn sign(secret: &[u8], cookie: &str, id: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
+    [cookie, "=", id].iter().for_each(|part| mac.update(part.as_bytes()));
+    format!("{id}.{}", hex(&mac.finalize().into_bytes()[..SIGNATURE_BYTES]))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, parse_with};
+
+    /// A pool with this affinity and these backends.
+    fn read_with(secret: &str, affinity: &str, backends: &str) -> Result<Config, Vec<String>> {
+        let text = format!(
+            "listeners: [{{ name: a, listen: 1.2.3.4:0, pool: p }}]\n\
+             pools: {{ p: {{ backends: [{backends}], affinity: {{ {affinity} }} }} }}"
+        );
+        let files = |_: &std::path::Path, _: usize| Ok(secret.as_bytes().to_vec());
+        parse_with("f", &text, &files).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    }
+
+    const BACKENDS: &str = "{ address: a:1, name: one }, b:2";
+
+    fn affinity(text: &str) -> Affinity {
+        let config = read_with("from the file: 1\n", text, BACKENDS).unwrap();
+        config.pools[0].affinity.clone().unwrap()
+    }
+
+    fn cookie(text: &str) -> InsertCookie {
+        match affinity(&format!("type: insert_cookie, name: PLB{text}")) {
+            Affinity::InsertCookie(cookie) => cookie,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_type_becomes_what_it_says() {
+        let table = |mark| Affinity::Table(Table { mark, ttl: Duration::from_secs(1_800), entries_max: 100_000 });
+        let source = |prefix_v4, prefix_v6| Mark::Source { prefix_v4, prefix_v6 };
+        let sid = || "sid".to_string();
+        assert_eq!(affinity("type: source"), table(source(32, 64)));
+        assert_eq!(affinity("type: source, prefix_v4: 24, prefix_v6: 48"), table(source(24, 48)));
+        assert_eq!(affinity("type: basic_auth"), table(Mark::BasicAuth));
+        assert_eq!(affinity("type: url_parameter, name: sid"), table(Mark::UrlParameter(sid())));
+        assert_eq!(affinity("type: path_parameter"), table(Mark::PathParameter(None)));
+        assert_eq!(affinity("type: path_parameter, name: sid"), table(Mark::PathParameter(Some(sid()))));
+        assert_eq!(affinity("type: cookie, name: sid"), table(Mark::Cookie(sid())));
+        let short = Table { mark: Mark::Header(sid()), ttl: Duration::from_secs(1), entries_max: 2 };
+        assert_eq!(affinity("type: header, name: sid, ttl: 1s, table_size: 2"), Affinity::Table(short));
+        let Affinity::PrefixCookie { name, ids } = affinity("type: prefix_cookie, name: sid") else { panic!() };
+        assert_eq!((name, ids.text(0)), (sid(), Some("7692c3ad")));
+    }
+
+    #[test]
+    fn an_id_follows_from_the_name_of_its_backend_alone() {
+        // Each is what sha256sum(1) shows first of the name's sum.
+        let ids = cookie("").ids;
+        assert_eq!([0, 1, 2].map(|backend| ids.text(backend)), [Some("7692c3ad"), Some("e4716373"), None]);
+        assert_eq!(
+            [&b"7692c3ad"[..], b"e4716373", b"", b"7692C3AD"].map(|text| ids.position(text)),
+            [Some(0), Some(1), None, None]
+        );
+        let turned = read_with("", "type: insert_cookie, name: X", "b:2, { address: c:3, name: one }").unwrap();
+        let Some(Affinity::InsertCookie(turned)) = &turned.pools[0].affinity else { panic!() };
+        assert_eq!([turned.ids.text(1), turned.ids.text(0)], [ids.text(0), ids.text(1)]);
+    }
+
+    #[test]
+    fn a_signature_depends_on_the_secret_and_the_cookie() {
+        let signed = cookie(", secret: \"from the file: 1\"").ids;
+        let text = signed.text(0).unwrap();
+        // As `printf PLB=7692c3ad | openssl dgst -sha256 -hmac "from the file: 1"` says.
+        assert_eq!(text, "7692c3ad.46277589eae9c574bc43f5b70756a855");
+        assert_eq!(cookie(", secret_file: s").ids, signed, "the line end behind it does not count");
+        assert_ne!(cookie(", secret: \"from the file: 2\"").ids.text(0), Some(text));
+        let Affinity::InsertCookie(other) = affinity("type: insert_cookie, name: Q, secret_file: s") else { panic!() };
+        assert_ne!(other.ids.text(0), Some(text));
+        for forged in [&text[..8], &text[..text.len() - 1], &format!("{text}0"), &format!("e4716373{}", &text[8..])] {
+            assert_eq!(signed.position(forged.as_bytes()), None, "{forged}");
+        }
+    }
+
+    #[test]
+    fn the_attributes_are_those_that_were_set() {
+        assert_eq!(cookie("").attributes, "; Path=/; HttpOnly; SameSite=Lax");
+        let all = cookie(", secure: true, http_only: false, same_site: none, path: /a b, domain: x.example");
+        assert_eq!(all.attributes, "; Path=/a b; Domain=x.example; Secure; SameSite=None");
+        assert_eq!((all.indirect, all.private), (true, true));
+        assert!(cookie(", same_site: strict").attributes.ends_with("SameSite=Strict"));
+    }
+
+    #[test]
+    fn two_backends_with_one_id_are_an_error() {
+        // Found by trying: their sums begin alike.
+        let found = read_with(
+            "",
+            "type: prefix_cookie, name: S",
+            "{ address: a:1, name: b82486 }, { address: b:1, name: b131142 }",
+        );
+        let message = "the id of backend \"b131142\" is that of another one as well; give it another name";
+        assert_eq!(found.unwrap_err(), [format!("f:2:102: pools.p.affinity: {message}")]);
+    }
+}

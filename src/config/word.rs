@@ -1,0 +1,307 @@
+//! The values of routes as serde sees them, alone or in lists, each with its limits.
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_yaml::Value;
+
+use super::leaf::wrong;
+use super::network::Network;
+use super::route::{HostName, Pattern};
+use super::template::{Part, Template};
+use super::units;
+
+/// The fields that plb writes itself: they concern one connection, the framing, or what it tells of itself and the
+/// client. `Host` is one of them, too, but a request's can be set.
+const GOVERNED: [&str; 17] = [
+    "connection",
+    "content-length",
+    "date",
+    "expect",
+    "forwarded",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+];
+
+/// A setting without a default.
+#[derive(Clone, Debug, PartialEq)]
+pub struct One<T>(pub Option<T>);
+
+/// A setting that is one value or a list of them, without a default.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Several<T>(pub Vec<T>);
+
+impl<T> Default for One<T> {
+    fn default() -> One<T> {
+        One(None)
+    }
+}
+
+impl<T> Default for Several<T> {
+    fn default() -> Several<T> {
+        Several(Vec::new())
+    }
+}
+
+impl<'de, T: TryFrom<Value, Error = String>> Deserialize<'de> for One<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::try_from(Value::deserialize(deserializer)?).map(|value| One(Some(value))).map_err(D::Error::custom)
+    }
+}
+
+impl<'de, T: TryFrom<Value, Error = String>> Deserialize<'de> for Several<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let values = match Value::deserialize(deserializer)? {
+            Value::Sequence(values) => values,
+            single => vec![single],
+        };
+        values.into_iter().map(T::try_from).collect::<Result<_, _>>().map(Several).map_err(D::Error::custom)
+    }
+}
+
+// Only defaults are ever written, and there are none.
+
+impl<T> Serialize for One<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl<T> Serialize for Several<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+/// Any text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Text(pub String);
+
+/// A path, decoded and normalized as requests' are before they are compared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UrlPath(pub String);
+
+/// Such a path without the slash at its end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UrlPrefix(pub String);
+
+/// A token: a method, or the name of a field or a cookie (RFC 9110 section 5.6.2).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token(pub String);
+
+/// The name of a field that plb does not govern.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FreeField(pub String);
+
+/// What `Host` can say: a host, perhaps with a port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnyHost(pub String);
+
+/// The value of a field: printable ASCII.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldValue(pub String);
+
+/// The target of a redirection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target(pub Template);
+
+/// The status of a redirection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Redirection(pub u16);
+
+/// Has serde read a type through a function of its text.
+macro_rules! word {
+    ($name:ident, $read:expr) => {
+        impl TryFrom<Value> for $name {
+            type Error = String;
+            fn try_from(value: Value) -> Result<Self, String> {
+                let read: fn(&str) -> Result<$name, String> = $read;
+                value.as_str().map_or_else(|| Err(wrong("text", &value)), read)
+            }
+        }
+    };
+}
+
+word!(Text, |text| Ok(Text(text.to_string())));
+word!(Pattern, Pattern::parse);
+word!(Network, Network::parse);
+word!(Template, Template::parse);
+word!(HostName, |text| checked(text, "a host, or *. and a host for all below it", host_name(text)));
+word!(UrlPath, |text| checked(text, PATH_ALLOWED, is_path(text).then(|| UrlPath(text.to_string()))));
+word!(UrlPrefix, |text| {
+    let plain = text.strip_suffix('/').unwrap_or(text);
+    let is_good = text == "/" || (is_path(plain) && !plain.ends_with('/'));
+    checked(text, PATH_ALLOWED, is_good.then(|| UrlPrefix(plain.to_string())))
+});
+word!(Token, |text| checked(text, TOKEN_ALLOWED, is_token(text).then(|| Token(text.to_string()))));
+word!(FreeField, |text| match GOVERNED.iter().any(|name| name.eq_ignore_ascii_case(text)) {
+    true => Err(format!("{text} is a field that plb writes itself")),
+    false => checked(text, TOKEN_ALLOWED, is_token(text).then(|| FreeField(text.to_string()))),
+});
+word!(AnyHost, |text| {
+    let is_host = units::is_host(text) || units::host_and_port(text).is_some();
+    checked(text, "a host, or HOST:PORT", is_host.then(|| AnyHost(text.to_string())))
+});
+word!(FieldValue, |text| checked(text, "printable ASCII", is_value(text).then(|| FieldValue(text.to_string()))));
+word!(Target, |text| {
+    let target = Template::parse(text)?;
+    checked(text, "a path, or http:// or https:// with a host", is_target(&target.parts).then_some(Target(target)))
+});
+
+impl TryFrom<Value> for Redirection {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let status = value.as_u64().and_then(|status| u16::try_from(status).ok());
+        let status = status.filter(|status| matches!(status, 301 | 302 | 303 | 307 | 308));
+        status.map(Redirection).ok_or_else(|| wrong("301, 302, 303, 307 or 308", &value))
+    }
+}
+
+const TOKEN_ALLOWED: &str = "letters, digits and marks such as '-' and '_'";
+const PATH_ALLOWED: &str = "a path that begins with '/', without %-escapes, '//', '/./', '/../', '?' and '#'";
+
+fn checked<T>(text: &str, allowed: &str, value: Option<T>) -> Result<T, String> {
+    value.ok_or_else(|| wrong(allowed, &text.into()))
+}
+
+fn host_name(text: &str) -> Option<HostName> {
+    let lower = text.to_ascii_lowercase();
+    let (name, below) = lower.strip_prefix("*.").map_or((lower.as_str(), false), |name| (name, true));
+    let is_good = units::is_host(name) || (!below && units::host_and_port(&format!("{name}:1")).is_some());
+    let name = name.strip_suffix('.').unwrap_or(name).to_string();
+    is_good.then(|| if below { HostName::Below(name) } else { HostName::Exact(name) })
+}
+
+/// Whether a decoded and normalized path can be this.
+fn is_path(text: &str) -> bool {
+    let is_escape = |at: usize| {
+        let digits = text.as_bytes().get(at + 1..at + 3);
+        // An escaped slash stays one.
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit) && digits != b"2F")
+    };
+    let mut segments = text.split('/').skip(1).peekable();
+    let mut are_plain = true;
+    while let Some(segment) = segments.next() {
+        are_plain &= !matches!(segment, "." | "..") && !(segment.is_empty() && segments.peek().is_some());
+    }
+    text.starts_with('/')
+        && are_plain
+        && !text.contains(|letter: char| letter.is_control() || matches!(letter, '?' | '#'))
+        && !text.match_indices('%').any(|(at, _)| is_escape(at))
+}
+
+fn is_token(text: &str) -> bool {
+    let is_mark = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
+}
+
+fn is_value(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.trim() == text
+}
+
+/// Whether whatever is filled in cannot decide about the host unless it is the host.
+fn is_target(parts: &[Part]) -> bool {
+    let (behind, rest) = match parts {
+        [Part::Path, ..] => return true,
+        [Part::Text(text), ..] if text.starts_with('/') => return !text.starts_with("//"),
+        [Part::Text(text), rest @ ..] => (text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")), rest),
+        [Part::Scheme, Part::Text(text), rest @ ..] => (text.strip_prefix("://"), rest),
+        _ => (None, parts),
+    };
+    match (behind, rest) {
+        (Some(""), [Part::Host, ..]) => true,
+        (Some(text), _) => text.starts_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '['),
+        (None, _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepts<T: TryFrom<Value, Error = String>>(text: &str) -> bool {
+        T::try_from(text.into()).is_ok()
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_or_all_below_a_name() {
+        let read = |text: &str| HostName::try_from(Value::from(text)).unwrap();
+        assert_eq!(read("WWW.Example.org."), HostName::Exact("www.example.org".to_string()));
+        assert_eq!(read("*.Example.org"), HostName::Below("example.org".to_string()));
+        assert_eq!(read("[::1]"), HostName::Exact("[::1]".to_string()));
+        assert!(accepts::<HostName>("192.0.2.1") && accepts::<HostName>("localhost"));
+        for text in ["", "*", "*.", "a.*.b", "*a.b", "a b", "a:80", "http://a", "*.[::1]", "::1", "a/b", "a..b"] {
+            assert!(!accepts::<HostName>(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_written_as_it_is_compared() {
+        for text in ["/", "/a", "/a/", "/a b/\u{e9}", "/100%", "/...", "/.a", "/a;b", "/a%2Fb"] {
+            assert!(accepts::<UrlPath>(text) && accepts::<UrlPrefix>(text), "{text}");
+        }
+        for text in ["", "a", "/a//b", "//", "/./a", "/a/..", "/a?b", "/a#b", "/a%20b", "/a%2fb", "/a\n"] {
+            assert!(!accepts::<UrlPath>(text) && !accepts::<UrlPrefix>(text), "{text:?}");
+        }
+        let prefix = |text: &str| UrlPrefix::try_from(Value::from(text)).unwrap().0;
+        assert_eq!((prefix("/"), prefix("/a/"), prefix("/a")), (String::new(), "/a".to_string(), "/a".to_string()));
+    }
+
+    #[test]
+    fn no_placeholder_but_the_host_decides_where_a_redirection_leads() {
+        for text in [
+            "/",
+            "/x{path}",
+            "/{path}",
+            "{path}{query}",
+            "https://www.example.org{path}",
+            "http://[::1]:80/{method}",
+            "{scheme}://{host}{path}",
+            "https://{host}:8443{path}",
+            "{scheme}://www.{host}/",
+        ] {
+            assert!(accepts::<Target>(text), "{text}");
+        }
+        for text in [
+            "",
+            "//cdn.example{path}",
+            "https://{path}",
+            "https:{path}",
+            "{scheme}{path}",
+            "{scheme}://{path}",
+            "{host}{path}",
+            "{query}",
+            "x",
+            "ftp://a/",
+            "javascript:x",
+            "https:///a",
+            "https://{query}",
+            "{scheme}:/{path}",
+            "https://\\a",
+        ] {
+            assert!(!accepts::<Target>(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_plb_governs_is_no_free_field() {
+        assert!(accepts::<FreeField>("X-Debug") && accepts::<FreeField>("set-cookie"));
+        for name in GOVERNED {
+            assert!(!accepts::<FreeField>(name) && !accepts::<FreeField>(&name.to_ascii_uppercase()), "{name}");
+        }
+        for name in ["", "a b", "a:", "\u{e9}", "a\r\n"] {
+            assert!(!accepts::<FreeField>(name), "{name:?}");
+        }
+        assert!(accepts::<FieldValue>("") && accepts::<FieldValue>("a b"));
+        assert!(!accepts::<FieldValue>("a\r\nb") && !accepts::<FieldValue>(" a") && !accepts::<FieldValue>("\u{e9}"));
+    }
+}

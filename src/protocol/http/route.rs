@@ -1,0 +1,292 @@
+//! Routes: which one a request takes.
+//!
+//! The first one in the file whose conditions all hold. Hosts are found in tables, so that a thousand of them cost no
+//! more than one; what is asked besides is asked of the routes of this host, and of those for any.
+
+use std::collections::HashMap;
+
+use super::asked::Asked;
+use crate::config::route::{Condition, Expected, HostName, Route, Sense, Test};
+
+/// The longest name of a host.
+const NAME_BYTES_MAX: usize = 255;
+
+/// Finds the route of a request. It goes with the routes that it was made of.
+#[derive(Debug, Default)]
+pub struct Router {
+    /// The routes of each host, by their index.
+    exact: HashMap<Box<[u8]>, Vec<usize>>,
+    /// The routes of all hosts below each.
+    below: HashMap<Box<[u8]>, Vec<usize>>,
+    /// The most labels of a host in `below`.
+    labels_max: usize,
+    /// The routes that ask for no host.
+    any: Vec<usize>,
+}
+
+impl Router {
+    /// For these routes.
+    pub fn new(routes: &[Route]) -> Router {
+        let mut router = Router::default();
+        for (index, route) in routes.iter().enumerate() {
+            let hosts = route.conditions.iter().find_map(|condition| match &condition.test {
+                Test::Host(names) if condition.sense == Sense::Is => Some(names),
+                _ => None,
+            });
+            let Some(hosts) = hosts else {
+                router.any.push(index);
+                continue;
+            };
+            for host in hosts {
+                let (table, name) = match host {
+                    HostName::Exact(name) => (&mut router.exact, name),
+                    HostName::Below(name) => {
+                        router.labels_max = router.labels_max.max(name.split('.').count());
+                        (&mut router.below, name)
+                    }
+                };
+                table.entry(name.as_bytes().into()).or_default().push(index);
+            }
+        }
+        router
+    }
+
+    /// The index of the first of the routes whose conditions hold.
+    pub fn find(&self, routes: &[Route], asked: &Asked) -> Option<usize> {
+        let mut room = [0; NAME_BYTES_MAX];
+        let host = lower(asked.host_name(), &mut room);
+        let labels = memchr::memrchr_iter(b'.', host).take(self.labels_max);
+        let below = labels.filter_map(|dot| self.below.get(&host[dot + 1..]));
+        let mut first = routes.len();
+        for indices in self.exact.get(host).into_iter().chain(below).chain([&self.any]) {
+            let mut earlier = indices.iter().copied().take_while(|&index| index < first);
+            let holds = |&index: &usize| routes[index].conditions.iter().all(|one| holds(one, host, asked));
+            first = earlier.find(holds).unwrap_or(first);
+        }
+        (first < routes.len()).then_some(first)
+    }
+}
+
+/// The name in lower case, without the dot of the root at its end, which names the same host.
+fn lower<'r>(name: &[u8], room: &'r mut [u8; NAME_BYTES_MAX]) -> &'r [u8] {
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    let room = &mut room[..name.len().min(NAME_BYTES_MAX)];
+    for (lower, byte) in room.iter_mut().zip(name) {
+        *lower = byte.to_ascii_lowercase();
+    }
+    room
+}
+
+fn holds(condition: &Condition, host: &[u8], asked: &Asked) -> bool {
+    let fits = match &condition.test {
+        // Where a host is asked for, the tables have found the route by it.
+        Test::Host(_) if condition.sense == Sense::Is => true,
+        Test::Host(names) => names.iter().any(|name| is_host(name, host)),
+        Test::Path(paths) => paths.iter().any(|path| path.as_bytes() == asked.path),
+        Test::PathPrefix(prefixes) => prefixes.iter().any(|prefix| behind(asked.path, prefix).is_some()),
+        Test::PathRegex(patterns) => patterns.iter().any(|pattern| pattern.is_match(asked.path)),
+        Test::Query(all) => all.iter().any(|named| asked.parameters(&named.name).any(|value| is(&named.value, &value))),
+        Test::Header(all) => all.iter().any(|named| asked.field(&named.name).any(|value| is(&named.value, value))),
+        Test::Cookie(all) => all.iter().any(|named| asked.cookies(&named.name).any(|value| is(&named.value, value))),
+        Test::Method(methods) => methods.iter().any(|method| method == asked.method_name),
+        Test::Client(networks) => networks.contains(asked.client),
+    };
+    fits == (condition.sense == Sense::Is)
+}
+
+fn is_host(name: &HostName, host: &[u8]) -> bool {
+    match name {
+        HostName::Exact(name) => name.as_bytes() == host,
+        HostName::Below(name) => host.strip_suffix(name.as_bytes()).is_some_and(|rest| rest.ends_with(b".")),
+    }
+}
+
+fn is(expected: &Expected, value: &[u8]) -> bool {
+    match expected {
+        Expected::Any => true,
+        Expected::Equal(text) => text.as_bytes() == value,
+        Expected::Matching(pattern) => pattern.is_match(value),
+    }
+}
+
+/// What follows in a path that begins with the segments of `prefix`: nothing, or a slash and more.
+pub fn behind<'p>(path: &'p [u8], prefix: &str) -> Option<&'p [u8]> {
+    path.strip_prefix(prefix.as_bytes()).filter(|rest| matches!(rest.first(), None | Some(b'/')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::specimens::{asked, target};
+    use super::*;
+    use crate::base::rng::Rng;
+    use crate::config::route::Action;
+    use httparse::Header;
+
+    /// The routes of a listener whose `routes:` is this list, one a line.
+    fn routes(lines: &[&str]) -> Vec<Route> {
+        let list: String = lines.iter().map(|line| format!("      - {line}\n")).collect();
+        let text = format!(
+            "listeners:\n  - name: l\n    listen: 127.0.0.1:0\n    pool: p\n    routes:\n{list}pools: {{p: {{backends: [a:1]}}}}\n"
+        );
+        crate::config::parse("f", &text).unwrap_or_else(|errors| panic!("{errors:?}")).listeners.remove(0).routes
+    }
+
+    fn find(routes: &[Route], asked: &Asked) -> Option<usize> {
+        Router::new(routes).find(routes, asked)
+    }
+
+    /// Whether a route with these conditions takes this request, and that one with their negation does not, or the other
+    /// way round.
+    fn meets(conditions: &str, asked: &Asked) -> bool {
+        let whether = [conditions.to_string(), format!("not: {{ {conditions} }}")]
+            .map(|all| find(&routes(&[&format!("{{ match: {{ {all} }}, deny: true }}")]), asked).is_some());
+        assert_ne!(whether[0], whether[1], "{conditions}");
+        whether[0]
+    }
+
+    fn at(path: &str) -> Asked<'_> {
+        Asked { path: path.as_bytes(), ..asked() }
+    }
+
+    #[test]
+    fn a_host_is_compared_without_case_port_and_the_dot_of_the_root() {
+        let meets = |conditions: &str, host: &str| meets(conditions, &Asked { host: Some(host.as_bytes()), ..asked() });
+        for host in ["a.example", "A.Example:8080", "a.example.", "a.example.:80"] {
+            assert!(meets("host: A.EXAMPLE", host), "{host}");
+            assert!(meets("host: [b.example, a.example]", host), "{host}");
+            assert!(meets("host: '*.example'", host) && !meets("host: '*.a.example'", host), "{host}");
+        }
+        for host in ["a.example.org", "xa.example", "x.a.example", "example", "a", ".", "..", "a.example.."] {
+            assert!(!meets("host: a.example", host), "{host}");
+        }
+        assert!(meets("host: '*.a.example'", "x.y.a.example") && !meets("host: '*.a.example'", "xa.example"));
+        assert!(meets("host: '[::1]'", "[::1]:80") && !meets("host: '[::1]'", "[::2]"));
+        assert!(find(&routes(&["{ match: { host: a }, deny: true }"]), &Asked { host: None, ..asked() }).is_none());
+    }
+
+    #[test]
+    fn paths_are_compared_whole_by_segments_or_by_expression() {
+        assert!(meets("path: /a", &at("/a")) && !meets("path: /a", &at("/a/")) && !meets("path: /a", &at("/A")));
+        for (path, whether) in [("/api", true), ("/api/", true), ("/api/x", true), ("/apix", false), ("/", false)] {
+            assert_eq!(meets("path_prefix: /api", &at(path)), whether, "{path}");
+            assert_eq!(meets("path_prefix: [/x, /api/]", &at(path)), whether, "{path}");
+            assert!(meets("path_prefix: /", &at(path)), "{path}");
+        }
+        assert!(meets(r"path_regex: '\.(png|gif)$'", &at("/x/y.gif")));
+        assert!(!meets(r"path_regex: '\.(png|gif)$'", &at("/x/y.gif/z")));
+        let bytes = Asked { path: b"/\xff\xfe", ..asked() };
+        assert!(meets(r"path_regex: ['^x', '^/\xff.$']", &bytes));
+        assert!(!meets("path: '*'".replace('*', "/x").as_str(), &at("*")) && !meets("path_prefix: /", &at("*")));
+    }
+
+    #[test]
+    fn parameters_fields_and_cookies_are_there_or_equal_or_found_in() {
+        let query = |text: &str| text.to_string();
+        for (sent, conditions, whether) in [
+            ("/?debug=1", "query: { name: debug }", true),
+            ("/?debug", "query: { name: debug, equals: '' }", true),
+            ("/?x=1&%64ebug=%31", "query: { name: debug, equals: '1' }", true),
+            ("/?x=a+b%zz", "query: { name: x, equals: a b%zz }", true),
+            ("/?x=1&x=2", "query: { name: x, equals: '2' }", true),
+            ("/?x=12", "query: { name: x, equals: '1' }", false),
+            ("/?x=12", "query: [{ name: y }, { name: x, regex: '^[0-9]+$' }]", true),
+            ("/?xdebug=1", "query: { name: debug }", false),
+            ("/debug", "query: { name: debug }", false),
+        ] {
+            let sent = query(sent);
+            let sent = target(&sent);
+            assert_eq!(meets(conditions, &Asked { target: &sent, ..asked() }), whether, "{conditions}");
+        }
+        let field = |name, value| Header { name, value };
+        let fields = [
+            field("x-key", b"v"),
+            field("X-Key", b"w"),
+            field("Cookie", b"a=1; b=2;c=3"),
+            field("cookie", b"d=\"4\"; =5; aa=6"),
+        ];
+        for (conditions, whether) in [
+            ("header: { name: X-KEY }", true),
+            ("header: { name: X-Key, equals: w }", true),
+            ("header: { name: X-Key, equals: V }", false),
+            ("header: { name: X-Key, regex: '^[vu]' }", true),
+            ("header: { name: X-Ke }", false),
+            ("cookie: { name: a, equals: '1' }", true),
+            ("cookie: { name: b, equals: '2' }", true),
+            ("cookie: { name: c, equals: '3' }", true),
+            ("cookie: { name: d }", true),
+            ("cookie: { name: A }", false),
+            ("cookie: { name: a, equals: '6' }", false),
+            ("cookie: [{ name: z }, { name: aa }]", true),
+        ] {
+            assert_eq!(meets(conditions, &Asked { fields: &fields, ..asked() }), whether, "{conditions}");
+        }
+    }
+
+    #[test]
+    fn methods_and_clients_are_one_of_those_named() {
+        let by = |method_name| Asked { method_name, ..asked() };
+        assert!(meets("method: [POST, GET]", &by("GET")) && meets("method: PURGE", &by("PURGE")));
+        assert!(!meets("method: get", &by("GET")) && !meets("method: GET", &by("HEAD")));
+        assert!(meets("client: [10.0.0.0/8, 192.0.2.0/24]", &asked()) && !meets("client: 192.0.2.8", &asked()));
+        let mapped = Asked { client: "::ffff:192.0.2.7".parse().unwrap(), ..asked() };
+        assert!(meets("client: 192.0.2.7", &mapped));
+    }
+
+    #[test]
+    fn all_conditions_have_to_hold_and_the_first_route_is_taken() {
+        let routes = routes(&[
+            "{ match: { path: /a, method: POST }, deny: true }",
+            "{ match: { host: '*.example', path_prefix: /b }, deny: true }",
+            "{ match: { path_prefix: /b, not: { host: a.example, method: PUT } }, deny: true }",
+            "{ match: { host: a.example }, deny: true }",
+            "{ match: { path: /a }, deny: true }",
+            "{ deny: true }",
+            "{ match: { host: a.example, path: /a }, deny: true }",
+        ]);
+        let take = |host: &str, path: &str| {
+            find(&routes, &Asked { host: Some(host.as_bytes()), path: path.as_bytes(), ..asked() })
+        };
+        assert_eq!(take("a.example", "/a"), Some(3));
+        assert_eq!(take("a.example", "/b/c"), Some(1));
+        assert_eq!(take("b", "/b"), Some(2));
+        assert_eq!(take("b", "/a"), Some(4));
+        assert_eq!(take("b", "/c"), Some(5));
+    }
+
+    #[test]
+    fn the_tables_find_what_a_look_at_each_route_in_turn_would_find() {
+        let mut rng = Rng::new(7);
+        let labels = ["a", "b", "example", "org"];
+        let name = |rng: &mut Rng| {
+            let count = 1 + rng.below(4) as usize;
+            (0..count).map(|_| labels[rng.below(4) as usize]).collect::<Vec<_>>().join(".")
+        };
+        for round in 0..60 {
+            let condition = |rng: &mut Rng| match rng.below(5) {
+                0 => "path: /a".to_string(),
+                1 => format!("not: {{ host: {} }}", name(rng)),
+                2 => format!("host: ['*.{}', {}]", name(rng), name(rng)),
+                3 => format!("host: '*.{}', path_prefix: /a", name(rng)),
+                _ => format!("host: {}", name(rng)),
+            };
+            let lines: Vec<String> =
+                (0..12).map(|_| format!("{{ match: {{ {} }}, deny: true }}", condition(&mut rng))).collect();
+            let routes = routes(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+            for _ in 0..50 {
+                let host = name(&mut rng);
+                let path = ["/a", "/b"][rng.below(2) as usize];
+                let asked = Asked { host: Some(host.as_bytes()), path: path.as_bytes(), ..asked() };
+                let plainly = routes.iter().position(|route| {
+                    route.conditions.iter().all(|condition| match &condition.test {
+                        Test::Host(names) => {
+                            names.iter().any(|name| is_host(name, host.as_bytes())) == (condition.sense == Sense::Is)
+                        }
+                        _ => holds(condition, host.as_bytes(), &asked),
+                    })
+                });
+                assert_eq!(find(&routes, &asked), plainly, "round {round}: {host} {path} in {lines:#?}");
+            }
+        }
+        assert!(matches!(routes(&["{ deny: true }"])[0].action, Action::Deny));
+    }
+}
