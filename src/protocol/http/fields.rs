@@ -99,10 +99,6 @@ impl FieldSet {
         self.0[index / 64] |= 1 << (index % 64);
     }
 
-    pub(super) fn extend(&mut self, other: &FieldSet) {
-        self.0.iter_mut().zip(other.0).for_each(|(mine, others)| *mine |= others);
-    }
-
     pub(super) fn contains(&self, index: usize) -> bool {
         self.0[index / 64] & (1 << (index % 64)) != 0
     }
