@@ -28,6 +28,8 @@ pub struct View<'a> {
     pub scratch: &'a mut Vec<u8>,
     /// The client's address.
     pub client: IpAddr,
+    /// The port that it came to.
+    pub port: u16,
     /// The listener's settings.
     pub listener: &'a config::Listener,
     /// What the listener's HTTP sessions share.

@@ -117,6 +117,7 @@ mod tests {
             response: &mut response,
             scratch: &mut Vec::new(),
             client: [192, 0, 2, 1].into(),
+            port: 80,
             listener: &config.listeners[0],
             site: &mut Site::default(),
             pools: &config.pools,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Session;
 use super::record::{Counters, Records};
 use crate::balance::{Keys, Lease, Pools};
+use crate::base::rng::Rng;
 use crate::base::time::Time;
 use crate::config::{self, Config};
 use crate::protocol::http::site::Site;
@@ -71,6 +72,12 @@ impl Core {
         }
     }
 
+    /// Whatever sessions choose by chance follows from this number.
+    pub fn seed(&mut self, seed: u64) {
+        let mut rng = Rng::new(seed);
+        self.sites.iter_mut().for_each(|site| site.seed(rng.next_u64()));
+    }
+
     /// A turn begins, so long after the start; `date` is asked for once a second.
     pub fn tick(&mut self, elapsed: Duration, date: impl FnOnce() -> String) {
         self.now = Time::START + elapsed;
@@ -113,6 +120,7 @@ impl Session {
             response: &mut self.response,
             scratch: &mut *context.scratch,
             client: self.client.ip(),
+            port: self.port,
             listener: &context.config.listeners[listener],
             site: &mut context.sites[listener],
             pools: &context.config.pools,

@@ -161,15 +161,15 @@ fn forbids_sharing(fields: &[Header]) -> bool {
 
 /// What the application sets, and so will get back; a cookie that it deletes binds nobody.
 fn learn(mark: &Mark, fields: &[Header], rules: &ResponseRules) -> Key {
-    match mark {
+    let value = match mark {
         Mark::Cookie(name) => {
             let sets = set_cookies(fields, name).filter(|(_, set)| !set.is_deletion(rules.date));
-            sets.last().map_or(Key::None, |(_, set)| rules.keys.of(unquoted(set.value).0))
+            sets.last().map(|(_, set)| unquoted(set.value).0)
         }
         Mark::Header(name) => {
-            let field = fields.iter().find(|field| field.name.eq_ignore_ascii_case(name));
-            field.map_or(Key::None, |field| rules.keys.of(field.value))
+            fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
         }
-        _ => Key::None,
-    }
+        _ => None,
+    };
+    value.zip(rules.keys).map_or(Key::None, |(value, keys)| keys.of(value))
 }

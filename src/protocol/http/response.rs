@@ -8,8 +8,10 @@ use std::mem::MaybeUninit;
 use httparse::Header;
 
 use super::affinity;
-use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
+use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, Told, is_strict};
+use super::forwarding::Identity;
 use super::head::{self, Body, EmptyLines, Extent, KeepClient, Method, Parsed, Refusal, Scan, Version};
+use super::location;
 use super::rewrite;
 use super::site::Course;
 use super::upgrade::Protocol;
@@ -23,8 +25,8 @@ pub struct ResponseRules<'a> {
     pub listener: &'a Listener,
     /// All pools.
     pub pools: &'a [Pool],
-    /// Makes keys of what a response tells.
-    pub keys: &'a Keys,
+    /// Makes keys of what a response tells, if anything is to be learned.
+    pub keys: Option<&'a Keys>,
     /// The way that the request went.
     pub course: Course,
     /// What its route adds to the fields, as whole lines.
@@ -39,8 +41,30 @@ pub struct ResponseRules<'a> {
     pub keep_client: KeepClient,
     /// What the request asked to change to.
     pub upgrade: Option<&'a Protocol>,
+    /// What the request was called, where the client is told.
+    pub identity: Option<&'a Identity>,
     /// The text of a `Date` field for a final response that has none (RFC 9110 section 6.6.1).
     pub date: &'a str,
+}
+
+impl<'a> ResponseRules<'a> {
+    /// To a GET of an HTTP/1.1 client that wants to keep its connection, by whatever backend.
+    pub fn new(listener: &'a Listener, date: &'a str) -> Self {
+        ResponseRules {
+            listener,
+            pools: &[],
+            keys: None,
+            course: Course::default(),
+            added: &[],
+            backend: None,
+            request_method: Method::Get,
+            client_version: Version::Http11,
+            keep_client: KeepClient::Keep,
+            upgrade: None,
+            identity: None,
+            date,
+        }
+    }
 }
 
 /// A response head that was judged.
@@ -134,6 +158,9 @@ fn rewrite(
     if route.is_some() {
         out.extend_from_slice(rules.added);
     }
+    if shared.relocated {
+        write_locations(fields, rules, out);
+    }
     write_own_fields(&head, &shared, rules, out);
     Ok(Some(head))
 }
@@ -149,11 +176,32 @@ fn judge(version: Version, fields: &[Header], rules: &ResponseRules) -> Result<J
             {
                 shared.dropped.insert(index);
             }
+            Name::Location if location(field.value, rules).is_some() => {
+                shared.dropped.insert(index);
+                shared.relocated = true;
+            }
+            Name::Forwarding(Told::RequestId) if rules.identity.is_some() => shared.dropped.insert(index),
             name => shared.field(name, index, field.value)?,
         }
     }
     shared.finish(version, fields)?;
     Ok(shared)
+}
+
+/// What a value of `Location` or `Content-Location` becomes, in parts; `None` when it stays as it is.
+fn location<'a>(value: &'a [u8], rules: &ResponseRules<'a>) -> Option<[&'a [u8]; 3]> {
+    let backend = rules.backend.map(|id| &rules.pools[id.pool()].backends[id.backend()]);
+    if rules.listener.http.rewrite_location { location::rewritten(value, backend, None) } else { None }
+}
+
+fn write_locations(fields: &[Header], rules: &ResponseRules, out: &mut Vec<u8>) {
+    for field in fields.iter().filter(|field| Name::of(field.name.as_bytes()) == Name::Location) {
+        if let Some([from, between, rest]) = location(field.value, rules) {
+            for part in [field.name.as_bytes(), b": ", from, between, rest, b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
+    }
 }
 
 fn judge_response(
@@ -229,6 +277,9 @@ fn write_own_fields(head: &ResponseHead, shared: &Judgement, rules: &ResponseRul
     if rules.listener.http.via {
         out.extend_from_slice(fields::via_line(head.version));
     }
+    if let Some(identity) = rules.identity.filter(|_| !head.interim) {
+        identity.write(out);
+    }
     match (head.keep_client, rules.client_version) {
         _ if head.interim => {}
         _ if head.upgrade.is_some() => head.upgrade.iter().for_each(|protocol| protocol.write_fields(out)),
@@ -268,19 +319,7 @@ mod tests {
 
     fn rules<'a>(listener: &'a Listener, asked: Asked, upgrade: Option<&'a Protocol>) -> ResponseRules<'a> {
         let Asked(request_method, client_version, keep_client) = asked;
-        ResponseRules {
-            listener,
-            pools: &[],
-            keys: Box::leak(Box::default()),
-            course: Course::default(),
-            added: b"",
-            backend: None,
-            date: DATE,
-            request_method,
-            client_version,
-            keep_client,
-            upgrade,
-        }
+        ResponseRules { request_method, client_version, keep_client, upgrade, ..ResponseRules::new(listener, DATE) }
     }
 
     fn parse_from(scan: &mut Scan, asked: Asked, input: &[u8]) -> (Parsed<ResponseHead>, Vec<u8>) {

@@ -8,6 +8,7 @@ use super::reply::Answer;
 use super::rewrite;
 use super::route::Router;
 use crate::balance::{Key, Keys};
+use crate::base::rng::Rng;
 use crate::config::route::{Action, Route};
 use crate::config::{Affinity, Listener, Pool};
 
@@ -19,8 +20,9 @@ pub struct Site {
     router: Router,
     /// Room for the path of a request without escapes and dot segments.
     pub(super) path: Vec<u8>,
+    /// Makes request ids; nothing secret.
+    pub(super) rng: Rng,
 }
-
 /// Who answers a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -74,6 +76,11 @@ impl Site {
     /// The same with these keys.
     pub fn with(self, keys: Keys) -> Site {
         Site { keys, ..self }
+    }
+
+    /// Makes its choices from this seed on.
+    pub fn seed(&mut self, seed: u64) {
+        self.rng = Rng::new(seed);
     }
 
     /// Decides who answers.
