@@ -249,11 +249,14 @@ fn a_prefix_goes_to_the_client_and_comes_back_to_plb_alone() {
     }
 }
 
+/// A type, two requests (target, field) of one client, one of another, and those that bear no mark.
+type Row<'a> = (&'a str, [(&'a str, &'a str); 2], (&'a str, &'a str), &'a [(&'a str, &'a str)]);
+
 #[test]
 fn each_mark_leads_its_clients_back() {
     let alice = ["Authorization: Basic YWxpY2U6b25l", "authorization: basic  YWxpY2U6dHdv"];
     let bob = "Authorization: Basic Ym9iOm9uZQ==";
-    let table: [(&str, [(&str, &str); 2], (&str, &str), &[(&str, &str)]); 7] = [
+    let table: [Row; 7] = [
         (
             "basic_auth",
             [("/", alice[0]), ("/", alice[1])],

@@ -171,7 +171,7 @@ fn learn(mark: &Mark, fields: &[Header], rules: &ResponseRules) -> Key {
         }
         _ => None,
     };
-    value.zip(rules.keys).map_or(Key::None, |(value, keys)| keys.of(value))
+    value.map_or(Key::None, |value| rules.keys.of(value))
 }
 
 #[cfg(test)]
@@ -215,11 +215,12 @@ mod tests {
 
     /// What becomes of the second backend's response to a request with this key.
     fn answered(config: &Config, key: Key, input: &[u8]) -> Option<Vec<u8>> {
+        let keys = Keys::default();
         let rules = ResponseRules {
             pools: &config.pools,
             course: Course { key, route: Some(0), ..Course::default() },
             backend: Some(BackendId::new(0, 1)),
-            ..ResponseRules::new(&config.listeners[0], "Sat, 21 Nov 2026 18:00:00 GMT")
+            ..ResponseRules::new(&config.listeners[0], &keys, "Sat, 21 Nov 2026 18:00:00 GMT")
         };
         let mut out = Vec::new();
         let parsed = parse_response(input, &mut Scan::default(), &rules, &mut out);

@@ -264,7 +264,7 @@ impl Http {
             let rules = ResponseRules {
                 listener: view.listener,
                 pools: view.pools,
-                keys: Some(&view.site.keys),
+                keys: &view.site.keys,
                 course: self.exchange.course,
                 added: &self.exchange.response_fields,
                 backend: view.backend,

@@ -25,8 +25,8 @@ pub struct ResponseRules<'a> {
     pub listener: &'a Listener,
     /// All pools.
     pub pools: &'a [Pool],
-    /// Makes keys of what a response tells, if anything is to be learned.
-    pub keys: Option<&'a Keys>,
+    /// Makes keys of what a response tells.
+    pub keys: &'a Keys,
     /// The way that the request went.
     pub course: Course,
     /// What its route adds to the fields, as whole lines.
@@ -49,11 +49,11 @@ pub struct ResponseRules<'a> {
 
 impl<'a> ResponseRules<'a> {
     /// To a GET of an HTTP/1.1 client that wants to keep its connection, by whatever backend.
-    pub fn new(listener: &'a Listener, date: &'a str) -> Self {
+    pub fn new(listener: &'a Listener, keys: &'a Keys, date: &'a str) -> Self {
         ResponseRules {
             listener,
             pools: &[],
-            keys: None,
+            keys,
             course: Course::default(),
             added: &[],
             backend: None,
@@ -319,7 +319,13 @@ mod tests {
 
     fn rules<'a>(listener: &'a Listener, asked: Asked, upgrade: Option<&'a Protocol>) -> ResponseRules<'a> {
         let Asked(request_method, client_version, keep_client) = asked;
-        ResponseRules { request_method, client_version, keep_client, upgrade, ..ResponseRules::new(listener, DATE) }
+        ResponseRules {
+            request_method,
+            client_version,
+            keep_client,
+            upgrade,
+            ..ResponseRules::new(listener, Box::leak(Box::default()), DATE)
+        }
     }
 
     fn parse_from(scan: &mut Scan, asked: Asked, input: &[u8]) -> (Parsed<ResponseHead>, Vec<u8>) {

@@ -73,14 +73,14 @@ impl Site {
         Site { router: Router::new(&listener.routes), ..Site::default() }
     }
 
-    /// The same with these keys.
-    pub fn with(self, keys: Keys) -> Site {
-        Site { keys, ..self }
-    }
-
     /// Makes its choices from this seed on.
     pub fn seed(&mut self, seed: u64) {
         self.rng = Rng::new(seed);
+    }
+
+    /// The same with these keys.
+    pub fn with(self, keys: Keys) -> Site {
+        Site { keys, ..self }
     }
 
     /// Decides who answers.
