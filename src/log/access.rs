@@ -316,7 +316,7 @@ mod tests {
             line(format, &record)
         };
         assert!(refused(AccessFormat::Plb).ends_with(" 0 refused:rate\n"));
-        assert!(refused(AccessFormat::Json).ends_with("\"end\":\"refused\",\"cause\":\"rate\"}\n"));
+        assert!(refused(AccessFormat::Json).ends_with("\"end\":\"refused\",\"request_id\":null,\"cause\":\"rate\"}\n"));
         assert!(refused(AccessFormat::Combined).starts_with("192.0.2.7 - a\\x20\\x22b\\xc3\\xbc [26/Feb/2003"));
     }
 
