@@ -15,11 +15,11 @@ use plb::base::time::Time;
 use plb::base::timer::TimerWheel;
 use plb::config;
 use plb::protocol::http::cookie;
-use plb::protocol::http::head::{ClientText, KeepClient, Method, Parsed, Scan, Version};
+use plb::protocol::http::head::{ClientText, Parsed, Scan};
 use plb::protocol::http::path;
 use plb::protocol::http::request::{RequestRules, parse_request};
 use plb::protocol::http::response::{ResponseRules, parse_response};
-use plb::protocol::http::site::{Course, Site};
+use plb::protocol::http::site::Site;
 
 /// Timers that lie in the wheel while others come and go.
 const TIMERS: u64 = 10_000;
@@ -97,18 +97,7 @@ fn heads(bench: &Bench) {
         let parsed = parse_request(black_box(REQUEST), &mut Scan::default(), &mut rules, &mut out);
         assert!(matches!(parsed, Parsed::Head(_)));
     });
-    let rules = ResponseRules {
-        listener,
-        pools: &config.pools,
-        added: b"",
-        course: Course::default(),
-        backend: None,
-        date: "Sun, 06 Nov 1994 08:49:37 GMT",
-        request_method: Method::Get,
-        client_version: Version::Http11,
-        keep_client: KeepClient::Keep,
-        upgrade: None,
-    };
+    let rules = ResponseRules::new(listener, "Sun, 06 Nov 1994 08:49:37 GMT");
     bench.measure(&format!("response head of {} bytes, judged and written anew", RESPONSE.len()), |_| {
         out.clear();
         let parsed = parse_response(black_box(RESPONSE), &mut Scan::default(), &rules, &mut out);

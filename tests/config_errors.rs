@@ -166,6 +166,87 @@ fn a_wrong_pool_is_reported_with_what_is_allowed() {
 }
 
 #[test]
+fn a_wrong_route_is_reported_with_what_is_allowed() {
+    let actions = "pool, redirect, respond, deny";
+    let path = "a path that begins with '/', without %-escapes, '//', '/./', '/../', '?' and '#'";
+    let target = "a path, or http:// or https:// with a host";
+    let table = [
+        ("{}", "f:6:9: routes[0]: must have one of ACTIONS, not none".to_string()),
+        ("5", "f:6:9: routes[0]: must be a map with one of the keys pool, redirect, respond and deny, not 5".to_string()),
+        ("{ pool: web, deny: true }", "f:6:9: routes[0]: must have one of ACTIONS, not pool, deny".to_string()),
+        ("{ deny: false }", "f:6:17: routes[0].deny: must be true, not false".to_string()),
+        ("{ pool: wbe }", "f:6:17: routes[0].pool: there is no pool \"wbe\"; did you mean 'web'? (pools: web)".to_string()),
+        ("{ deny: true, strip_prefix: /a }", "f:6:37: routes[0].strip_prefix: means nothing where no pool serves".to_string()),
+        ("{ deny: true, matches: {} }", "f:6:23: routes[0].matches: unknown key; did you mean 'match'? (allowed: ".to_string()),
+        ("{ pool: web, body_max: x }", "f:6:32: routes[0].body_max: must be none or a size in bytes, KiB, MiB or GiB, such as 1MiB, not \"x\"".to_string()),
+        ("{ pool: web, match: }", "f:6:22: routes[0].match: must be a map of conditions, not nothing".to_string()),
+        ("{ pool: web, match: { hosts: a } }", "f:6:31: routes[0].match.hosts: unknown key; did you mean 'host'? (allowed: client, ".to_string()),
+        ("{ pool: web, match: { host: [a, b c] } }", "f:6:41: routes[0].match.host[1]: must be a host, or *. and a host for all below it, not \"b c\"".to_string()),
+        ("{ pool: web, match: { host: [] } }", "f:6:37: routes[0].match.host: the list is empty, so that no request could meet it".to_string()),
+        ("{ pool: web, match: { host: } }", "f:6:31: routes[0].match.host: must be text, not nothing".to_string()),
+        ("{ pool: web, match: { path: a } }", format!("f:6:37: routes[0].match.path: must be {path}, not \"a\"")),
+        ("{ pool: web, match: { path_prefix: /%61 } }", format!("f:6:44: routes[0].match.path_prefix: must be {path}, not \"/%61\"")),
+        ("{ pool: web, match: { path_regex: 'a(b' } }", "f:6:43: routes[0].match.path_regex: must be a regular expression: unclosed group".to_string()),
+        ("{ pool: web, match: { path_regex: '((a{100}){100}){100}' } }", "f:6:43: routes[0].match.path_regex: must be a regular expression: Compiled regex exceeds size limit of 262144 bytes.".to_string()),
+        ("{ pool: web, match: { path_regex: '\\pL' } }", "f:6:43: routes[0].match.path_regex: must be a regular expression: Unicode not allowed here".to_string()),
+        ("{ pool: web, match: { query: x } }", "f:6:38: routes[0].match.query: must be a map with the key name, or a list of them, not \"x\"".to_string()),
+        ("{ pool: web, match: { header: [{ equals: x }] } }", "f:6:40: routes[0].match.header[0]: the key 'name' is missing (required: name)".to_string()),
+        ("{ pool: web, match: { header: { name: a b } } }", "f:6:39: routes[0].match.header: must be letters, digits and marks such as '-' and '_', not \"a b\"".to_string()),
+        ("{ pool: web, match: { cookie: { name: a, equals: b, regex: c } } }", "f:6:39: routes[0].match.cookie: must have one of equals and regex, not both".to_string()),
+        ("{ pool: web, match: { method: [GET, 'A B'] } }", "f:6:45: routes[0].match.method[1]: must be letters, digits and marks such as '-' and '_', not \"A B\"".to_string()),
+        ("{ pool: web, match: { client: 10.0.0.1/8 } }", "f:6:39: routes[0].match.client: \"10.0.0.1/8\" has bits behind its prefix; the network is 10.0.0.0/8".to_string()),
+        ("{ pool: web, match: { not: { not: {} } } }", "f:6:38: routes[0].match.not.not: unknown key".to_string()),
+        ("{ redirect: /a }", "f:6:21: routes[0].redirect: must be a map with the key to, not \"/a\"".to_string()),
+        ("{ redirect: {} }", "f:6:21: routes[0].redirect: the key 'to' is missing (required: to)".to_string()),
+        ("{ redirect: { to: /a, status: 300 } }", "f:6:39: routes[0].redirect.status: must be 301, 302, 303, 307 or 308, not 300".to_string()),
+        ("{ redirect: { to: \"//b{path}\" } }", format!("f:6:27: routes[0].redirect.to: must be {target}, not \"//b{{path}}\"")),
+        ("{ redirect: { to: \"https://{path}\" } }", format!("f:6:27: routes[0].redirect.to: must be {target}, not \"https://{{path}}\"")),
+        ("{ redirect: { to: \"/{pth}\" } }", "f:6:27: routes[0].redirect.to: has the unknown placeholder \"pth\"; did you mean 'path'? (allowed: {host}, ".to_string()),
+        ("{ respond: { status: 199 } }", "f:6:30: routes[0].respond.status: must be a whole number from 200 to 599, not 199".to_string()),
+        ("{ respond: { status: 204, text: a } }", "f:6:20: routes[0].respond: a response 204 has no content".to_string()),
+        ("{ respond: { status: 304 } }", "f:6:20: routes[0].respond: a response 304 has no content".to_string()),
+        ("{ respond: { file: /a } }", "f:6:28: routes[0].respond.file: \"/a\" cannot be read: there are no files here".to_string()),
+        ("{ respond: { headers: { X: \"a\\r\\nb\" } } }", "f:6:36: routes[0].respond.headers.X: must be printable ASCII, not \"a\\r\\nb\"".to_string()),
+        ("{ respond: { headers: { X: 5 } } }", "f:6:36: routes[0].respond.headers.X: must be text, not 5".to_string()),
+        ("{ respond: { headers: { content-type: a } } }", "f:6:31: routes[0].respond.headers: the type belongs into content_type".to_string()),
+        ("{ pool: web, replace_prefix: { from: /a } }", "f:6:38: routes[0].replace_prefix: the key 'to' is missing (required: from, to)".to_string()),
+        ("{ pool: web, strip_prefix: /a, replace_prefix: { from: /a, to: / } }", "f:6:56: routes[0].replace_prefix: there is a strip_prefix already".to_string()),
+        ("{ pool: web, request_headers: { set: { content-length: \"5\" } } }", "f:6:48: routes[0].request_headers.set.content-length: content-length is a field that plb writes itself".to_string()),
+        ("{ pool: web, request_headers: { add: { Host: a } } }", "f:6:48: routes[0].request_headers.add.Host: Host is a field that plb writes itself".to_string()),
+        ("{ pool: web, request_headers: { set: { Host: a b } } }", "f:6:54: routes[0].request_headers.set.Host: must be a host, or HOST:PORT, not \"a b\"".to_string()),
+        ("{ pool: web, response_headers: { set: { Host: a } } }", "f:6:49: routes[0].response_headers.set.Host: Host is a field that plb writes itself".to_string()),
+        ("{ pool: web, response_headers: { remove: [a, Connection] } }", "f:6:54: routes[0].response_headers.remove[1]: Connection is a field that plb writes itself".to_string()),
+        ("{ pool: web, response_headers: { add: { A: \"{path}\" } } }", "f:6:40: routes[0].response_headers: {path} and {query} are for requests only".to_string()),
+        ("{ pool: web, response_headers: { add: { A: \"{host}{host}{host}{host}{host}\" } } }", "f:6:40: routes[0].response_headers: adds up to 1280 bytes to a head (at most 1024)".to_string()),
+        ("{ deny: true, response_headers: { set: { Content-Type: a } } }", "f:6:41: routes[0].response_headers: the type belongs into content_type".to_string()),
+    ];
+    for (route, message) in table {
+        let text = good_but("    pool: web\n", &format!("    pool: web\n    routes:\n      - {route}\n"));
+        let message = message.replace(": routes", ": listeners[0].routes").replace("ACTIONS", actions);
+        let found = errors(&text);
+        assert!(found.len() == 1 && found[0].starts_with(&message), "{route}: {message}\n{found:#?}");
+    }
+}
+
+#[test]
+fn a_listener_without_routes_needs_a_pool_and_one_of_tcp_has_no_routes() {
+    assert_eq!(errors(&good_but("    pool: web\n", "    routes: [{ deny: true }]\n")), [""; 0]);
+    let tcp = "    pool: web\n    protocol: tcp\n    routes: [{ deny: true }]\n";
+    assert_eq!(
+        errors(&good_but("    pool: web\n", tcp)),
+        ["f:6:5: listeners[0].routes: routes are for the protocol http"]
+    );
+    assert_eq!(
+        errors(&good_but("    pool: web\n", "    pool: web\n    routes: []\n")),
+        ["f:5:13: listeners[0].routes: the list is empty; it must be a list of routes"]
+    );
+    assert_eq!(
+        errors(&good_but("    pool: web\n", "    routes: [{ pool: web }]\n    no_route: 500\n")),
+        ["f:5:15: listeners[0].no_route: must be 404 or 503, not 500"]
+    );
+}
+
+#[test]
 fn a_wrong_affinity_is_reported_with_what_is_allowed() {
     let name = "1 to 64 letters, digits or any of !#$%&'*+-.^_`|~";
     let table = [

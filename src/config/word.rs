@@ -178,7 +178,7 @@ fn host_name(text: &str) -> Option<HostName> {
     let (name, below) = lower.strip_prefix("*.").map_or((lower.as_str(), false), |name| (name, true));
     let is_good = units::is_host(name) || (!below && units::host_and_port(&format!("{name}:1")).is_some());
     let name = name.strip_suffix('.').unwrap_or(name).to_string();
-    is_good.then(|| if below { HostName::Below(name) } else { HostName::Exact(name) })
+    is_good.then_some(if below { HostName::Below(name) } else { HostName::Exact(name) })
 }
 
 /// Whether a decoded and normalized path can be this.
@@ -188,13 +188,11 @@ fn is_path(text: &str) -> bool {
         // An escaped slash stays one.
         digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit) && digits != b"2F")
     };
-    let mut segments = text.split('/').skip(1).peekable();
-    let mut are_plain = true;
-    while let Some(segment) = segments.next() {
-        are_plain &= !matches!(segment, "." | "..") && !(segment.is_empty() && segments.peek().is_some());
-    }
+    let is_spelled = |part: &&str| text.contains(*part);
     text.starts_with('/')
-        && are_plain
+        && !["//", "/./", "/../"].iter().any(is_spelled)
+        && !text.ends_with("/.")
+        && !text.ends_with("/..")
         && !text.contains(|letter: char| letter.is_control() || matches!(letter, '?' | '#'))
         && !text.match_indices('%').any(|(at, _)| is_escape(at))
 }

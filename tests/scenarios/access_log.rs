@@ -42,8 +42,8 @@ fn a_get_and_a_post_have_a_line_each_with_the_bytes_of_both_directions() {
         assert_eq!(client.response().status(), 200);
     }
     let lines = lines.wait_for(2);
-    assert_eq!(told(&lines[0]), "web web/b1 GET /a?b HTTP/1.1 200 37 43 tttt 1 done");
-    assert_eq!(told(&lines[1]), "web web/b1 POST /form HTTP/1.1 200 80 43 tttt 1 done");
+    assert_eq!(told(&lines[0]), "web web/b1 GET /a?b HTTP/1.1 200 37 80 tttt 1 done");
+    assert_eq!(told(&lines[1]), "web web/b1 POST /form HTTP/1.1 200 80 80 tttt 1 done");
     plb.stop_unmarked();
 }
 

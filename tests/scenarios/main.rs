@@ -20,6 +20,7 @@ mod harness_itself;
 mod limits;
 mod logs;
 mod reuse;
+mod routes;
 mod signals;
 mod smuggling;
 mod stale_connection;

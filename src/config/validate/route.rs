@@ -21,6 +21,9 @@ const FOR_POOLS: [&str; 4] = ["strip_prefix", "replace_prefix", "request_headers
 /// The type of a body whose type is not told.
 const CONTENT_TYPE: &str = "text/plain; charset=utf-8";
 
+/// What is said of `Content-Type` among other fields.
+const TYPE_ELSEWHERE: &str = "the type belongs into content_type";
+
 /// The routes in this list.
 pub(super) fn routes(node: &Node, path: &str, pools: &PoolNames<'_>, errors: &mut Errors<'_>) -> Vec<Route> {
     let nodes = list(node, path, "a list of routes", ROUTES_MAX, errors).unwrap_or_default();
@@ -38,6 +41,10 @@ fn route(node: &Node, path: String, pools: &PoolNames<'_>, errors: &mut Errors<'
             errors.add(section.place(key), &joined(&section.path, key), "means nothing where no pool serves");
         }
     }
+    let response_edits = edits(&section, "response_headers", Direction::Response, errors);
+    if !matches!(action, Action::Pool(_)) && response_edits.added.iter().any(|(name, _)| is_type(name)) {
+        errors.add(section.place("response_headers"), &joined(&section.path, "response_headers"), TYPE_ELSEWHERE);
+    }
     let conditions = section
         .entry("match")
         .map_or_else(Vec::new, |entry| conditions(&entry.value, &joined(&section.path, "match"), Sense::Is, errors));
@@ -45,7 +52,7 @@ fn route(node: &Node, path: String, pools: &PoolNames<'_>, errors: &mut Errors<'
         conditions,
         action,
         request_edits: edits(&section, "request_headers", Direction::Request, errors),
-        response_edits: edits(&section, "response_headers", Direction::Response, errors),
+        response_edits,
         prefix: prefix(&section, own.strip_prefix.0, errors),
         body_bytes_max: own.body_max.0.map(|size| size.0),
     }
@@ -97,14 +104,18 @@ fn respond(route: &Section<'_>, errors: &mut Errors<'_>) -> Action {
     }
     let content_type = own.content_type.0.map_or_else(|| CONTENT_TYPE.into(), |value| value.0.into());
     let fields = values::<FieldValue>(&section, "headers", None, errors);
-    if fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
-        errors.add(section.place("headers"), &joined(&section.path, "headers"), "the type belongs into content_type");
+    if fields.iter().any(|(name, _)| is_type(name)) {
+        errors.add(section.place("headers"), &joined(&section.path, "headers"), TYPE_ELSEWHERE);
     }
     Action::Respond {
         status,
         document: body.map(|body| Document { content_type, body }),
         fields: fields.into_iter().map(|(name, value)| (name, value.0)).collect(),
     }
+}
+
+fn is_type(name: &str) -> bool {
+    name.eq_ignore_ascii_case("content-type")
 }
 
 fn prefix(route: &Section<'_>, strip: Option<UrlPrefix>, errors: &mut Errors<'_>) -> Option<Prefix> {

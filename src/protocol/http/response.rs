@@ -40,6 +40,24 @@ pub struct ResponseRules<'a> {
     pub date: &'a str,
 }
 
+impl<'a> ResponseRules<'a> {
+    /// To a GET of an HTTP/1.1 client that wants to keep its connection, by whatever backend.
+    pub fn new(listener: &'a Listener, date: &'a str) -> Self {
+        ResponseRules {
+            listener,
+            pools: &[],
+            course: Course::default(),
+            added: &[],
+            backend: None,
+            request_method: Method::Get,
+            client_version: Version::Http11,
+            keep_client: KeepClient::Keep,
+            upgrade: None,
+            date,
+        }
+    }
+}
+
 /// A response head that was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResponseHead {
@@ -259,18 +277,7 @@ mod tests {
 
     fn rules<'a>(listener: &'a Listener, asked: Asked, upgrade: Option<&'a Protocol>) -> ResponseRules<'a> {
         let Asked(request_method, client_version, keep_client) = asked;
-        ResponseRules {
-            listener,
-            pools: &[],
-            course: Course::default(),
-            added: b"",
-            backend: None,
-            date: DATE,
-            request_method,
-            client_version,
-            keep_client,
-            upgrade,
-        }
+        ResponseRules { request_method, client_version, keep_client, upgrade, ..ResponseRules::new(listener, DATE) }
     }
 
     fn parse_from(scan: &mut Scan, asked: Asked, input: &[u8]) -> (Parsed<ResponseHead>, Vec<u8>) {

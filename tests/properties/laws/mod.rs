@@ -11,10 +11,10 @@ use std::sync::LazyLock;
 
 use plb::config::{Config, Trailers};
 use plb::protocol::http::body::{ChunkStep, Chunked};
-use plb::protocol::http::head::{ClientText, GROWTH_BYTES_MAX, KeepClient, Method, Parsed, Scan, Version};
+use plb::protocol::http::head::{ClientText, GROWTH_BYTES_MAX, Method, Parsed, Scan, Version};
 use plb::protocol::http::request::{RequestHead, RequestRules, parse_request};
 use plb::protocol::http::response::{ResponseHead, ResponseRules, parse_response};
-use plb::protocol::http::site::{Course, Site};
+use plb::protocol::http::site::Site;
 use reader::{Extent, Head, Message, Writer};
 use relay::{End, Feed, Outgoing, Relay};
 
@@ -95,17 +95,8 @@ fn as_ref<T>(parsed: &Parsed<T>) -> Parsed<&T> {
 pub fn response_head(input: &[u8]) {
     for (request_method, name) in [(Method::Get, &b"GET"[..]), (Method::Head, b"HEAD")] {
         for client_version in [Version::Http11, Version::Http10] {
-            let rules = ResponseRules {
-                listener: &CONFIG.listeners[0],
-                pools: &CONFIG.pools,
-                course: Course::default(),
-                backend: None,
-                request_method,
-                client_version,
-                keep_client: KeepClient::Keep,
-                upgrade: None,
-                date: DATE,
-            };
+            let rules = ResponseRules::new(&CONFIG.listeners[0], DATE);
+            let rules = ResponseRules { request_method, client_version, ..rules };
             let parse = |input: &[u8], scan: &mut Scan, out: &mut Vec<u8>| parse_response(input, scan, &rules, out);
             let Some((head, out)) = judged_alike(input, parse) else { continue };
             let ResponseHead { bytes, interim, .. } = head;
