@@ -11,6 +11,7 @@ mod idle;
 mod stop;
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
@@ -185,6 +186,8 @@ impl Server {
         // Capacity costs no memory until it is used; and when nothing else is allocated while clients are served, the
         // buffers that are given up lie side by side and go back to the system.
         let clients = config.max_clients as usize;
+        let mut core = Core::new(config, http_date());
+        core.seed(RandomState::new().hash_one(()));
         Ok(Server {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
@@ -201,7 +204,7 @@ impl Server {
                 parked: 0,
                 newly_idle: Vec::with_capacity(EVENTS_MAX),
             },
-            core: Core::new(config, http_date()),
+            core,
             pairs: Arena::with_capacity(clients),
             runnable: VecDeque::with_capacity(clients),
             starving: VecDeque::new(),

@@ -3,7 +3,7 @@
 //! The same seed gives the same numbers on every machine. It must never make anything that has to be secret.
 
 /// A generator of 64 bits of state (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Rng(u64);
 
 impl Rng {

@@ -54,7 +54,7 @@ impl Format {
     fn write_plb(&mut self, record: &Record, moment: Duration, config: &Config, out: &mut Vec<u8>) {
         self.calendar.write_rfc3339(moment, out);
         out.push(b' ');
-        write_address(record.client.ip(), Some(record.client.port()), out);
+        write_client(record, out);
         append(out, &[" ", &config.listeners[usize::from(record.listener)].name, " "]);
         if !write_backend(record, config, out) {
             out.push(b'-');
@@ -72,7 +72,7 @@ impl Format {
     /// As Apache's documentation of its mod_log_config defines it.
     fn write_combined(&mut self, record: &Record, moment: Duration, out: &mut Vec<u8>) {
         let transcript = &record.transcript;
-        write_address(record.client.ip().to_canonical(), None, out);
+        write_address(transcript.client.unwrap_or(record.client.ip()).to_canonical(), None, out);
         append(out, &[" - - ["]);
         self.calendar.write_web(moment, out);
         out.extend_from_slice(b"] ");
@@ -93,7 +93,7 @@ impl Format {
         self.calendar.write_rfc3339(moment, out);
         let listener = &config.listeners[usize::from(record.listener)].name;
         append(out, &["\",\"client\":\""]);
-        write_address(record.client.ip(), Some(record.client.port()), out);
+        write_client(record, out);
         append(out, &["\",\"listener\":\"", listener, "\",\"backend\":\""]);
         // The names of listeners, pools and backends have nothing to escape.
         if write_backend(record, config, out) {
@@ -113,7 +113,12 @@ impl Format {
         }
         out.extend_from_slice(b",\"end\":\"");
         write_end(record, out);
-        out.extend_from_slice(b"\"}");
+        out.extend_from_slice(b"\",\"request_id\":");
+        match &record.transcript.identity {
+            Some(identity) => write_quoted(identity.as_bytes(), Escape::Json, out),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.push(b'}');
     }
 }
 
@@ -181,6 +186,14 @@ fn write_quoted(text: &[u8], escape: Escape, out: &mut Vec<u8>) {
         out.extend_from_slice(rest);
     }
     out.push(b'"');
+}
+
+/// Writes who asked: of whom proxies speak, no port is known.
+fn write_client(record: &Record, out: &mut Vec<u8>) {
+    match record.transcript.client {
+        Some(client) => write_address(client, None, out),
+        None => write_address(record.client.ip(), Some(record.client.port()), out),
+    }
 }
 
 /// Writes an address, with brackets where a port follows one of IPv6. An IPv4 address is most of what std's formatting
@@ -256,7 +269,8 @@ mod tests {
             json,
             "{\"time\":\"2003-02-26T12:34:56.789Z\",\"client\":\"[::ffff:192.0.2.7]:5000\",\"listener\":\"quick\",\
              \"backend\":\"quick/[::1]:2\",\"request\":\"GET /a HTTP/1.1\",\"status\":200,\"received\":70,\"sent\":100,\
-             \"waiting_ms\":1,\"connecting_ms\":2,\"first_byte_ms\":6,\"total_ms\":1000,\"attempts\":2,\"end\":\"done\"}\n"
+             \"waiting_ms\":1,\"connecting_ms\":2,\"first_byte_ms\":6,\"total_ms\":1000,\"attempts\":2,\"end\":\"done\",\
+             \"request_id\":null}\n"
         );
     }
 

@@ -392,7 +392,7 @@ mod tests {
         let mut core = Core::new(config, String::new());
         let context = &mut core.context();
         let mut pair = Pair {
-            session: Session::new(0, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), context),
+            session: Session::new(0, 80, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), context),
             client: Id::from_parts(u32::MAX, 0),
             backend: None,
             flights: [None, None],

@@ -28,6 +28,8 @@ pub struct View<'a> {
     pub scratch: &'a mut Vec<u8>,
     /// The client's address.
     pub client: IpAddr,
+    /// The port that it came to.
+    pub port: u16,
     /// The listener's settings.
     pub listener: &'a config::Listener,
     /// What the listener's HTTP sessions share.
@@ -61,7 +63,10 @@ pub enum Step {
     /// Ask the pool for a backend.
     Connect(Selection),
     /// The backend gave a sign of life that counts as success.
-    Answered,
+    Answered {
+        /// What this client will be known by from now on, where the answer tells it.
+        learned: Key,
+    },
     /// The exchange is over, and so is the lease. `advance` is called again.
     Recycle {
         /// What becomes of the backend's connection.

@@ -2,8 +2,11 @@
 //!
 //! It keeps the peer's bytes as they came; whoever writes them somewhere escapes them.
 
+use std::net::IpAddr;
+
 use memchr::{memchr, memmem};
 
+use super::http::forwarding::Identity;
 use crate::config::AccessFormat;
 
 /// The longest part of a text that the log shows, in bytes; what is longer is cut and marked.
@@ -27,6 +30,10 @@ pub struct Transcript {
     /// The texts one after the other, so that one buffer serves them all.
     text: Vec<u8>,
     ends: [usize; 3],
+    /// Whose request it is, where that is not who is connected.
+    pub client: Option<IpAddr>,
+    /// What the request is called.
+    pub identity: Option<Identity>,
     /// Who answered.
     pub author: Author,
     /// The status of the answer; 0 while there is none.
@@ -38,7 +45,16 @@ pub struct Transcript {
 impl Transcript {
     /// Nothing was said yet; what the format does not show is not kept.
     pub fn new(format: AccessFormat) -> Transcript {
-        Transcript { format, text: Vec::new(), ends: [0; 3], author: Author::Nobody, status: 0, head_bytes: 0 }
+        Transcript {
+            format,
+            text: Vec::new(),
+            ends: [0; 3],
+            client: None,
+            identity: None,
+            author: Author::Nobody,
+            status: 0,
+            head_bytes: 0,
+        }
     }
 
     /// The same, in the memory of a former one.

@@ -38,9 +38,9 @@ impl Server {
                 if !room || !listener.is_ready() {
                     break;
                 }
-                let position = listener.position();
+                let (position, port) = (listener.position(), listener.address().port());
                 match listener.accept() {
-                    Accepted::Client(socket, client) => self.admit(position, socket, client),
+                    Accepted::Client(socket, client) => self.admit(position, port, socket, client),
                     Accepted::Nobody => break,
                     Accepted::Gone => {}
                     Accepted::Exhausted(error) => {
@@ -105,11 +105,11 @@ impl Server {
         }
     }
 
-    fn admit(&mut self, position: u16, socket: TcpStream, client: SocketAddr) {
+    fn admit(&mut self, position: u16, port: u16, socket: TcpStream, client: SocketAddr) {
         let Ok(stream) = self.driver.insert(Stream::accepted(socket)) else { return };
         self.stats.accepted += 1;
         let pair = Pair {
-            session: Session::new(position, client, &mut self.core.context()),
+            session: Session::new(position, port, client, &mut self.core.context()),
             client: stream,
             backend: None,
             flights: [None, None],

@@ -76,9 +76,11 @@ impl Session {
             self.request.rewind();
             self.attempt.resent = true;
         }
-        self.tried.push(backend);
-        if died_idle {
-            self.last_resort = Some(backend);
+        // Who is led back to it asks it once more: an idle connection that was closed is no reason to move.
+        let stays = died_idle && self.attempt.selection.key != Key::None;
+        if !stays {
+            self.tried.push(backend);
+            self.last_resort = died_idle.then_some(backend).or(self.last_resort);
         }
         self.attempt.selection.reuse = Reuse::Fresh;
         self.restart(context);
@@ -164,7 +166,7 @@ mod tests {
         let config = quick_start(ProtocolName::Http, "127.0.0.1:1", &backends).expect("it is right");
         let mut core = Core::new(config, String::new());
         let context = &mut core.context();
-        let mut session = Session::new(0, "192.0.2.1:1".parse().expect("it is an address"), context);
+        let mut session = Session::new(0, 80, "192.0.2.1:1".parse().expect("it is an address"), context);
         assert!(session.borrow(&mut Buffers::new(1 << 20)), "there are buffers");
         let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         session.room(Side::Client)[..get.len()].copy_from_slice(get);

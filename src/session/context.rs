@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::Session;
 use super::record::{Counters, Records};
-use crate::balance::{Lease, Pools};
+use crate::balance::{Keys, Lease, Pools};
+use crate::base::rng::Rng;
 use crate::base::time::Time;
 use crate::config::{self, Config};
 use crate::protocol::http::site::Site;
@@ -55,11 +56,13 @@ pub struct Core {
 impl Core {
     /// At the start, when the text of a `Date` field is `date`.
     pub fn new(config: Config, date: String) -> Core {
+        // Listeners may share a pool, and so have to know a client by the same key.
+        let keys = Keys::default();
         Core {
             now: Time::START,
             pools: Pools::new(&config.pools, Time::START),
             records: Records::new(config.access_log.as_ref().map(|_| config.access_log_format)),
-            sites: config.listeners.iter().map(Site::new).collect(),
+            sites: config.listeners.iter().map(|listener| Site::new(listener).with(keys.clone())).collect(),
             config,
             scratch: Vec::new(),
             counters: Counters::default(),
@@ -67,6 +70,12 @@ impl Core {
             date,
             date_second: 0,
         }
+    }
+
+    /// Whatever sessions choose by chance follows from this number.
+    pub fn seed(&mut self, seed: u64) {
+        let mut rng = Rng::new(seed);
+        self.sites.iter_mut().for_each(|site| site.seed(rng.next_u64()));
     }
 
     /// A turn begins, so long after the start; `date` is asked for once a second.
@@ -111,6 +120,7 @@ impl Session {
             response: &mut self.response,
             scratch: &mut *context.scratch,
             client: self.client.ip(),
+            port: self.port,
             listener: &context.config.listeners[listener],
             site: &mut context.sites[listener],
             pools: &context.config.pools,

@@ -36,6 +36,7 @@ pub struct Session {
     response: Pipe,
     protocol: AnyProtocol,
     client: SocketAddr,
+    port: u16,
     listener: u16,
     attempt: Attempt,
     tried: Vec<BackendId>,
@@ -54,8 +55,8 @@ pub struct Session {
 type Move = fn(&mut Pipe, usize, Time);
 
 impl Session {
-    /// A client that has just been accepted.
-    pub fn new(listener: u16, client: SocketAddr, context: &mut Context) -> Session {
+    /// A client that has just been accepted at this port of the listener.
+    pub fn new(listener: u16, port: u16, client: SocketAddr, context: &mut Context) -> Session {
         let name = context.config.listeners[usize::from(listener)].protocol;
         let mut session = Session {
             phase: Phase::Waiting,
@@ -64,6 +65,7 @@ impl Session {
             response: Pipe::new(context.now),
             protocol: AnyProtocol::new(name, client.ip()),
             client,
+            port,
             listener,
             attempt: Attempt::none(),
             tried: Vec::new(),
@@ -424,11 +426,12 @@ impl Session {
                     step = self.connect(selection, context);
                     continue;
                 }
-                Step::Answered => {
+                Step::Answered { learned } => {
                     self.attempt.answered = true;
                     self.since = context.now;
                     if let Some(lease) = &self.attempt.lease {
                         context.pools.observe(lease.backend(), Report::Success, context.now);
+                        context.pools.bind(lease, learned, context.now);
                     }
                 }
                 Step::Recycle { parting } => self.recycle(parting, context),

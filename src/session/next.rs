@@ -137,7 +137,7 @@ mod tests {
         let config = quick_start(ProtocolName::Tcp, "127.0.0.1:1", &["a:1".to_string()]).expect("it is right");
         let mut core = Core::new(config, String::new());
         let context = &mut core.context();
-        let mut session = Session::new(0, "192.0.2.1:1".parse().expect("it is an address"), context);
+        let mut session = Session::new(0, 80, "192.0.2.1:1".parse().expect("it is an address"), context);
         let mut ready = [Readiness { readable: true, writable: true, settled: true }; 2];
         let mut full = 0;
         loop {

@@ -71,7 +71,7 @@ mod tests {
                 quick_start(ProtocolName::Http, "127.0.0.1:1", &["a:1".to_string()]).expect("it is right");
             config.listeners[0].body_bytes_per_second_min = rate;
             let mut core = Core::new(config, String::new());
-            let mut session = Session::new(0, "192.0.2.1:1".parse().expect("an address"), &mut core.context());
+            let mut session = Session::new(0, 80, "192.0.2.1:1".parse().expect("an address"), &mut core.context());
             assert!(session.borrow(&mut Buffers::new(1 << 20)), "there are buffers");
             session.room(Side::Client)[..HEAD.len()].copy_from_slice(HEAD);
             let mut upload = Upload { core, session };

@@ -6,6 +6,7 @@
 mod harness;
 
 mod access_log;
+mod affinity;
 mod backpressure;
 mod basics;
 mod bulk;
@@ -15,6 +16,7 @@ mod distribution;
 mod error_replies;
 mod failover;
 mod fairness;
+mod forwarding;
 mod framing;
 mod harness_itself;
 mod limits;

@@ -10,7 +10,7 @@ fn written(config: &Config, piece: usize, calls: u32) -> [usize; 2] {
     let mut buffers = Buffers::new(u64::MAX);
     let mut core = Core::new(config.clone(), String::new());
     let mut context = core.context();
-    let mut session = Session::new(0, "192.0.2.1:5000".parse().expect("an address"), &mut context);
+    let mut session = Session::new(0, 80, "192.0.2.1:5000".parse().expect("an address"), &mut context);
     let mut written = [0; 2];
     for _ in 0..calls {
         let ready = Readiness { readable: true, writable: true, settled: true };

@@ -313,7 +313,7 @@ impl Plb {
             // The wire is the port, so that a record tells whose it is.
             let address = SocketAddr::from(([192, 0, 2, 1], wire as u16));
             let pair = Pair {
-                session: Session::new(0, address, &mut self.core.context()),
+                session: Session::new(0, 80, address, &mut self.core.context()),
                 client: id,
                 backend: None,
                 flights: [None, None],

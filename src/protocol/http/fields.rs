@@ -31,13 +31,31 @@ pub(super) enum Name {
     Host,
     Date,
     Expect,
-    /// Tells of proxies in front; nobody is trusted to send it.
-    Forwarding,
+    /// Tells where a request comes from; not everybody is believed.
+    Forwarding(Told),
+    /// `Location` or `Content-Location`: may name the backend.
+    Location,
     Trailer,
     /// Says how long the message is, to programs that take `_` for `-`.
     Disguised,
     Upgrade,
     Other,
+}
+
+/// The fields that tell where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    For,
+    Proto,
+    Host,
+    Port,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    RequestId,
+    /// A field of that kind of which plb knows the name only.
+    Other,
+    /// Any of them but `Forwarded`, in a spelling that some backends take for it.
+    Misspelt,
 }
 
 impl Name {
@@ -53,21 +71,21 @@ impl Name {
             6 if is("expect") => Self::Expect,
             7 if is("trailer") => Self::Trailer,
             7 if is("upgrade") => Self::Upgrade,
-            9 if is("forwarded") => Self::Forwarding,
+            8 if is("location") => Self::Location,
+            9 if is("forwarded") => Self::Forwarding(Told::Forwarded),
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::HopByHop,
             14 if is("content-length") => Self::ContentLength,
             14 if is_spelled(name, b"content-length") => Self::Disguised,
             14 if is("http2-settings") => Self::HopByHop,
-            15 if is_spelled(name, b"x-forwarded-for") => Self::Forwarding,
             16 if is("proxy-connection") => Self::HopByHop,
-            16 if is_spelled(name, b"x-forwarded-host") => Self::Forwarding,
+            16 if is("content-location") => Self::Location,
             17 if is("transfer-encoding") => Self::TransferEncoding,
             17 if is_spelled(name, b"transfer-encoding") => Self::Disguised,
+            9.. if name[0] | 0x20 == b'x' => told(name).map_or(Self::Other, Self::Forwarding),
             18 if is("proxy-authenticate") => Self::HopByHop,
             19 if is("proxy-authorization") => Self::HopByHop,
             25 if is("proxy-authentication-info") => Self::HopByHop,
-            17 if is_spelled(name, b"x-forwarded-proto") => Self::Forwarding,
             _ => Self::Other,
         }
     }
@@ -84,10 +102,32 @@ fn is_name(name: &[u8], known: &[u8]) -> bool {
         && words.zip(known_words).all(|(have, want)| word(have) | LOWER == word(want))
 }
 
-/// Gateways such as CGI make the same variable of `X_Forwarded_For`: that spelling would forge the address.
+/// What a field of nine bytes and more tells that begins with an X.
+fn told(name: &[u8]) -> Option<Told> {
+    let is = |known: &str| is_spelled(name, known.as_bytes());
+    let told = match name.len() {
+        9 if is("x-real-ip") => Told::Other,
+        12 if is("x-request-id") => Told::RequestId,
+        15 if is("x-forwarded-for") => Told::For,
+        16 if is("x-forwarded-host") => Told::Host,
+        16 if is("x-forwarded-port") => Told::Port,
+        17 if is("x-forwarded-proto") => Told::Proto,
+        13.. if is("x-forwarded-") => Told::Other,
+        _ => return None,
+    };
+    let is_plain = !name.iter().any(|byte| *byte != b'-' && is_mark(byte));
+    Some(if is_plain { told } else { Told::Misspelt })
+}
+
+/// Whether a name begins with `known`, or with what is taken for it: gateways such as CGI make the same variable of
+/// `X_Forwarded_For`, some also of `X.Forwarded.For`, and so such a spelling would forge the address.
 fn is_spelled(name: &[u8], known: &[u8]) -> bool {
-    let same = |(&have, &want): (&u8, &u8)| have.eq_ignore_ascii_case(&want) || (have == b'_' && want == b'-');
+    let same = |(have, want): (&u8, &u8)| have.eq_ignore_ascii_case(want) || (*want == b'-' && is_mark(have));
     name[0] | 0x20 == known[0] && name.iter().zip(known).all(same)
+}
+
+fn is_mark(byte: &u8) -> bool {
+    !byte.is_ascii_alphanumeric()
 }
 
 /// A set of the fields of one head, by index.
@@ -111,6 +151,8 @@ pub(super) struct Judgement {
     pub(super) length: Option<u64>,
     /// `Transfer-Encoding: chunked` was there.
     pub(super) chunked: bool,
+    /// One of the dropped fields is to be written with another URL.
+    pub(super) relocated: bool,
     /// The fields that are not passed on as they are.
     pub(super) dropped: FieldSet,
     /// The index of the last `Date`.
@@ -148,7 +190,8 @@ impl Judgement {
                 let first = self.upgrade.is_none();
                 self.upgrade = Some(Protocol::named(value).filter(|_| first));
             }
-            Name::Host | Name::Expect | Name::Forwarding | Name::Trailer | Name::Other => return Ok(()),
+            Name::Host | Name::Expect | Name::Trailer => return Ok(()),
+            Name::Forwarding(_) | Name::Location | Name::Other => return Ok(()),
         }
         self.dropped.insert(index);
         Ok(())

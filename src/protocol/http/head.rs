@@ -14,9 +14,9 @@ use super::reply::Status;
 
 /// The most bytes by which a rewritten head is longer than the one that was read.
 ///
-/// At most 256 fields gain a space after the colon, and at most six fields are added; the longest is
-/// `X-Forwarded-Host` with 261 bytes of host.
-pub const GROWTH_BYTES_MAX: usize = 1024;
+/// At most 256 fields gain a space after the colon, and some fields are added; the longest are `X-Forwarded-Host` and
+/// `Forwarded` with 261 bytes of host each. Lines of one field that become one line do not make it longer.
+pub const GROWTH_BYTES_MAX: usize = 1280;
 
 /// Empty lines before a request line that are skipped (RFC 9112 section 2.2).
 const EMPTY_LINES_MAX: usize = 4;

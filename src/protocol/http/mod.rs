@@ -10,12 +10,15 @@
 //! A head is judged, and what is forwarded is written anew from what was judged; a body is passed by credit, never
 //! beyond its end. Bytes after the request stay pending until the exchange is over, so that nothing can be smuggled.
 
+mod affinity;
 pub mod asked;
 pub mod auth;
 pub mod body;
 pub mod cookie;
 mod fields;
+pub mod forwarding;
 pub mod head;
+mod location;
 mod methods;
 pub mod path;
 pub mod rate;
@@ -43,6 +46,7 @@ use crate::balance::Failure;
 use crate::base::buffers::BUFFER_BYTES;
 use crate::config;
 use body::Chunked;
+use forwarding::Identity;
 use head::{Body, ClientText, KeepClient, Method, Parsed, Scan, Scheme, Version};
 use reply::{Answer, Content, Status, write_reply};
 use request::{RequestHead, RequestRules, parse_request};
@@ -105,6 +109,8 @@ struct Exchange {
     expecting: bool,
     /// What the request asked to change to.
     upgrade: Option<upgrade::Protocol>,
+    /// What the request is called, where its client is told.
+    identity: Option<Identity>,
 }
 
 impl Http {
@@ -135,9 +141,11 @@ impl Http {
         let mut rules = RequestRules {
             listener: view.listener,
             site: view.site,
+            pools: view.pools,
             client: view.client,
             client_text: &self.client,
             scheme: Scheme::Http,
+            port: view.port,
             upgrade,
         };
         view.scratch.clear();
@@ -156,6 +164,8 @@ impl Http {
     fn answer_self(&mut self, view: &mut View, head: &RequestHead, answer: Answer) -> Step {
         if let Some(transcript) = &mut view.transcript {
             transcript.ask(&view.request.pending()[..head.bytes]);
+            transcript.client = Some(head.client).filter(|client| *client != view.client.to_canonical());
+            transcript.identity = head.identity;
         }
         self.exchange = Exchange { method: head.method, version: head.version, ..Exchange::none() };
         // Where a body follows, it is not certain where the next request begins.
@@ -192,10 +202,13 @@ impl Http {
             request_head_bytes: view.scratch.len() as u32,
             expecting: head.expects_continue,
             upgrade: head.upgrade,
+            identity: head.identity.filter(|_| view.listener.http.forwarding.request_id_in_response),
             ..Exchange::none()
         };
         if let Some(transcript) = &mut view.transcript {
             transcript.ask(&view.request.pending()[..head.bytes]);
+            transcript.client = Some(head.client).filter(|client| *client != view.client.to_canonical());
+            transcript.identity = head.identity;
         }
         view.request.keep();
         view.response.begin();
@@ -251,6 +264,7 @@ impl Http {
             let rules = ResponseRules {
                 listener: view.listener,
                 pools: view.pools,
+                keys: &view.site.keys,
                 course: self.exchange.course,
                 added: &self.exchange.response_fields,
                 backend: view.backend,
@@ -261,6 +275,7 @@ impl Http {
                     Stage::Draining => KeepClient::Close,
                 },
                 upgrade: self.exchange.upgrade.as_ref(),
+                identity: self.exchange.identity.as_ref(),
                 date: view.date,
             };
             view.scratch.clear();
@@ -309,7 +324,7 @@ impl Http {
         if head.upgrade.is_some() {
             self.state = State::Tunnel;
             tunnel::open(view);
-            return Step::Answered;
+            return Step::Answered { learned: head.learned };
         }
         let (exchange, trailers) = (&mut self.exchange, view.listener.http.trailers);
         exchange.response_head_bytes = view.response.cleared().len() as u32;
@@ -318,7 +333,7 @@ impl Http {
         let strip = head.body == Body::Chunked && exchange.version == Version::Http10;
         exchange.framing = if strip { Framing::Strip } else { Framing::Forward };
         exchange.response = Transfer::start(head.body, view.response, || Chunked::of_response(trailers));
-        Step::Answered
+        Step::Answered { learned: head.learned }
     }
 
     fn end_exchange(&mut self, view: &mut View) -> Step {
@@ -497,6 +512,7 @@ impl Exchange {
             response_head_bytes: 0,
             expecting: false,
             upgrade: None,
+            identity: None,
         }
     }
 }

@@ -10,18 +10,20 @@ use std::net::IpAddr;
 use httparse::Header;
 use memchr::memchr;
 
+use super::affinity;
 use super::asked::Asked;
-use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
+use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, FieldSet, Judgement, Name, is_strict};
+use super::forwarding::{self, Hop, Identity, Peer};
 use super::head::{self, Body, ClientText, EmptyLines, Extent, Method, Parsed, Refusal, Scan, Scheme, Version};
 use super::methods;
 use super::path;
 use super::reply::Status;
 use super::rewrite;
-use super::site::{Decision, Site};
+use super::site::{Course, Decision, Site};
 use super::target::{Target, check_host};
 use super::upgrade::Protocol;
 use crate::config::route::{Prefix, Route};
-use crate::config::{Listener, Trailers, Upgrade};
+use crate::config::{Affinity, Listener, Pool, Trailers, Upgrade};
 
 /// What a request is judged by and rewritten with.
 pub struct RequestRules<'a> {
@@ -29,21 +31,25 @@ pub struct RequestRules<'a> {
     pub listener: &'a Listener,
     /// What its sessions share.
     pub site: &'a mut Site,
-    /// Who asks.
+    /// All pools.
+    pub pools: &'a [Pool],
+    /// Who is connected.
     pub client: IpAddr,
     /// The same as text.
     pub client_text: &'a ClientText,
     /// How the client came.
     pub scheme: Scheme,
+    /// To which port.
+    pub port: u16,
     /// What it may ask to change to.
     pub upgrade: Upgrade,
 }
 
 impl<'a> RequestRules<'a> {
-    /// A client that came in the clear to this listener, and may ask for whatever its settings allow.
+    /// A client that came in the clear to this listener's port 80, and may ask for whatever its settings allow.
     pub fn new(listener: &'a Listener, site: &'a mut Site, client: IpAddr, client_text: &'a ClientText) -> Self {
         let upgrade = listener.http.upgrade;
-        RequestRules { listener, site, client, client_text, scheme: Scheme::Http, upgrade }
+        RequestRules { listener, site, pools: &[], client, client_text, scheme: Scheme::Http, port: 80, upgrade }
     }
 }
 
@@ -64,6 +70,10 @@ pub struct RequestHead {
     pub expects_continue: bool,
     /// What the client asks to change to, where it may; the rewritten head asks for it too.
     pub upgrade: Option<Protocol>,
+    /// Who asks: whoever is connected, or whom trusted proxies name.
+    pub client: IpAddr,
+    /// What the request is called.
+    pub identity: Option<Identity>,
     /// Who answers it.
     pub decision: Decision,
     /// The fields that its response gets from its route, as whole lines.
@@ -153,7 +163,7 @@ fn rewrite(
         host,
         target: &target,
         fields,
-        client: rules.client,
+        client: judged.head.client,
         path: &[],
     };
     path::judge(asked.raw_path().as_bytes(), &rules.listener.http.path_refusals)?;
@@ -162,11 +172,16 @@ fn rewrite(
     judged.head.decision = rules.site.decide(&asked, rules.listener);
     if let Decision::Forward(course) = judged.head.decision {
         check_length(judged.head.body, course.body_bytes_max(rules.listener))?;
-        let route = course.route(rules.listener);
+        let (route, affinity) = (course.route(rules.listener), course.affinity(rules.pools));
         if let Some(route) = route {
             judged.follow(route, &asked);
         }
-        write_head(&asked, &judged, route, input, rules, out);
+        if let Some(affinity) = affinity {
+            let (key, cookies) = affinity::follow(affinity, &asked, &rules.site.keys, &mut judged.shared.dropped);
+            judged.cookies = cookies;
+            judged.head.decision = Decision::Forward(Course { key, ..course });
+        }
+        write_head(&asked, &judged, route, affinity, input, rules, out);
     }
     rules.site.path = room;
     Ok(Some(RequestHead { bytes: input.len(), ..judged.head }))
@@ -178,8 +193,11 @@ struct Judged {
     shared: Judgement,
     /// The index of `Host`.
     host: Option<usize>,
+    /// The `Cookie` fields that the backend does not get as they are.
+    cookies: FieldSet,
     /// The client takes trailers, and may get some (RFC 9110 section 10.1.4).
     takes_trailers: bool,
+    peer: Peer,
 }
 
 impl Judged {
@@ -193,7 +211,9 @@ impl Judged {
     }
 }
 
-fn judge(method: Method, version: Version, fields: &[Header], rules: &RequestRules) -> Result<Judged, Refusal> {
+fn judge(method: Method, version: Version, fields: &[Header], rules: &mut RequestRules) -> Result<Judged, Refusal> {
+    let settings = &rules.listener.http.forwarding;
+    let peer = Peer::of(rules.client, settings);
     let mut shared = Judgement::default();
     let mut host = None;
     let mut expect = None;
@@ -204,6 +224,7 @@ fn judge(method: Method, version: Version, fields: &[Header], rules: &RequestRul
             Name::Other => {}
             Name::Trailer if may_trail => {}
             Name::Trailer => shared.dropped.insert(index),
+            Name::Forwarding(told) if forwarding::is_dropped(told, peer, settings) => shared.dropped.insert(index),
             Name::Host if host.is_some() => return Err(Refusal::bad("two Host fields")),
             Name::Host => {
                 check_host(field.value)?;
@@ -213,7 +234,6 @@ fn judge(method: Method, version: Version, fields: &[Header], rules: &RequestRul
                 expect = Some(index);
             }
             Name::Expect => return Err(Refusal::new(Status::ExpectationFailed, "an unknown expectation")),
-            Name::Forwarding => shared.dropped.insert(index),
             Name::Te => {
                 takes_trailers |= may_trail && version == Version::Http11 && names_trailers(field.value);
                 shared.dropped.insert(index);
@@ -236,7 +256,6 @@ fn judge(method: Method, version: Version, fields: &[Header], rules: &RequestRul
     // A GET without body, as for WebSocket (RFC 6455 section 4.1): nothing may lie between a request and its tunnel.
     let may_upgrade = version == Version::Http11 && method == Method::Get && body == Body::None;
     let upgrade = shared.upgrade().filter(|protocol| may_upgrade && protocol.is_allowed(rules.upgrade));
-    let (decision, response_fields) = (Decision::default(), Vec::new());
     let head = RequestHead {
         bytes: 0,
         method,
@@ -245,10 +264,12 @@ fn judge(method: Method, version: Version, fields: &[Header], rules: &RequestRul
         persistent,
         expects_continue,
         upgrade,
-        decision,
-        response_fields,
+        client: forwarding::client(fields, rules.client, peer, settings),
+        identity: Identity::of(fields, peer, settings, &mut rules.site.rng),
+        decision: Decision::default(),
+        response_fields: Vec::new(),
     };
-    Ok(Judged { head, shared, host, takes_trailers })
+    Ok(Judged { head, shared, host, cookies: FieldSet::default(), takes_trailers, peer })
 }
 
 fn names_trailers(value: &[u8]) -> bool {
@@ -281,6 +302,7 @@ fn write_head(
     asked: &Asked,
     judged: &Judged,
     route: Option<&Route>,
+    affinity: Option<&Affinity>,
     input: &[u8],
     rules: &RequestRules,
     out: &mut Vec<u8>,
@@ -296,6 +318,9 @@ fn write_head(
         (None, Some(_)) => {}
     }
     fields::write_fields(input, fields, &judged.shared.dropped, out);
+    if let Some(affinity) = affinity {
+        affinity::write_cookies(affinity, fields, &judged.cookies, out);
+    }
     if let Some(route) = route {
         rewrite::write_added(&route.request_edits, asked, out);
     }
@@ -309,7 +334,13 @@ fn write_head(
     } else if judged.takes_trailers {
         out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
     }
-    write_truth(asked.host, judged.head.version, rules, out);
+    let RequestRules { client_text: client, scheme, port, .. } = *rules;
+    let hop = Hop { client, scheme, port, host: asked.host };
+    forwarding::write(fields, judged.peer, &hop, &rules.listener.http.forwarding, out);
+    judged.head.identity.iter().for_each(|identity| identity.write(out));
+    if rules.listener.http.via {
+        out.extend_from_slice(fields::via_line(judged.head.version));
+    }
     out.extend_from_slice(b"\r\n");
 }
 
@@ -331,31 +362,11 @@ fn write_request_line(asked: &Asked, prefix: Option<&Prefix>, rules: &RequestRul
     parts(&[" HTTP/1.1\r\n"], out);
 }
 
-/// What plb knows about the client and the backend cannot.
-fn write_truth(host: Option<&[u8]>, version: Version, rules: &RequestRules, out: &mut Vec<u8>) {
-    let settings = &rules.listener.http;
-    if settings.forwarding.x_forwarded_for {
-        fields::write_field(out, "X-Forwarded-For", rules.client_text.as_bytes());
-    }
-    if settings.forwarding.x_forwarded_proto {
-        out.extend_from_slice(match rules.scheme {
-            Scheme::Http => b"X-Forwarded-Proto: http\r\n",
-            Scheme::Https => b"X-Forwarded-Proto: https\r\n",
-        });
-    }
-    if let Some(host) = host.filter(|_| settings.forwarding.x_forwarded_host) {
-        fields::write_field(out, "X-Forwarded-Host", host);
-    }
-    if settings.via {
-        out.extend_from_slice(fields::via_line(version));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::specimens::{Chance, damaged, listener, settings};
     use super::*;
-    use crate::config::{Forwarding, HttpSettings};
+    use crate::config::{Forwarding, HttpSettings, RequestId};
 
     /// Heads that are served, each with bytes of what follows.
     const GOOD: &[&[u8]] = &[
@@ -809,7 +820,13 @@ mod tests {
         let input = format!("POST / HTTP/1.0\r\nHost:{host}\r\nTransfer-encoding:x\r\n\r\n{fields}");
         assert_eq!(status(input.as_bytes()), Some(501));
         let input = format!("GET http://{host} HTTP/1.0\r\nContent-Length:9\r\n{fields}\r\n");
-        let wide = HttpSettings { fields_max: 256, head_bytes_max: 8192, via: true, ..settings() };
+        let forwarding = Forwarding {
+            x_forwarded_port: true,
+            forwarded: true,
+            request_id: RequestId::Make,
+            ..settings().forwarding
+        };
+        let wide = HttpSettings { fields_max: 256, head_bytes_max: 8192, via: true, forwarding, ..settings() };
         let (listener, mut site) = (listener(wide), Site::default());
         let (address, text) = client("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
         let rules = RequestRules::new(&listener, &mut site, address, &text);

@@ -7,18 +7,22 @@ use super::asked::Asked;
 use super::reply::Answer;
 use super::rewrite;
 use super::route::Router;
-use crate::balance::Key;
-use crate::config::Listener;
+use crate::balance::{Key, Keys};
+use crate::base::rng::Rng;
 use crate::config::route::{Action, Route};
+use crate::config::{Affinity, Listener, Pool};
 
 /// What the sessions of one listener share.
 #[derive(Debug, Default)]
 pub struct Site {
+    /// Makes keys of what clients send.
+    pub keys: Keys,
     router: Router,
     /// Room for the path of a request without escapes and dot segments.
     pub(super) path: Vec<u8>,
+    /// Makes request ids; nothing secret.
+    pub(super) rng: Rng,
 }
-
 /// Who answers a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -45,6 +49,11 @@ impl Course {
         listener.routes.get(usize::from(self.route?))
     }
 
+    /// How the clients of its pool are led back.
+    pub fn affinity(self, pools: &[Pool]) -> Option<&Affinity> {
+        pools.get(usize::from(self.pool))?.affinity.as_ref()
+    }
+
     /// The longest body of the request, in bytes.
     pub fn body_bytes_max(self, listener: &Listener) -> Option<u64> {
         let own = self.route(listener).and_then(|route| route.body_bytes_max);
@@ -62,6 +71,16 @@ impl Site {
     /// What the sessions of this listener share.
     pub fn new(listener: &Listener) -> Site {
         Site { router: Router::new(&listener.routes), ..Site::default() }
+    }
+
+    /// Makes its choices from this seed on.
+    pub fn seed(&mut self, seed: u64) {
+        self.rng = Rng::new(seed);
+    }
+
+    /// The same with these keys.
+    pub fn with(self, keys: Keys) -> Site {
+        Site { keys, ..self }
     }
 
     /// Decides who answers.
