@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use plb::balance::{Key, Outcome, Pools};
+use plb::balance::{Key, Keys, Outcome, Pools};
 use plb::base::buffers::Buffers;
 use plb::base::pipe::{Pipe, UNLIMITED};
 use plb::base::rng::Rng;
@@ -91,7 +91,8 @@ fn heads(bench: &Bench) {
         let parsed = parse_request(black_box(REQUEST), &mut Scan::default(), &mut rules, &mut out);
         assert!(matches!(parsed, Parsed::Head(_)));
     });
-    let rules = ResponseRules::new(listener, "Sun, 06 Nov 1994 08:49:37 GMT");
+    let keys = Keys::default();
+    let rules = ResponseRules::new(listener, &keys, "Sun, 06 Nov 1994 08:49:37 GMT");
     bench.measure(&format!("response head of {} bytes, judged and written anew", RESPONSE.len()), |_| {
         out.clear();
         let parsed = parse_response(black_box(RESPONSE), &mut Scan::default(), &rules, &mut out);

@@ -63,7 +63,10 @@ pub enum Step {
     /// Ask the pool for a backend.
     Connect(Selection),
     /// The backend gave a sign of life that counts as success.
-    Answered,
+    Answered {
+        /// What this client will be known by from now on, where the answer tells it.
+        learned: Key,
+    },
     /// The exchange is over, and so is the lease. `advance` is called again.
     Recycle {
         /// What becomes of the backend's connection.

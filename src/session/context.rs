@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Session;
 use super::record::{Counters, Records};
-use crate::balance::{Lease, Pools};
+use crate::balance::{Keys, Lease, Pools};
 use crate::base::rng::Rng;
 use crate::base::time::Time;
 use crate::config::{self, Config};
@@ -56,11 +56,13 @@ pub struct Core {
 impl Core {
     /// At the start, when the text of a `Date` field is `date`.
     pub fn new(config: Config, date: String) -> Core {
+        // Listeners may share a pool, and so have to know a client by the same key.
+        let keys = Keys::default();
         Core {
             now: Time::START,
             pools: Pools::new(&config.pools, Time::START),
             records: Records::new(config.access_log.as_ref().map(|_| config.access_log_format)),
-            sites: config.listeners.iter().map(Site::new).collect(),
+            sites: config.listeners.iter().map(|listener| Site::new(listener).with(keys.clone())).collect(),
             config,
             scratch: Vec::new(),
             counters: Counters::default(),

@@ -426,11 +426,12 @@ impl Session {
                     step = self.connect(selection, context);
                     continue;
                 }
-                Step::Answered => {
+                Step::Answered { learned } => {
                     self.attempt.answered = true;
                     self.since = context.now;
                     if let Some(lease) = &self.attempt.lease {
                         context.pools.observe(lease.backend(), Report::Success, context.now);
+                        context.pools.bind(lease, learned, context.now);
                     }
                 }
                 Step::Recycle { parting } => self.recycle(parting, context),

@@ -6,6 +6,7 @@
 mod harness;
 
 mod access_log;
+mod affinity;
 mod backpressure;
 mod basics;
 mod bulk;

@@ -84,7 +84,8 @@ impl Gate {
     ) -> Verdict {
         let mut buffer = [0; CREDENTIALS_BYTES_MAX + 2];
         let value = values.next().filter(|_| values.next().is_none());
-        let Some((user, password)) = value.and_then(|value| credentials(value, &mut buffer)) else {
+        let named = value.and_then(|value| credentials(value, &mut buffer));
+        let Some((user, password)) = named.filter(|(_, password)| password.len() <= PASSWORD_BYTES_MAX) else {
             return Verdict::Unauthorized;
         };
         let digest = self.keys.each_ref().map(|key| key.hash_one((user, password)));
@@ -113,7 +114,7 @@ impl Gate {
     }
 }
 
-/// The user of such a field, for the access log; whether the password fits is not known here.
+/// The user of such a field; whether the password fits is not known here.
 pub fn user<'b>(value: &[u8], buffer: &'b mut [u8]) -> Option<&'b str> {
     credentials(value, buffer).map(|(user, _)| user)
 }
@@ -128,7 +129,7 @@ fn credentials<'b>(value: &[u8], buffer: &'b mut [u8]) -> Option<(&'b str, &'b [
     let length = STANDARD.decode_slice(encoded, buffer).ok()?;
     let text = std::str::from_utf8(&buffer[..length]).ok()?;
     let (user, password) = text.split_once(':')?;
-    let good = user.len() <= USER_BYTES_MAX && password.len() <= PASSWORD_BYTES_MAX && !text.contains(char::is_control);
+    let good = user.len() <= USER_BYTES_MAX && !text.contains(char::is_control);
     good.then_some((user, password.as_bytes()))
 }
 

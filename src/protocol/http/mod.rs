@@ -10,6 +10,7 @@
 //! A head is judged, and what is forwarded is written anew from what was judged; a body is passed by credit, never
 //! beyond its end. Bytes after the request stay pending until the exchange is over, so that nothing can be smuggled.
 
+mod affinity;
 pub mod asked;
 pub mod auth;
 pub mod body;
@@ -140,6 +141,7 @@ impl Http {
         let mut rules = RequestRules {
             listener: view.listener,
             site: view.site,
+            pools: view.pools,
             client: view.client,
             client_text: &self.client,
             scheme: Scheme::Http,
@@ -262,6 +264,7 @@ impl Http {
             let rules = ResponseRules {
                 listener: view.listener,
                 pools: view.pools,
+                keys: &view.site.keys,
                 course: self.exchange.course,
                 added: &self.exchange.response_fields,
                 backend: view.backend,
@@ -321,7 +324,7 @@ impl Http {
         if head.upgrade.is_some() {
             self.state = State::Tunnel;
             tunnel::open(view);
-            return Step::Answered;
+            return Step::Answered { learned: head.learned };
         }
         let (exchange, trailers) = (&mut self.exchange, view.listener.http.trailers);
         exchange.response_head_bytes = view.response.cleared().len() as u32;
@@ -330,7 +333,7 @@ impl Http {
         let strip = head.body == Body::Chunked && exchange.version == Version::Http10;
         exchange.framing = if strip { Framing::Strip } else { Framing::Forward };
         exchange.response = Transfer::start(head.body, view.response, || Chunked::of_response(trailers));
-        Step::Answered
+        Step::Answered { learned: head.learned }
     }
 
     fn end_exchange(&mut self, view: &mut View) -> Step {

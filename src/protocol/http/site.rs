@@ -7,14 +7,16 @@ use super::asked::Asked;
 use super::reply::Answer;
 use super::rewrite;
 use super::route::{Router, behind};
-use crate::balance::Key;
+use crate::balance::{Key, Keys};
 use crate::base::rng::Rng;
-use crate::config::Listener;
 use crate::config::route::{Action, Prefix, Route};
+use crate::config::{Affinity, Listener, Pool};
 
 /// What the sessions of one listener share.
 #[derive(Debug, Default)]
 pub struct Site {
+    /// Makes keys of what clients send.
+    pub keys: Keys,
     router: Router,
     /// Room for the path of a request without escapes and dot segments.
     pub(super) path: Vec<u8>,
@@ -55,6 +57,11 @@ impl Course {
         self.route(listener).and_then(|route| route.prefix.as_ref()).filter(|_| self.is_replaced)
     }
 
+    /// How the clients of its pool are led back.
+    pub fn affinity(self, pools: &[Pool]) -> Option<&Affinity> {
+        pools.get(usize::from(self.pool))?.affinity.as_ref()
+    }
+
     /// The longest body of the request, in bytes.
     pub fn body_bytes_max(self, listener: &Listener) -> Option<u64> {
         let own = self.route(listener).and_then(|route| route.body_bytes_max);
@@ -77,6 +84,11 @@ impl Site {
     /// Makes its choices from this seed on.
     pub fn seed(&mut self, seed: u64) {
         self.rng = Rng::new(seed);
+    }
+
+    /// The same with these keys.
+    pub fn with(self, keys: Keys) -> Site {
+        Site { keys, ..self }
     }
 
     /// Decides who answers.
