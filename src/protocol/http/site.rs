@@ -19,11 +19,11 @@ use crate::protocol::refusal::{Cause, Refusals};
 /// What the sessions of one listener share.
 #[derive(Debug, Default)]
 pub struct Site {
-    /// Makes keys of what clients send.
-    pub keys: Keys,
     limits: Limits,
     /// What was refused.
     pub refusals: Refusals,
+    /// Makes keys of what clients send.
+    pub keys: Keys,
     router: Router,
     /// Room for the path of a request without escapes and dot segments.
     pub(super) path: Vec<u8>,
