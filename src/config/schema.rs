@@ -19,7 +19,7 @@ pub use super::leaf::{
 };
 pub use super::marks::{AffinityKind, CookiePath, Domain, SameSiteChoice, Secret, SecretFile, Token};
 pub use super::network::NetworkList;
-use super::{AccessFormat, LogTarget, Methods, PathRefusals, Policy, ProtocolName, RequestId, Trailers, Upgrade};
+use super::{AccessFormat, LogTarget, Methods, PathFaults, Policy, ProtocolName, RequestId, Trailers, Upgrade};
 pub use route::{Conditions, FieldEdits, Named, Negation, Redirect, ReplacePrefix, Respond, Route};
 
 const KIB: u64 = 1 << 10;
@@ -120,7 +120,7 @@ pub struct ListenerSettings {
     /// The methods that are served.
     pub methods: Methods,
     /// What a path must not have.
-    pub path_refuse: PathRefusals,
+    pub path_refuse: PathFaults,
     /// Forward paths in their normal form.
     pub normalize_path: Switch,
     /// What becomes of the fields after a chunked body.
@@ -322,7 +322,7 @@ impl Default for ListenerSettings {
             max_requests: WholeOrNone(None),
             min_body_rate: SizeOrNone(None),
             methods: Methods::default(),
-            path_refuse: PathRefusals::default(),
+            path_refuse: PathFaults::default(),
             normalize_path: Switch(false),
             trailers: TrailersTo(Trailers::Drop),
             x_forwarded_for: Switch(true),
