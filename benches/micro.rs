@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use plb::balance::{Key, Outcome, Pools};
+use plb::balance::{Key, Keys, Outcome, Pools};
 use plb::base::buffers::Buffers;
 use plb::base::pipe::{Pipe, UNLIMITED};
 use plb::base::rng::Rng;
@@ -30,6 +30,7 @@ fn main() {
     timers(&bench);
     picking(&bench);
     heads(&bench);
+    routes(&bench);
     pipes(&bench);
 }
 
@@ -91,12 +92,37 @@ fn heads(bench: &Bench) {
         let parsed = parse_request(black_box(REQUEST), &mut Scan::default(), &mut rules, &mut out);
         assert!(matches!(parsed, Parsed::Head(_)));
     });
-    let rules = ResponseRules::new(listener, "Sun, 06 Nov 1994 08:49:37 GMT");
+    let keys = Keys::default();
+    let rules = ResponseRules::new(listener, &keys, "Sun, 06 Nov 1994 08:49:37 GMT");
     bench.measure(&format!("response head of {} bytes, judged and written anew", RESPONSE.len()), |_| {
         out.clear();
         let parsed = parse_response(black_box(RESPONSE), &mut Scan::default(), &rules, &mut out);
         assert!(matches!(parsed, Parsed::Head(_)));
     });
+}
+
+/// A request that is looked for among so many hosts, each with a route.
+fn routes(bench: &Bench) {
+    const REQUEST: &[u8] = b"GET /index.html HTTP/1.1\r\nHost: h0.example.org:8080\r\nUser-Agent: bench/1.0\r\n\
+        Accept: text/html,*/*;q=0.8\r\nAccept-Language: en\r\nAccept-Encoding: gzip\r\nCookie: id=0123456789abcdef\r\n\r\n";
+    let address = IpAddr::from([192, 0, 2, 1]);
+    let client = ClientText::new(address);
+    for hosts in [1, 1_000] {
+        let route = |host| format!("      - {{ match: {{ host: h{host}.example.org }}, pool: web }}\n");
+        let text = format!(
+            "listeners:\n  - name: web\n    listen: 127.0.0.1:0\n    routes:\n{}pools: {{ web: {{ backends: [a:1] }} }}\n",
+            (0..hosts).map(route).collect::<String>()
+        );
+        let config = config::parse("bench", &text).expect("it is right");
+        let (listener, mut out) = (&config.listeners[0], Vec::new());
+        let mut site = Site::new(listener);
+        let mut rules = RequestRules::new(listener, &mut site, address, &client);
+        bench.measure(&format!("request head, its route found among {hosts}"), |_| {
+            out.clear();
+            let parsed = parse_request(black_box(REQUEST), &mut Scan::default(), &mut rules, &mut out);
+            assert!(matches!(parsed, Parsed::Head(_)) && !out.is_empty());
+        });
+    }
 }
 
 fn pipes(bench: &Bench) {

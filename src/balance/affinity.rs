@@ -25,7 +25,7 @@ pub enum Key {
 }
 
 /// Makes keys of what clients send, with a secret of this process's: nobody can look for two that are alike.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Keys(RandomState);
 
 impl Keys {

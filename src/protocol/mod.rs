@@ -4,6 +4,7 @@
 //! to do next. It knows no socket, no backend and no clock.
 
 pub mod http;
+pub mod refusal;
 pub mod tcp;
 pub mod transcript;
 mod tunnel;
@@ -63,7 +64,10 @@ pub enum Step {
     /// Ask the pool for a backend.
     Connect(Selection),
     /// The backend gave a sign of life that counts as success.
-    Answered,
+    Answered {
+        /// What this client will be known by from now on, where the answer tells it.
+        learned: Key,
+    },
     /// The exchange is over, and so is the lease. `advance` is called again.
     Recycle {
         /// What becomes of the backend's connection.

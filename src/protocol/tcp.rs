@@ -4,6 +4,8 @@
 
 use super::{Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble, View, Wait, tunnel};
 use crate::balance::{Failure, Key};
+use crate::config::Affinity;
+use crate::config::affinity::{Mark, Table};
 
 /// The machine of a TCP session.
 pub struct Tcp {
@@ -33,9 +35,20 @@ impl Tcp {
         match (view.request.source_ended(), view.request.sent()) {
             // The client ended first: the backend only followed.
             (true, 0) => None,
-            (true, _) => Some(Step::Answered),
+            (true, _) => Some(Step::Answered { learned: Key::None }),
             (false, _) => Some(Step::Fail(Failure::Ended)),
         }
+    }
+}
+
+/// What the client is known by to the pool: all that is known is its address.
+fn key(view: &View) -> Key {
+    let pool = view.listener.pool.and_then(|pool| view.pools.get(pool));
+    match pool.and_then(|pool| pool.affinity.as_ref()) {
+        Some(Affinity::Table(Table { mark: Mark::Source { prefix_v4, prefix_v6 }, .. })) => {
+            view.site.keys.of_network(view.client, *prefix_v4, *prefix_v6)
+        }
+        _ => Key::None,
     }
 }
 
@@ -48,11 +61,11 @@ impl Protocol for Tcp {
             tunnel::open(view);
             // A TCP listener has one; there are at most `POOLS_MAX`.
             let pool = view.listener.pool.unwrap_or_default() as u16;
-            return Step::Connect(Selection { pool, key: Key::None, reuse: Reuse::Fresh });
+            return Step::Connect(Selection { pool, key: key(view), reuse: Reuse::Fresh });
         }
         if self.state == State::Silent && (view.response.has_cleared() || view.response.sent() > 0) {
             self.state = State::Judged;
-            return Step::Answered;
+            return Step::Answered { learned: Key::None };
         }
         if self.state == State::Silent && view.response.source_ended() {
             if let Some(step) = self.judge_silent_end(view) {

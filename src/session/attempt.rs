@@ -76,9 +76,11 @@ impl Session {
             self.request.rewind();
             self.attempt.resent = true;
         }
-        self.tried.push(backend);
-        if died_idle {
-            self.last_resort = Some(backend);
+        // Who is led back to it asks it once more: an idle connection that was closed is no reason to move.
+        let stays = died_idle && self.attempt.selection.key != Key::None;
+        if !stays {
+            self.tried.push(backend);
+            self.last_resort = died_idle.then_some(backend).or(self.last_resort);
         }
         self.attempt.selection.reuse = Reuse::Fresh;
         self.restart(context);

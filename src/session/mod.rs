@@ -234,6 +234,11 @@ impl Session {
         self.client
     }
 
+    /// The position of the listener that it came to.
+    pub fn listener(&self) -> u16 {
+        self.listener
+    }
+
     /// Whether it waits for a client that has nothing under way.
     pub fn is_idle(&self) -> bool {
         self.phase == Phase::Waiting && self.request.is_empty() && self.response.is_empty()
@@ -426,11 +431,12 @@ impl Session {
                     step = self.connect(selection, context);
                     continue;
                 }
-                Step::Answered => {
+                Step::Answered { learned } => {
                     self.attempt.answered = true;
                     self.since = context.now;
                     if let Some(lease) = &self.attempt.lease {
                         context.pools.observe(lease.backend(), Report::Success, context.now);
+                        context.pools.bind(lease, learned, context.now);
                     }
                 }
                 Step::Recycle { parting } => self.recycle(parting, context),

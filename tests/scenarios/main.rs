@@ -6,20 +6,26 @@
 mod harness;
 
 mod access_log;
+mod affinity;
 mod backpressure;
 mod basics;
 mod bulk;
 mod cli;
 mod demo;
 mod distribution;
+mod early_responses;
 mod error_replies;
 mod failover;
 mod fairness;
 mod forwarding;
 mod framing;
 mod harness_itself;
+mod idle_bytes;
+mod interim;
 mod limits;
+mod limits_http;
 mod logs;
+mod resend;
 mod reuse;
 mod routes;
 mod signals;

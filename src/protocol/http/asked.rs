@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use httparse::Header;
 use memchr::{memchr, memchr2};
 
+use super::cookie;
 use super::head::{Method, Scheme};
 use super::target::{Target, split_port};
 
@@ -52,10 +53,11 @@ impl<'a> Asked<'a> {
     pub fn field(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
-    /// The values of the cookies with this name (RFC 6265 section 4.2.1).
+
+    /// The values of the cookies with this name, as they were sent.
     pub fn cookies(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        let pairs = self.field("cookie").flat_map(|value| value.split(|&byte| byte == b';'));
-        pairs.filter_map(move |pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+        let pairs = self.field("cookie").flat_map(cookie::pairs);
+        pairs.filter(move |pair| pair.name == name.as_bytes()).map(|pair| pair.value)
     }
 
     /// The values of the parameters of the query with this name, decoded.

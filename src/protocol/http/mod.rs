@@ -10,6 +10,7 @@
 //! A head is judged, and what is forwarded is written anew from what was judged; a body is passed by credit, never
 //! beyond its end. Bytes after the request stay pending until the exchange is over, so that nothing can be smuggled.
 
+mod affinity;
 pub mod asked;
 pub mod auth;
 pub mod body;
@@ -17,10 +18,12 @@ pub mod cookie;
 mod fields;
 pub mod forwarding;
 pub mod head;
+mod limits;
 mod location;
 mod methods;
 pub mod path;
 pub mod rate;
+mod refuse;
 pub mod reply;
 pub mod request;
 pub mod response;
@@ -59,6 +62,8 @@ pub struct Http {
     scan: Scan,
     client: ClientText,
     exchange: Exchange,
+    /// The requests that came on this connection.
+    requests: u32,
     /// What is still to be put into the pipe of an answer of plb's own.
     rest: Rest,
 }
@@ -117,7 +122,7 @@ impl Http {
     pub fn new(client: IpAddr) -> Http {
         let client = ClientText::new(client);
         let (exchange, rest) = (Exchange::none(), Rest::default());
-        Http { state: State::First, scan: Scan::default(), client, exchange, rest }
+        Http { state: State::First, scan: Scan::default(), client, exchange, requests: 0, rest }
     }
 
     /// Waits for a request head, and judges it when it is whole.
@@ -140,21 +145,33 @@ impl Http {
         let mut rules = RequestRules {
             listener: view.listener,
             site: view.site,
+            pools: view.pools,
             client: view.client,
             client_text: &self.client,
             scheme: Scheme::Http,
             port: view.port,
             upgrade,
+            now: view.now,
         };
         view.scratch.clear();
         match parse_request(view.request.pending(), &mut self.scan, &mut rules, view.scratch) {
             Parsed::Partial if view.request.source_ended() => self.leave(Farewell::Close),
             Parsed::Partial => Step::Continue,
             Parsed::Refused(refusal) => self.refuse(view, refusal.status),
-            Parsed::Head(mut head) => match mem::take(&mut head.decision) {
-                Decision::Forward(course) => self.accept(view, head, course),
-                Decision::Answer(answer) => self.answer_self(view, &head, answer),
-            },
+            Parsed::Head(head) => self.follow(view, head),
+        }
+    }
+
+    /// A request was judged, and it was decided who answers it.
+    fn follow(&mut self, view: &mut View, mut head: RequestHead) -> Step {
+        self.requests = self.requests.saturating_add(1);
+        match mem::take(&mut head.decision) {
+            Decision::Forward(course) => self.accept(view, head, course),
+            Decision::Answer(answer) => self.answer_self(view, &head, answer),
+            Decision::Refuse(answer, cause) => {
+                refuse::note(view, cause);
+                self.answer_self(view, &head, answer)
+            }
         }
     }
 
@@ -168,11 +185,16 @@ impl Http {
         self.exchange = Exchange { method: head.method, version: head.version, ..Exchange::none() };
         // Where a body follows, it is not certain where the next request begins.
         let keep = head.persistent && head.body == Body::None && view.stage == Stage::Serving;
-        if !keep {
+        if !keep || self.is_last(view) {
             return self.reply(view, answer, KeepClient::Close);
         }
         view.request.discard(head.bytes);
         self.reply(view, answer, KeepClient::Keep)
+    }
+
+    /// Whether no further request is taken on this connection.
+    fn is_last(&self, view: &View) -> bool {
+        view.listener.http.requests_max.is_some_and(|most| self.requests >= most)
     }
 
     /// A request was judged and written anew: it is forwarded.
@@ -196,7 +218,7 @@ impl Http {
             course,
             response_fields: head.response_fields,
             asked,
-            keep_client: asked,
+            keep_client: if self.is_last(view) { KeepClient::Close } else { asked },
             request_head_bytes: view.scratch.len() as u32,
             expecting: head.expects_continue,
             upgrade: head.upgrade,
@@ -262,6 +284,7 @@ impl Http {
             let rules = ResponseRules {
                 listener: view.listener,
                 pools: view.pools,
+                keys: &view.site.keys,
                 course: self.exchange.course,
                 added: &self.exchange.response_fields,
                 backend: view.backend,
@@ -321,7 +344,7 @@ impl Http {
         if head.upgrade.is_some() {
             self.state = State::Tunnel;
             tunnel::open(view);
-            return Step::Answered;
+            return Step::Answered { learned: head.learned };
         }
         let (exchange, trailers) = (&mut self.exchange, view.listener.http.trailers);
         exchange.response_head_bytes = view.response.cleared().len() as u32;
@@ -330,7 +353,7 @@ impl Http {
         let strip = head.body == Body::Chunked && exchange.version == Version::Http10;
         exchange.framing = if strip { Framing::Strip } else { Framing::Forward };
         exchange.response = Transfer::start(head.body, view.response, || Chunked::of_response(trailers));
-        Step::Answered
+        Step::Answered { learned: head.learned }
     }
 
     fn end_exchange(&mut self, view: &mut View) -> Step {
@@ -348,35 +371,6 @@ impl Http {
             _ => State::Over(Farewell::Linger),
         };
         Step::Recycle { parting: if reusable { exchange.backend } else { Parting::Drop } }
-    }
-
-    fn refuse_or_abort(&mut self, view: &mut View, status: Status) -> Step {
-        match (self.state, &self.exchange.response) {
-            (State::Exchange, Transfer::Head) | (State::First | State::Next, _) => self.refuse(view, status),
-            _ => Step::Abort,
-        }
-    }
-
-    /// Answers that the request is not served. The connection goes on only where it is certain where the next request
-    /// begins.
-    fn refuse(&mut self, view: &mut View, status: Status) -> Step {
-        let in_exchange = self.state == State::Exchange;
-        let keep = in_exchange
-            && status.code() >= 500
-            && matches!(self.exchange.request, Transfer::Done)
-            && self.exchange.keep_client == KeepClient::Keep
-            && view.stage == Stage::Serving;
-        if !in_exchange {
-            // Nothing is known of it, but whoever asks for a head is not to take a body for the next answer.
-            let asks_for_head = view.request.pending().trim_ascii_start().starts_with(b"HEAD ");
-            let method = if asks_for_head { Method::Head } else { Method::Get };
-            self.exchange = Exchange { method, ..Exchange::none() };
-        }
-        let mut answer = Answer::of(status);
-        if status == Status::MethodNotAllowed {
-            fields::write_field(&mut answer.fields, "Allow", view.listener.http.methods.listed().as_bytes());
-        }
-        self.reply(view, answer, if keep { KeepClient::Keep } else { KeepClient::Close })
     }
 
     /// Answers the client ourselves.

@@ -10,19 +10,21 @@ use std::net::IpAddr;
 use httparse::Header;
 use memchr::memchr;
 
+use super::affinity;
 use super::asked::Asked;
-use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, is_strict};
+use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, FieldSet, Judgement, Name, is_strict};
 use super::forwarding::{self, Hop, Identity, Peer};
 use super::head::{self, Body, ClientText, EmptyLines, Extent, Method, Parsed, Refusal, Scan, Scheme, Version};
 use super::methods;
 use super::path;
 use super::reply::Status;
 use super::rewrite;
-use super::site::{Decision, Site};
+use super::site::{Course, Decision, Site};
 use super::target::{Target, check_host};
 use super::upgrade::Protocol;
+use crate::base::time::Time;
 use crate::config::route::{Prefix, Route};
-use crate::config::{Listener, Trailers, Upgrade};
+use crate::config::{Affinity, Listener, Pool, Trailers, Upgrade};
 
 /// What a request is judged by and rewritten with.
 pub struct RequestRules<'a> {
@@ -30,6 +32,8 @@ pub struct RequestRules<'a> {
     pub listener: &'a Listener,
     /// What its sessions share.
     pub site: &'a mut Site,
+    /// All pools.
+    pub pools: &'a [Pool],
     /// Who is connected.
     pub client: IpAddr,
     /// The same as text.
@@ -40,13 +44,25 @@ pub struct RequestRules<'a> {
     pub port: u16,
     /// What it may ask to change to.
     pub upgrade: Upgrade,
+    /// The moment of this turn.
+    pub now: Time,
 }
 
 impl<'a> RequestRules<'a> {
     /// A client that came in the clear to this listener's port 80, and may ask for whatever its settings allow.
     pub fn new(listener: &'a Listener, site: &'a mut Site, client: IpAddr, client_text: &'a ClientText) -> Self {
         let upgrade = listener.http.upgrade;
-        RequestRules { listener, site, client, client_text, scheme: Scheme::Http, port: 80, upgrade }
+        RequestRules {
+            listener,
+            site,
+            pools: &[],
+            client,
+            client_text,
+            scheme: Scheme::Http,
+            port: 80,
+            upgrade,
+            now: Time::START,
+        }
     }
 }
 
@@ -166,14 +182,19 @@ fn rewrite(
     path::judge(asked.raw_path().as_bytes(), &rules.listener.http.path_refused.0)?;
     let mut room = mem::take(&mut rules.site.path);
     asked.path = path::decode(asked.raw_path().as_bytes(), &mut room);
-    judged.head.decision = rules.site.decide(&asked, rules.listener);
+    judged.head.decision = rules.site.decide(&asked, rules.listener, rules.now);
     if let Decision::Forward(course) = judged.head.decision {
         check_length(judged.head.body, course.body_bytes_max(rules.listener))?;
-        let route = course.route(rules.listener);
+        let (route, affinity) = (course.route(rules.listener), course.affinity(rules.pools));
         if let Some(route) = route {
             judged.follow(route, &asked);
         }
-        write_head(&asked, &judged, route, input, rules, out);
+        if let Some(affinity) = affinity {
+            let (key, cookies) = affinity::follow(affinity, &asked, &rules.site.keys, &mut judged.shared.dropped);
+            judged.cookies = cookies;
+            judged.head.decision = Decision::Forward(Course { key, ..course });
+        }
+        write_head(&asked, &judged, route, affinity, input, rules, out);
     }
     rules.site.path = room;
     Ok(Some(RequestHead { bytes: input.len(), ..judged.head }))
@@ -185,6 +206,8 @@ struct Judged {
     shared: Judgement,
     /// The index of `Host`.
     host: Option<usize>,
+    /// The `Cookie` fields that the backend does not get as they are.
+    cookies: FieldSet,
     /// The client takes trailers, and may get some (RFC 9110 section 10.1.4).
     takes_trailers: bool,
     peer: Peer,
@@ -194,6 +217,12 @@ impl Judged {
     /// What the route changes.
     fn follow(&mut self, route: &Route, asked: &Asked) {
         rewrite::drop_fields(&route.request_edits, asked.fields, &mut self.shared.dropped);
+        if route.auth.as_ref().is_some_and(|auth| !auth.forward) {
+            // The password is plb's, and nobody else's.
+            let is_password = |field: &Header| field.name.eq_ignore_ascii_case("authorization");
+            let passwords = asked.fields.iter().enumerate().filter(|(_, field)| is_password(field));
+            passwords.for_each(|(index, _)| self.shared.dropped.insert(index));
+        }
         if let Some(index) = self.host.filter(|_| route.request_edits.host.is_some()) {
             self.shared.dropped.insert(index);
         }
@@ -259,7 +288,7 @@ fn judge(method: Method, version: Version, fields: &[Header], rules: &mut Reques
         decision: Decision::default(),
         response_fields: Vec::new(),
     };
-    Ok(Judged { head, shared, host, takes_trailers, peer })
+    Ok(Judged { head, shared, host, cookies: FieldSet::default(), takes_trailers, peer })
 }
 
 fn names_trailers(value: &[u8]) -> bool {
@@ -292,6 +321,7 @@ fn write_head(
     asked: &Asked,
     judged: &Judged,
     route: Option<&Route>,
+    affinity: Option<&Affinity>,
     input: &[u8],
     rules: &RequestRules,
     out: &mut Vec<u8>,
@@ -307,6 +337,9 @@ fn write_head(
         (None, Some(_)) => {}
     }
     fields::write_fields(input, fields, &judged.shared.dropped, out);
+    if let Some(affinity) = affinity {
+        affinity::write_cookies(affinity, fields, &judged.cookies, out);
+    }
     if let Some(route) = route {
         rewrite::write_added(&route.request_edits, asked, out);
     }

@@ -7,14 +7,15 @@ use std::mem::MaybeUninit;
 
 use httparse::Header;
 
-use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, Told, is_strict};
+use super::affinity;
+use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, FieldSet, Judgement, Name, Told, is_strict};
 use super::forwarding::Identity;
 use super::head::{self, Body, EmptyLines, Extent, KeepClient, Method, Parsed, Refusal, Scan, Version};
-use super::location;
+use super::location::{self, Outcome};
 use super::rewrite;
 use super::site::Course;
 use super::upgrade::Protocol;
-use crate::balance::BackendId;
+use crate::balance::{BackendId, Key, Keys};
 use crate::config::{Listener, Pool, Trailers};
 
 /// What a response is judged by and rewritten with.
@@ -24,6 +25,8 @@ pub struct ResponseRules<'a> {
     pub listener: &'a Listener,
     /// All pools.
     pub pools: &'a [Pool],
+    /// Makes keys of what a response tells.
+    pub keys: &'a Keys,
     /// The way that the request went.
     pub course: Course,
     /// What its route adds to the fields, as whole lines.
@@ -46,10 +49,11 @@ pub struct ResponseRules<'a> {
 
 impl<'a> ResponseRules<'a> {
     /// To a GET of an HTTP/1.1 client that wants to keep its connection, by whatever backend.
-    pub fn new(listener: &'a Listener, date: &'a str) -> Self {
+    pub fn new(listener: &'a Listener, keys: &'a Keys, date: &'a str) -> Self {
         ResponseRules {
             listener,
             pools: &[],
+            keys,
             course: Course::default(),
             added: &[],
             backend: None,
@@ -82,6 +86,8 @@ pub struct ResponseHead {
     pub upgrade: Option<Protocol>,
     /// Another response follows (1xx but 101). HTTP/1.0 clients must not get it.
     pub interim: bool,
+    /// What this client will be known by from now on, where the response tells it.
+    pub learned: Key,
 }
 
 /// Parses the response head at the start of `input`; when it is whole and good, its rewritten form is appended to
@@ -138,19 +144,22 @@ fn rewrite(
     let fields: &[Header] = syntax.headers;
 
     let mut shared = judge(version, fields, rules)?;
-    let head = judge_response(input.len(), status, version, &mut shared, rules)?;
+    let mut head = judge_response(input.len(), status, version, &mut shared, rules)?;
     out.reserve(input.len() + head::GROWTH_BYTES_MAX);
     let route = rules.course.route(rules.listener).filter(|_| !head.interim);
     if let Some(route) = route {
         rewrite::drop_fields(&route.response_edits, fields, &mut shared.dropped);
     }
     write_status_line(status, syntax.reason.unwrap_or_default(), out);
+    if !head.interim {
+        head.learned = affinity::answer(fields, rules, &mut shared.dropped, out);
+    }
+    if shared.locates && rules.listener.http.rewrite_location {
+        relocate(fields, rules, &mut shared.dropped, out);
+    }
     fields::write_fields(input, fields, &shared.dropped, out);
     if route.is_some() {
         out.extend_from_slice(rules.added);
-    }
-    if shared.relocated {
-        write_locations(fields, rules, out);
     }
     write_own_fields(&head, &shared, rules, out);
     Ok(Some(head))
@@ -167,10 +176,7 @@ fn judge(version: Version, fields: &[Header], rules: &ResponseRules) -> Result<J
             {
                 shared.dropped.insert(index);
             }
-            Name::Location if location(field.value, rules).is_some() => {
-                shared.dropped.insert(index);
-                shared.relocated = true;
-            }
+            Name::Location => shared.locates = true,
             Name::Forwarding(Told::RequestId) if rules.identity.is_some() => shared.dropped.insert(index),
             name => shared.field(name, index, field.value)?,
         }
@@ -179,17 +185,22 @@ fn judge(version: Version, fields: &[Header], rules: &ResponseRules) -> Result<J
     Ok(shared)
 }
 
-/// What a value of `Location` or `Content-Location` becomes, in parts; `None` when it stays as it is.
-fn location<'a>(value: &'a [u8], rules: &ResponseRules<'a>) -> Option<[&'a [u8]; 3]> {
+/// Writes the fields that get another URL; they are dropped as they are.
+fn relocate(fields: &[Header], rules: &ResponseRules, dropped: &mut FieldSet, out: &mut Vec<u8>) {
     let backend = rules.backend.map(|id| &rules.pools[id.pool()].backends[id.backend()]);
-    if rules.listener.http.rewrite_location { location::rewritten(value, backend, None) } else { None }
-}
-
-fn write_locations(fields: &[Header], rules: &ResponseRules, out: &mut Vec<u8>) {
-    for field in fields.iter().filter(|field| Name::of(field.name.as_bytes()) == Name::Location) {
-        if let Some([from, between, rest]) = location(field.value, rules) {
-            for part in [field.name.as_bytes(), b": ", from, between, rest, b"\r\n"] {
-                out.extend_from_slice(part);
+    let prefix = rules.course.replaced(rules.listener);
+    for (index, field) in fields.iter().enumerate() {
+        if dropped.contains(index) || Name::of(field.name.as_bytes()) != Name::Location {
+            continue;
+        }
+        let start = out.len();
+        out.extend_from_slice(field.name.as_bytes());
+        out.extend_from_slice(b": ");
+        match location::write(field.value, backend, prefix, out) {
+            Outcome::Stays => out.truncate(start),
+            Outcome::Written => {
+                out.extend_from_slice(b"\r\n");
+                dropped.insert(index);
             }
         }
     }
@@ -218,7 +229,8 @@ fn judge_response(
     }
     let needs_close = body == Body::UntilClose || (body == Body::Chunked && rules.client_version == Version::Http10);
     let keep_client = if needs_close { KeepClient::Close } else { rules.keep_client };
-    Ok(ResponseHead { bytes, status, version, body, persistent, keep_client, upgrade, interim })
+    let learned = Key::None;
+    Ok(ResponseHead { bytes, status, version, body, persistent, keep_client, upgrade, interim, learned })
 }
 
 /// A 101 answers a request that asked for it, and names what was asked for (RFC 9110 section 7.8).
@@ -309,7 +321,13 @@ mod tests {
 
     fn rules<'a>(listener: &'a Listener, asked: Asked, upgrade: Option<&'a Protocol>) -> ResponseRules<'a> {
         let Asked(request_method, client_version, keep_client) = asked;
-        ResponseRules { request_method, client_version, keep_client, upgrade, ..ResponseRules::new(listener, DATE) }
+        ResponseRules {
+            request_method,
+            client_version,
+            keep_client,
+            upgrade,
+            ..ResponseRules::new(listener, Box::leak(Box::default()), DATE)
+        }
     }
 
     fn parse_from(scan: &mut Scan, asked: Asked, input: &[u8]) -> (Parsed<ResponseHead>, Vec<u8>) {

@@ -9,6 +9,7 @@ pub mod specimens;
 
 use std::sync::LazyLock;
 
+use plb::balance::Keys;
 use plb::config::{Config, Trailers};
 use plb::protocol::http::body::{ChunkStep, Chunked};
 use plb::protocol::http::head::{ClientText, GROWTH_BYTES_MAX, Method, Parsed, Scan, Version};
@@ -93,9 +94,10 @@ fn as_ref<T>(parsed: &Parsed<T>) -> Parsed<&T> {
 
 /// The same for a response head, to `GET` and to `HEAD`, for clients of both versions.
 pub fn response_head(input: &[u8]) {
+    let keys = Keys::default();
     for (request_method, name) in [(Method::Get, &b"GET"[..]), (Method::Head, b"HEAD")] {
         for client_version in [Version::Http11, Version::Http10] {
-            let rules = ResponseRules::new(&CONFIG.listeners[0], DATE);
+            let rules = ResponseRules::new(&CONFIG.listeners[0], &keys, DATE);
             let rules = ResponseRules { request_method, client_version, ..rules };
             let parse = |input: &[u8], scan: &mut Scan, out: &mut Vec<u8>| parse_response(input, scan, &rules, out);
             let Some((head, out)) = judged_alike(input, parse) else { continue };

@@ -138,7 +138,7 @@ impl<'a> Relay<'a> {
     /// Runs it to its end. Panics when it has none.
     pub fn run(mut self) -> Outgoing {
         let client = "192.0.2.7:5000".parse().expect("it is an address");
-        let mut session = Session::new(0, client, &mut self.core.context());
+        let mut session = Session::new(0, 80, client, &mut self.core.context());
         let splits: usize = self.client.splits.len() + 1;
         for _ in 0..10_000 + 100 * splits {
             match session.next_io(self.readiness()) {
