@@ -207,7 +207,7 @@ mod tests {
         match parse_request(input, &mut Scan::default(), &mut rules, &mut out) {
             Parsed::Head(head) => match head.decision {
                 Decision::Forward(course) => Some((course.key, out)),
-                Decision::Answer(_) => None,
+                Decision::Answer(_) | Decision::Refuse(..) => None,
             },
             _ => None,
         }

@@ -4,6 +4,7 @@
 //! requests; whatever a client can make grow has a limit.
 
 use super::asked::Asked;
+use super::auth::Budget;
 use super::limits::Limits;
 use super::reply::Answer;
 use super::rewrite;
@@ -18,11 +19,11 @@ use crate::protocol::refusal::{Cause, Refusals};
 /// What the sessions of one listener share.
 #[derive(Debug, Default)]
 pub struct Site {
-    /// Makes keys of what clients send.
-    pub keys: Keys,
     limits: Limits,
     /// What was refused.
     pub refusals: Refusals,
+    /// Makes keys of what clients send.
+    pub keys: Keys,
     router: Router,
     /// Room for the path of a request without escapes and dot segments.
     pub(super) path: Vec<u8>,
@@ -89,9 +90,9 @@ impl Site {
         Site { limits: Limits::new(listener), router: Router::new(&listener.routes), ..Site::default() }
     }
 
-    /// So many listeners verify passwords, this one included: they share the time for it.
-    pub fn share(&mut self, count: u32) {
-        self.limits.share(count);
+    /// What may go into verifying passwords.
+    pub fn budget(&mut self, budget: Budget) {
+        self.limits.budget = budget;
     }
 
     /// Makes its choices from this seed on.
