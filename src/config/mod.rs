@@ -13,7 +13,6 @@ mod auth;
 mod error;
 mod forwarding;
 mod leaf;
-mod marks;
 mod network;
 mod pages;
 mod quick;

@@ -151,11 +151,11 @@ fn rewrite(
         rewrite::drop_fields(&route.response_edits, fields, &mut shared.dropped);
     }
     write_status_line(status, syntax.reason.unwrap_or_default(), out);
-    if shared.locates && rules.listener.http.rewrite_location {
-        relocate(fields, rules, &mut shared.dropped, out);
-    }
     if !head.interim {
         head.learned = affinity::answer(fields, rules, &mut shared.dropped, out);
+    }
+    if shared.locates && rules.listener.http.rewrite_location {
+        relocate(fields, rules, &mut shared.dropped, out);
     }
     fields::write_fields(input, fields, &shared.dropped, out);
     if route.is_some() {

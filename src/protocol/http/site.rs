@@ -4,17 +4,24 @@
 //! requests; whatever a client can make grow has a limit.
 
 use super::asked::Asked;
+use super::auth::Budget;
+use super::limits::Limits;
 use super::reply::Answer;
 use super::rewrite;
 use super::route::{Router, behind};
 use crate::balance::{Key, Keys};
 use crate::base::rng::Rng;
+use crate::base::time::Time;
 use crate::config::route::{Action, Prefix, Route};
 use crate::config::{Affinity, Listener, Pool};
+use crate::protocol::refusal::{Cause, Refusals};
 
 /// What the sessions of one listener share.
 #[derive(Debug, Default)]
 pub struct Site {
+    limits: Limits,
+    /// What was refused.
+    pub refusals: Refusals,
     /// Makes keys of what clients send.
     pub keys: Keys,
     router: Router,
@@ -31,6 +38,8 @@ pub enum Decision {
     Forward(Course),
     /// plb itself.
     Answer(Answer),
+    /// plb itself, and not what was asked for.
+    Refuse(Answer, Cause),
 }
 
 /// The way of a request to a backend.
@@ -52,14 +61,14 @@ impl Course {
         listener.routes.get(usize::from(self.route?))
     }
 
-    /// What was replaced of its path.
-    pub fn replaced(self, listener: &Listener) -> Option<&Prefix> {
-        self.route(listener).and_then(|route| route.prefix.as_ref()).filter(|_| self.is_replaced)
-    }
-
     /// How the clients of its pool are led back.
     pub fn affinity(self, pools: &[Pool]) -> Option<&Affinity> {
         pools.get(usize::from(self.pool))?.affinity.as_ref()
+    }
+
+    /// What was replaced of its path.
+    pub fn replaced(self, listener: &Listener) -> Option<&Prefix> {
+        self.route(listener).and_then(|route| route.prefix.as_ref()).filter(|_| self.is_replaced)
     }
 
     /// The longest body of the request, in bytes.
@@ -78,7 +87,12 @@ impl Default for Decision {
 impl Site {
     /// What the sessions of this listener share.
     pub fn new(listener: &Listener) -> Site {
-        Site { router: Router::new(&listener.routes), ..Site::default() }
+        Site { limits: Limits::new(listener), router: Router::new(&listener.routes), ..Site::default() }
+    }
+
+    /// What may go into verifying passwords.
+    pub fn budget(&mut self, budget: Budget) {
+        self.limits.budget = budget;
     }
 
     /// Makes its choices from this seed on.
@@ -92,15 +106,28 @@ impl Site {
     }
 
     /// Decides who answers.
-    pub(super) fn decide(&mut self, asked: &Asked, listener: &Listener) -> Decision {
+    pub(super) fn decide(&mut self, asked: &Asked, listener: &Listener, now: Time) -> Decision {
+        if let Err(refused) = self.limits.check(asked, now) {
+            return refused;
+        }
         let index = self.router.find(&listener.routes, asked);
-        let pool = match index.map(|index| &listener.routes[index]) {
+        let route = index.map(|index| &listener.routes[index]);
+        if let Some(Err(refused)) =
+            index.zip(route).map(|(index, route)| self.limits.check_route(index, route, asked, now))
+        {
+            return refused;
+        }
+        let pool = match route {
             None => listener.pool,
             Some(Route { action: Action::Pool(pool), .. }) => Some(*pool),
+            Some(route @ Route { action: Action::Deny, .. }) => {
+                return Decision::Refuse(rewrite::answer(route, asked), Cause::Denied);
+            }
             Some(route) => return Decision::Answer(rewrite::answer(route, asked)),
         };
         let Some(pool) = pool else {
-            return Decision::Answer(Answer { status: listener.http.no_route, fields: Vec::new(), document: None });
+            let answer = Answer { status: listener.http.no_route, fields: Vec::new(), document: None };
+            return Decision::Refuse(answer, Cause::NoRoute);
         };
         let prefix = index.and_then(|index| listener.routes[index].prefix.as_ref());
         let is_replaced = prefix.is_some_and(|prefix| behind(asked.path, &prefix.from).is_some());

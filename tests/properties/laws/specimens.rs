@@ -38,6 +38,26 @@ pub const CHUNKS: &[&[u8]] = &[
     b"1;\"quoted;\\\"\"\r\nx\r\n001\r\ny\r\n0;last\r\n\r\n",
 ];
 
+/// Paths, nearly all of which lead to the same place.
+pub const PATHS: &[&[u8]] = &[
+    b"admin/users",
+    b"%61dm%69n",
+    b"x/../admin/",
+    b"/./%2e/ADMIN/../admin//y/.",
+    b"a/b/%2E%2E/../../admin;x=y",
+    b"x/..;/admin/..%2fadmin",
+    b"..%5cadmin%00.gif/%25%32%46/%zz",
+    b"adm/in/%2e%2e/../adm\\in/...",
+];
+
+/// Values of `Cookie` and `Set-Cookie`.
+pub const COOKIES: &[&[u8]] = &[
+    b"a=1; m=node~value; z=\"quoted; not\"; b",
+    b"$Version=1; a=x; $Path=/; m=; =nameless;; m =  spaced ;last",
+    b"sid=abc; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly",
+    b"a=b; Max-Age=0; Expires=Sun, 06-Nov-2094 08:49:37 GMT; SameSite=Lax",
+];
+
 /// Configurations.
 pub const CONFIGURATIONS: &[&[u8]] = &[
     include_bytes!("../../../plb.yaml.sample"),
@@ -65,6 +85,13 @@ pub const SPLINTERS: &[&[u8]] = &[
     b"/",
     b"#",
     b"%00",
+    b"%2e",
+    b"%2F",
+    b"/../",
+    b"admin",
+    b"=",
+    b"; a=",
+    b"\"",
     b"1",
     b"chunked",
     b"Content-Length: 5\r\n",
