@@ -68,7 +68,11 @@
 //! - A probe that succeeds is a connect alone: the backend is up again on trial. Until its first success it gets one
 //!   client at a time, where there is another backend for the others, and its first failure takes it out. What failed
 //!   that had begun before the outage says nothing about it.
-//! - A backend that drops an idle connection may be about to stop: the request goes to another one first.
+//! - A backend that drops an idle connection may be about to stop: the request goes to another one first, unless the
+//!   client is led back to it. That happens to healthy backends all the time, and a client that moves loses its session.
+//! - A binding says after which outage of its backend it was made, and is void after the next one: nothing is swept when a
+//!   backend goes down. The values of all cookies, signatures included, are made at the start; what a client sends is
+//!   looked up among them.
 //! - A daemon that stops waits up to [`session::phase::DRAIN_GRACE`] for the request of a client that has just come or was
 //!   promised to be kept, so that under load nobody is cut off between two requests.
 //! - A listener that is closed resets who is in its backlog, and one that stays open under load is never empty. So a
@@ -89,6 +93,11 @@
 //! - A daemon whose parent was killed before it served stops: nobody was told of it.
 //! - An upgrade needs one `Upgrade` with one protocol, and a 101 that names the same one: who chooses among several opens
 //!   a tunnel for what was not judged. Protocols that carry further requests (`h2c`, TLS) are never tunnelled.
+//! - Rules see the path that a request means, the backend gets the one that was sent. An escaped slash is data to both: it
+//!   separates nothing in the one and is forwarded as an escape in the other. Where servers are known to disagree about the
+//!   meaning, the request is refused.
+//! - Trailers are dropped unless they are asked for: whoever merges them into the head would let a client say there what
+//!   the rules about fields have just taken out.
 //! - While it stops, a daemon forwards a request for an upgrade without it: the tunnel could only be cut off.
 //! - No log ever holds up the service: lines are gathered in a buffer with a limit and written once a turn, past
 //!   descriptors that do not block; what does not fit is lost, and counted. A standard stream's own flags stay as they

@@ -248,7 +248,7 @@ fn a_listener_without_routes_needs_a_pool_and_one_of_tcp_has_no_routes() {
 
 #[test]
 fn a_wrong_affinity_is_reported_with_what_is_allowed() {
-    let name = "1 to 64 letters, digits or any of !#$%&'*+-.^_`|~";
+    let name = "1 to 128 letters, digits and marks such as '-' and '_'";
     let table = [
         ("type: source, ttl: 5", "f:7:36: pools.web.affinity.ttl: must be a duration from 1ms to 720h with its unit (ms, s, m or h), such as 30s, not 5".to_string()),
         ("ttl: 5s", "f:7:15: pools.web.affinity: the key 'type' is missing (required: type)".to_string()),
@@ -257,8 +257,8 @@ fn a_wrong_affinity_is_reported_with_what_is_allowed() {
         ("type: cookie", "f:7:15: pools.web.affinity: the key 'name' is missing (required: type, name)".to_string()),
         ("type: cookie, name: a;b", format!("f:7:37: pools.web.affinity.name: must be {name}, not \"a;b\"")),
         ("type: prefix_cookie, name: S, ttl: 1s", "f:7:47: pools.web.affinity.ttl: unknown key (allowed: name, type)".to_string()),
-        ("type: insert_cookie, name: S, path: x", "f:7:53: pools.web.affinity.path: must be a path of at most 128 characters of ASCII that begins with '/' and has no ';', not \"x\"".to_string()),
-        ("type: insert_cookie, name: S, domain: a b", "f:7:55: pools.web.affinity.domain: must be a domain of letters, digits, '.' and '-', not \"a b\"".to_string()),
+        ("type: insert_cookie, name: S, path: x", "f:7:53: pools.web.affinity.path: must be a path of at most 128 printable characters that begins with '/' and has no ';', not \"x\"".to_string()),
+        ("type: insert_cookie, name: S, domain: a b", "f:7:55: pools.web.affinity.domain: must be a domain, not \"a b\"".to_string()),
         ("type: insert_cookie, name: S, same_site: none", "f:7:58: pools.web.affinity.same_site: browsers take a cookie with same_site: none only with secure: true".to_string()),
         ("type: insert_cookie, name: S, secret: short", "f:7:55: pools.web.affinity.secret: the secret must have 16 to 1024 bytes, not 5".to_string()),
         ("type: insert_cookie, name: S, secret: 0x23456789abcdefgh, secret_file: s", "f:7:88: pools.web.affinity.secret_file: only one of secret and secret_file can be used".to_string()),
@@ -420,7 +420,7 @@ fn more_entries_than_the_limits_are_refused() {
 
 #[test]
 fn every_truncation_is_read_without_a_panic() {
-    for text in [SAMPLE, GOOD] {
+    for text in [&SAMPLE[SAMPLE.find("\nlisteners:").unwrap()..], GOOD] {
         for end in (0..=text.len()).filter(|&end| text.is_char_boundary(end)) {
             let _ = parse("f", &text[..end]);
         }

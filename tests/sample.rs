@@ -54,6 +54,17 @@ fn the_sample_shows_every_setting_with_its_default() {
 }
 
 #[test]
+fn the_examples_of_the_readme_are_valid() {
+    let examples: Vec<&str> = include_str!("../README.md").split("```yaml\n").skip(1).collect();
+    assert!(examples.len() >= 2);
+    for example in examples {
+        let text = example.split("```").next().unwrap();
+        let read = plb::config::parse_with("the example", text, &|_, _| Ok(b"a file".to_vec()));
+        assert_eq!(read.err(), None, "{text}");
+    }
+}
+
+#[test]
 fn nothing_in_the_sample_is_unknown() {
     let errors = plb::config::parse("plb.yaml.sample", &with_all_settings_active()).err();
     assert_eq!(errors, None);

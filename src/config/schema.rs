@@ -10,16 +10,19 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
+mod limits;
 mod route;
 
-use super::affinity::{Kind, SameSite};
+pub use super::affinity::{AffinityKind, SameSite};
+use super::affinity::{Kind, Site};
 pub use super::leaf::{
-    AccountName, Balance, Directory, FileName, Format, HostPort, Identity, Level, Name, Period, Protocol, Realm, Size,
+    AccountName, Balance, Directory, FileName, Format, HostPort, Identity, Level, Name, Period, Protocol, Size,
     SizeOrNone, Switch, Target, TargetOrNone, TrailersTo, Unrouted, UpgradeTo, Whole, WholeOrNone,
 };
-pub use super::marks::{AffinityKind, CookiePath, Domain, SameSiteChoice, Secret, SecretFile, Token};
 pub use super::network::NetworkList;
+use super::word::{CookiePath, Domain, One, Text, Token};
 use super::{AccessFormat, LogTarget, Methods, PathRefusals, Policy, ProtocolName, RequestId, Trailers, Upgrade};
+pub use limits::{BasicAuth, RateLimit};
 pub use route::{Conditions, FieldEdits, Named, Negation, Redirect, ReplacePrefix, Respond, Route};
 
 const KIB: u64 = 1 << 10;
@@ -93,7 +96,7 @@ pub struct Listener {
     pub pool: Name,
     /// A list of maps, each read as [`Route`].
     pub routes: Value,
-    /// How often each client may ask: a map, read as [`RateLimit`].
+    /// How often each client may ask: `none`, or a map that is read as [`RateLimit`].
     pub rate_limit: Value,
 }
 
@@ -183,7 +186,7 @@ pub struct Affinity {
     #[serde(rename = "type")]
     pub kind: AffinityKind,
     /// The name of the cookie, the parameter or the field.
-    pub name: Token,
+    pub name: One<Token>,
     /// A client that does not come for so long is forgotten.
     pub ttl: Period,
     /// The most clients that are remembered.
@@ -197,19 +200,19 @@ pub struct Affinity {
     /// The cookie is not for scripts.
     pub http_only: Switch,
     /// Where a browser sends the cookie along.
-    pub same_site: SameSiteChoice,
+    pub same_site: SameSite,
     /// The path that the cookie is for.
-    pub path: CookiePath,
+    pub path: One<CookiePath>,
     /// The domain that the cookie is for.
-    pub domain: Domain,
+    pub domain: One<Domain>,
     /// The backend does not get to see the cookie.
     pub indirect: Switch,
     /// A response that sets the cookie is for no cache that is shared.
     pub private: Switch,
     /// What the cookie is signed with.
-    pub secret: Secret,
+    pub secret: One<Text>,
     /// A file with what the cookie is signed with.
-    pub secret_file: SecretFile,
+    pub secret_file: One<Text>,
 }
 
 /// What a pool can set; at top level, the default of all pools.
@@ -248,30 +251,6 @@ pub struct Backend {
     pub weight: Whole<1, 256>,
 }
 
-/// How often a client may ask.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default)]
-pub struct RateLimit {
-    /// So many requests in each period.
-    pub requests: Whole<1, 1_000_000>,
-    /// That period.
-    pub period: Period,
-    /// So many at once after a rest; as many as `requests` unless it is set.
-    pub burst: Option<Whole<1, 1_000_000>>,
-}
-
-/// Basic authentication.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default)]
-pub struct BasicAuth {
-    /// What the client is told that the password is for.
-    pub realm: Realm,
-    /// The file of users.
-    pub file: FileName,
-    /// The backend gets the `Authorization` field.
-    pub forward: Switch,
-}
-
 impl Default for Process {
     fn default() -> Process {
         Process {
@@ -305,7 +284,7 @@ impl Default for Listener {
             protocol: Protocol(ProtocolName::Http),
             pool: unset,
             routes: Value::Null,
-            rate_limit: Value::Null,
+            rate_limit: "none".into(),
         }
     }
 }
@@ -368,20 +347,20 @@ impl Default for Affinity {
     fn default() -> Affinity {
         Affinity {
             kind: AffinityKind(Kind::Source),
-            name: Token(String::new()),
+            name: One(None),
             ttl: seconds(1_800),
             table_size: Whole(100_000),
             prefix_v4: Whole(32),
             prefix_v6: Whole(64),
             secure: Switch(false),
             http_only: Switch(true),
-            same_site: SameSiteChoice(SameSite::Lax),
-            path: CookiePath("/".to_string()),
-            domain: Domain(String::new()),
+            same_site: SameSite(Site::Lax),
+            path: One(None),
+            domain: One(None),
             indirect: Switch(true),
             private: Switch(true),
-            secret: Secret(String::new()),
-            secret_file: SecretFile(String::new()),
+            secret: One(None),
+            secret_file: One(None),
         }
     }
 }
@@ -389,18 +368,6 @@ impl Default for Affinity {
 impl Default for Backend {
     fn default() -> Backend {
         Backend { address: HostPort(None), name: Name(String::new()), weight: Whole(1) }
-    }
-}
-
-impl Default for RateLimit {
-    fn default() -> RateLimit {
-        RateLimit { requests: Whole(1), period: seconds(1), burst: None }
-    }
-}
-
-impl Default for BasicAuth {
-    fn default() -> BasicAuth {
-        BasicAuth { realm: Realm(String::new()), file: FileName(String::new()), forward: Switch(false) }
     }
 }
 

@@ -32,6 +32,9 @@ const GOVERNED: [&str; 17] = [
     "x-forwarded-proto",
 ];
 
+/// The longest path of a cookie.
+const COOKIE_PATH_BYTES_MAX: usize = 128;
+
 /// A setting without a default.
 #[derive(Clone, Debug, PartialEq)]
 pub struct One<T>(pub Option<T>);
@@ -110,6 +113,17 @@ pub struct AnyHost(pub String);
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldValue(pub String);
 
+/// What a password is for, as it stands between quotes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Realm(pub String);
+/// The path of a cookie: such a value that begins with a slash and has no semicolon.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CookiePath(pub String);
+
+/// The domain of a cookie.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Domain(pub String);
+
 /// The target of a redirection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target(pub Template);
@@ -152,6 +166,20 @@ word!(AnyHost, |text| {
     checked(text, "a host, or HOST:PORT", is_host.then(|| AnyHost(text.to_string())))
 });
 word!(FieldValue, |text| checked(text, "printable ASCII", is_value(text).then(|| FieldValue(text.to_string()))));
+word!(Realm, |text| {
+    let is_good = (1..=64).contains(&text.len()) && is_value(text) && !text.contains(['"', '\\']);
+    checked(
+        text,
+        "1 to 64 characters of printable ASCII without '\"' and '\\'",
+        is_good.then(|| Realm(text.to_string())),
+    )
+});
+word!(CookiePath, |text| {
+    let is_good = text.starts_with('/') && is_value(text) && !text.contains(';') && text.len() <= COOKIE_PATH_BYTES_MAX;
+    let allowed = "a path of at most 128 printable characters that begins with '/' and has no ';'";
+    checked(text, allowed, is_good.then(|| CookiePath(text.to_string())))
+});
+word!(Domain, |text| checked(text, "a domain", units::is_host(text).then(|| Domain(text.to_string()))));
 word!(Target, |text| {
     let target = Template::parse(text)?;
     checked(text, "a path, or http:// or https:// with a host", is_target(&target.parts).then_some(Target(target)))
@@ -166,7 +194,7 @@ impl TryFrom<Value> for Redirection {
     }
 }
 
-const TOKEN_ALLOWED: &str = "letters, digits and marks such as '-' and '_'";
+const TOKEN_ALLOWED: &str = "1 to 128 letters, digits and marks such as '-' and '_'";
 const PATH_ALLOWED: &str = "a path that begins with '/', without %-escapes, '//', '/./', '/../', '?' and '#'";
 
 fn checked<T>(text: &str, allowed: &str, value: Option<T>) -> Result<T, String> {
@@ -199,7 +227,7 @@ fn is_path(text: &str) -> bool {
 
 fn is_token(text: &str) -> bool {
     let is_mark = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
+    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
 }
 
 fn is_value(text: &str) -> bool {

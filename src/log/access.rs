@@ -67,13 +67,21 @@ impl Format {
         }
         out.push(b' ');
         write_end(record, out);
+        if let Some(cause) = record.transcript.cause {
+            append(out, &[":", cause.name()]);
+        }
     }
 
     /// As Apache's documentation of its mod_log_config defines it.
     fn write_combined(&mut self, record: &Record, moment: Duration, out: &mut Vec<u8>) {
         let transcript = &record.transcript;
         write_address(transcript.client.unwrap_or(record.client.ip()).to_canonical(), None, out);
-        append(out, &[" - - ["]);
+        out.extend_from_slice(b" - ");
+        match transcript.user() {
+            b"" => out.push(b'-'),
+            user => write_word(user, out),
+        }
+        out.extend_from_slice(b" [");
         self.calendar.write_web(moment, out);
         out.extend_from_slice(b"] ");
         write_quoted(transcript.request_line(), Escape::Hex, out);
@@ -113,7 +121,11 @@ impl Format {
         }
         out.extend_from_slice(b",\"end\":\"");
         write_end(record, out);
-        out.extend_from_slice(b"\",\"request_id\":");
+        match record.transcript.cause {
+            Some(cause) => append(out, &["\",\"cause\":\"", cause.name(), "\""]),
+            None => append(out, &["\",\"cause\":null"]),
+        }
+        out.extend_from_slice(b",\"request_id\":");
         match &record.transcript.identity {
             Some(identity) => write_quoted(identity.as_bytes(), Escape::Json, out),
             None => out.extend_from_slice(b"null"),
@@ -188,6 +200,16 @@ fn write_quoted(text: &[u8], escape: Escape, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// Writes a text of a peer's that stands without quotes: a space in it is escaped, too.
+fn write_word(text: &[u8], out: &mut Vec<u8>) {
+    for &byte in text {
+        match byte {
+            b'!'..=b'~' if byte != b'"' && byte != b'\\' => out.push(byte),
+            _ => append(out, &[&format!("\\x{byte:02x}")]),
+        }
+    }
+}
+
 /// Writes who asked: of whom proxies speak, no port is known.
 fn write_client(record: &Record, out: &mut Vec<u8>) {
     match record.transcript.client {
@@ -222,6 +244,7 @@ mod tests {
     use super::*;
     use crate::balance::BackendId;
     use crate::config::{ProtocolName, quick_start};
+    use crate::protocol::refusal::Cause;
     use crate::protocol::transcript::Transcript;
     use crate::session::record::End;
 
@@ -270,7 +293,7 @@ mod tests {
             "{\"time\":\"2003-02-26T12:34:56.789Z\",\"client\":\"[::ffff:192.0.2.7]:5000\",\"listener\":\"quick\",\
              \"backend\":\"quick/[::1]:2\",\"request\":\"GET /a HTTP/1.1\",\"status\":200,\"received\":70,\"sent\":100,\
              \"waiting_ms\":1,\"connecting_ms\":2,\"first_byte_ms\":6,\"total_ms\":1000,\"attempts\":2,\"end\":\"done\",\
-             \"request_id\":null}\n"
+             \"cause\":null,\"request_id\":null}\n"
         );
     }
 
@@ -283,6 +306,19 @@ mod tests {
         let json = line(AccessFormat::Json, &record(AccessFormat::Json, b""));
         assert!(json.contains("\"backend\":null,\"request\":null,\"status\":null,\"received\":0"), "{json}");
         serde_yaml::from_str::<serde_yaml::Value>(&json).expect("JSON is YAML");
+    }
+
+    #[test]
+    fn a_refusal_tells_its_cause_and_who_asked() {
+        let head = b"GET / HTTP/1.1\r\nAuthorization: Basic YSAiYsO8Og==\r\n\r\n";
+        let refused = |format| {
+            let mut record = record(format, head);
+            (record.transcript.cause, record.end) = (Some(Cause::Rate), Some(End::Refused));
+            line(format, &record)
+        };
+        assert!(refused(AccessFormat::Plb).ends_with(" 0 refused:rate\n"));
+        assert!(refused(AccessFormat::Json).contains(",\"end\":\"refused\",\"cause\":\"rate\",\"request_id\":"));
+        assert!(refused(AccessFormat::Combined).starts_with("192.0.2.7 - a\\x20\\x22b\\xc3\\xbc [26/Feb/2003"));
     }
 
     #[test]

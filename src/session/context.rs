@@ -7,8 +7,10 @@ use super::record::{Counters, Records};
 use crate::balance::{Keys, Lease, Pools};
 use crate::base::rng::Rng;
 use crate::base::time::Time;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Listener};
+use crate::protocol::http::auth::Budget;
 use crate::protocol::http::site::Site;
+use crate::protocol::refusal::{Cause, Refusals};
 use crate::protocol::{AnyProtocol, Protocol, Stage, Step, View};
 
 /// What a session acts upon besides itself.
@@ -72,6 +74,18 @@ impl Core {
         }
     }
 
+    /// How many listeners verify passwords.
+    pub fn verifiers(&self) -> u32 {
+        let verifies = |listener: &&Listener| listener.routes.iter().any(|route| route.auth.is_some());
+        self.config.listeners.iter().filter(verifies).count() as u32
+    }
+
+    /// [`crate::base::password::reference`] takes so long here: all listeners share the time for verifications.
+    pub fn budget(&mut self, reference: Duration) {
+        let count = self.verifiers();
+        self.sites.iter_mut().for_each(|site| site.budget(Budget::new(count, reference)));
+    }
+
     /// Whatever sessions choose by chance follows from this number.
     pub fn seed(&mut self, seed: u64) {
         let mut rng = Rng::new(seed);
@@ -85,6 +99,16 @@ impl Core {
             self.date_second = elapsed.as_secs();
             self.date = date();
         }
+    }
+
+    /// Counts a refusal of this listener, and tells how many there were for the same cause.
+    pub fn refuse(&mut self, listener: u16, cause: Cause) -> u64 {
+        self.sites[usize::from(listener)].refusals.count(cause)
+    }
+
+    /// What each listener refused.
+    pub fn refusals(&self) -> impl Iterator<Item = &Refusals> {
+        self.sites.iter().map(|site| &site.refusals)
     }
 
     /// What a session acts upon.

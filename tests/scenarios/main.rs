@@ -23,6 +23,7 @@ mod harness_itself;
 mod idle_bytes;
 mod interim;
 mod limits;
+mod limits_http;
 mod logs;
 mod resend;
 mod reuse;

@@ -12,6 +12,7 @@ use super::super::route::{
 };
 use super::super::template::{Part, Template};
 use super::super::word::{AnyHost, FieldValue, FreeField, Token, UrlPrefix};
+use super::super::{auth, rate};
 use super::{Entry, Errors, Kind, Node, PoolNames, Schema, Section, joined, list, schema};
 
 /// The keys of which a route has exactly one.
@@ -54,6 +55,8 @@ fn route(node: &Node, path: String, pools: &PoolNames<'_>, errors: &mut Errors<'
         request_edits: edits(&section, "request_headers", Direction::Request, errors),
         response_edits,
         prefix: prefix(&section, own.strip_prefix.0, errors),
+        auth: section.child("basic_auth").and_then(|(node, path)| auth::auth(node, path, errors)),
+        rate_limit: section.child("rate_limit").and_then(|(node, path)| rate::rate_limit(node, path, errors)),
         body_bytes_max: own.body_max.0.map(|size| size.0),
     }
 }

@@ -11,18 +11,20 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::base::password::PASSWORD_BYTES_MAX;
+use crate::base::password::{PASSWORD_BYTES_MAX, REFERENCE_WORK};
 use crate::base::recent::Recent;
 use crate::base::time::Time;
 use crate::config::{Auth, USER_BYTES_MAX};
 
 /// The longest credentials: the user, a colon and the password.
 const CREDENTIALS_BYTES_MAX: usize = USER_BYTES_MAX + 1 + PASSWORD_BYTES_MAX;
+/// The room for decoding them: as much as an encoding of that length may be of.
+pub const CREDENTIALS_ROOM: usize = CREDENTIALS_BYTES_MAX.next_multiple_of(3);
 /// Of those who were verified, and of those who failed, so many are remembered.
 const REMEMBERED_MAX: usize = 10_000;
 /// After a rest so much time may go into verifications at once.
 const WORK_AT_ONCE: Duration = Duration::from_millis(250);
-/// One in so many moments may go into verifications.
+/// One in so many moments may go into verifications, all of them together.
 const SHARE: u32 = 5;
 
 /// What is said to somebody who wants to come in.
@@ -36,21 +38,37 @@ pub enum Verdict {
     Busy(u64),
 }
 
-/// What the verifications of this process took, and what may still go into them.
-#[derive(Debug, Default)]
+/// What the verifications of one of the listeners took, and what may still go into them.
+#[derive(Debug)]
 pub struct Budget {
     /// All that was spent is made up for by then.
     settled: Time,
+    /// One in so many moments may be spent.
+    share: u32,
+    /// How long a work of a second takes.
+    second: Duration,
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget::new(1, REFERENCE_WORK)
+    }
 }
 
 impl Budget {
+    /// One of so many that share what the process may spend, where the reference takes so long.
+    pub fn new(count: u32, reference: Duration) -> Budget {
+        let second = reference.mul_f64(1.0 / REFERENCE_WORK.as_secs_f64());
+        Budget { settled: Time::START, share: SHARE * count, second }
+    }
+
     /// Spends `work`, if there is anything left; otherwise tells after how many seconds there will be, at least 1.
     fn spend(&mut self, work: Duration, now: Time) -> Result<(), u64> {
         let ahead = self.settled.since(now);
-        if let Some(wait) = ahead.checked_sub(WORK_AT_ONCE * SHARE) {
+        if let Some(wait) = ahead.checked_sub(WORK_AT_ONCE * self.share) {
             return Err(wait.as_secs() + 1);
         }
-        self.settled = now.max(self.settled) + work * SHARE;
+        self.settled = now.max(self.settled) + self.second.mul_f64(work.as_secs_f64()) * self.share;
         Ok(())
     }
 }
@@ -82,7 +100,7 @@ impl Gate {
         budget: &mut Budget,
         now: Time,
     ) -> Verdict {
-        let mut buffer = [0; CREDENTIALS_BYTES_MAX + 2];
+        let mut buffer = [0; CREDENTIALS_ROOM];
         let value = values.next().filter(|_| values.next().is_none());
         let named = value.and_then(|value| credentials(value, &mut buffer));
         let Some((user, password)) = named.filter(|(_, password)| password.len() <= PASSWORD_BYTES_MAX) else {
@@ -160,7 +178,7 @@ mod tests {
     fn judged(values: &[&[u8]]) -> (Vec<Verdict>, Duration) {
         let (mut gate, mut budget, now) = (Gate::default(), Budget::default(), Time::from_millis(9));
         let mut judge = |value: &&[u8]| gate.judge(&auth(), [*value].into_iter(), &mut budget, now);
-        (values.iter().map(&mut judge).collect(), budget.settled.since(now) / SHARE)
+        (values.iter().map(&mut judge).collect(), budget.settled.since(now) / budget.share)
     }
 
     #[test]
@@ -212,7 +230,7 @@ mod tests {
     #[test]
     fn no_bytes_make_it_panic() {
         let mut rng = Rng::new(5);
-        let mut buffer = [0; CREDENTIALS_BYTES_MAX + 2];
+        let mut buffer = [0; CREDENTIALS_ROOM];
         for _ in 0..20_000 {
             let mut value = ALADDIN.to_vec();
             for _ in 0..1 + rng.below(3) {

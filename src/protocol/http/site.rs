@@ -4,17 +4,24 @@
 //! requests; whatever a client can make grow has a limit.
 
 use super::asked::Asked;
+use super::auth::Budget;
+use super::limits::Limits;
 use super::reply::Answer;
 use super::rewrite;
-use super::route::Router;
+use super::route::{Router, behind};
 use crate::balance::{Key, Keys};
 use crate::base::rng::Rng;
-use crate::config::route::{Action, Route};
+use crate::base::time::Time;
+use crate::config::route::{Action, Prefix, Route};
 use crate::config::{Affinity, Listener, Pool};
+use crate::protocol::refusal::{Cause, Refusals};
 
 /// What the sessions of one listener share.
 #[derive(Debug, Default)]
 pub struct Site {
+    limits: Limits,
+    /// What was refused.
+    pub refusals: Refusals,
     /// Makes keys of what clients send.
     pub keys: Keys,
     router: Router,
@@ -23,6 +30,7 @@ pub struct Site {
     /// Makes request ids; nothing secret.
     pub(super) rng: Rng,
 }
+
 /// Who answers a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -30,6 +38,8 @@ pub enum Decision {
     Forward(Course),
     /// plb itself.
     Answer(Answer),
+    /// plb itself, and not what was asked for.
+    Refuse(Answer, Cause),
 }
 
 /// The way of a request to a backend.
@@ -41,6 +51,8 @@ pub struct Course {
     pub key: Key,
     /// The position of the route that it takes.
     pub route: Option<u16>,
+    /// That route has replaced the beginning of its path.
+    pub is_replaced: bool,
 }
 
 impl Course {
@@ -52,6 +64,11 @@ impl Course {
     /// How the clients of its pool are led back.
     pub fn affinity(self, pools: &[Pool]) -> Option<&Affinity> {
         pools.get(usize::from(self.pool))?.affinity.as_ref()
+    }
+
+    /// What was replaced of its path.
+    pub fn replaced(self, listener: &Listener) -> Option<&Prefix> {
+        self.route(listener).and_then(|route| route.prefix.as_ref()).filter(|_| self.is_replaced)
     }
 
     /// The longest body of the request, in bytes.
@@ -70,7 +87,12 @@ impl Default for Decision {
 impl Site {
     /// What the sessions of this listener share.
     pub fn new(listener: &Listener) -> Site {
-        Site { router: Router::new(&listener.routes), ..Site::default() }
+        Site { limits: Limits::new(listener), router: Router::new(&listener.routes), ..Site::default() }
+    }
+
+    /// What may go into verifying passwords.
+    pub fn budget(&mut self, budget: Budget) {
+        self.limits.budget = budget;
     }
 
     /// Makes its choices from this seed on.
@@ -84,18 +106,33 @@ impl Site {
     }
 
     /// Decides who answers.
-    pub(super) fn decide(&mut self, asked: &Asked, listener: &Listener) -> Decision {
+    pub(super) fn decide(&mut self, asked: &Asked, listener: &Listener, now: Time) -> Decision {
+        if let Err(refused) = self.limits.check(asked, now) {
+            return refused;
+        }
         let index = self.router.find(&listener.routes, asked);
-        let pool = match index.map(|index| &listener.routes[index]) {
+        let route = index.map(|index| &listener.routes[index]);
+        if let Some(Err(refused)) =
+            index.zip(route).map(|(index, route)| self.limits.check_route(index, route, asked, now))
+        {
+            return refused;
+        }
+        let pool = match route {
             None => listener.pool,
             Some(Route { action: Action::Pool(pool), .. }) => Some(*pool),
+            Some(route @ Route { action: Action::Deny, .. }) => {
+                return Decision::Refuse(rewrite::answer(route, asked), Cause::Denied);
+            }
             Some(route) => return Decision::Answer(rewrite::answer(route, asked)),
         };
         let Some(pool) = pool else {
-            return Decision::Answer(Answer { status: listener.http.no_route, fields: Vec::new(), document: None });
+            let answer = Answer { status: listener.http.no_route, fields: Vec::new(), document: None };
+            return Decision::Refuse(answer, Cause::NoRoute);
         };
+        let prefix = index.and_then(|index| listener.routes[index].prefix.as_ref());
+        let is_replaced = prefix.is_some_and(|prefix| behind(asked.path, &prefix.from).is_some());
         // At most `POOLS_MAX` and `ROUTES_MAX` of them.
         let route = index.map(|index| index as u16);
-        Decision::Forward(Course { pool: pool as u16, key: Key::None, route })
+        Decision::Forward(Course { pool: pool as u16, key: Key::None, route, is_replaced })
     }
 }
