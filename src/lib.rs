@@ -89,6 +89,11 @@
 //! - A daemon whose parent was killed before it served stops: nobody was told of it.
 //! - An upgrade needs one `Upgrade` with one protocol, and a 101 that names the same one: who chooses among several opens
 //!   a tunnel for what was not judged. Protocols that carry further requests (`h2c`, TLS) are never tunnelled.
+//! - Rules see the path that a request means, the backend gets the one that was sent. An escaped slash is data to both: it
+//!   separates nothing in the one and is forwarded as an escape in the other. Where servers are known to disagree about the
+//!   meaning, the request is refused.
+//! - Trailers are dropped unless they are asked for: whoever merges them into the head would let a client say there what
+//!   the rules about fields have just taken out.
 //! - While it stops, a daemon forwards a request for an upgrade without it: the tunnel could only be cut off.
 //! - No log ever holds up the service: lines are gathered in a buffer with a limit and written once a turn, past
 //!   descriptors that do not block; what does not fit is lost, and counted. A standard stream's own flags stay as they

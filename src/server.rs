@@ -6,6 +6,7 @@
 //! Events only mark; a stream or a session is freed in `reap` and nowhere else; the clock is read once a turn.
 
 mod accept;
+mod crowd;
 mod health;
 mod idle;
 mod stop;
@@ -113,6 +114,7 @@ pub struct Server {
     asked: Vec<u32>,
     /// During a stop, no listener is closed before.
     last_call: Time,
+    crowd: crowd::Crowd,
     /// Whether clients wait for others to leave.
     is_full: bool,
     /// Whether a further try of those who lack a descriptor is filed.
@@ -219,6 +221,7 @@ impl Server {
             signals,
             asked: Vec::new(),
             last_call: Time::START,
+            crowd: crowd::Crowd::default(),
             is_full: false,
             relieving: false,
             trimming: false,
@@ -431,6 +434,7 @@ impl Server {
     fn reap(&mut self) {
         for id in self.finished.drain(..) {
             let Some(mut pair) = self.pairs.remove(id) else { continue };
+            self.crowd.leave(pair.session.listener(), pair.session.client().ip());
             if pair.lacks {
                 self.lacking.retain(|other| *other != id);
             }

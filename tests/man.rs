@@ -11,8 +11,8 @@ use std::time::Duration;
 use plb::base::time::Time;
 use plb::cli;
 use plb::config::schema::{
-    Affinity, Backend, Conditions, FieldEdits, Listener, ListenerSettings, Named, Negation, Pool, PoolSettings,
-    Process, Redirect, ReplacePrefix, Respond, Route, Schema,
+    Affinity, Backend, BasicAuth, Conditions, FieldEdits, Listener, ListenerSettings, Named, Negation, Pool,
+    PoolSettings, Process, RateLimit, Redirect, ReplacePrefix, Respond, Route, Schema,
 };
 use plb::config::{AccessFormat, ProtocolName};
 use plb::log::access::Format;
@@ -25,7 +25,7 @@ const CONFIGURATION_PAGE: &str = include_str!("../man/plb.yaml.5");
 const PROGRAM_PAGE: &str = include_str!("../man/plb.8");
 
 /// The sections that describe keys.
-const DESCRIBED: [&str; 14] = [
+const DESCRIBED: [&str; 16] = [
     "AFFINITY",
     "THE PROCESS",
     "EACH LISTENER",
@@ -40,6 +40,8 @@ const DESCRIBED: [&str; 14] = [
     "RESPONSES",
     "PREFIXES",
     "FIELDS",
+    "BASIC AUTHENTICATION",
+    "RATE LIMITS",
 ];
 
 /// All conditions of a route.
@@ -136,6 +138,8 @@ fn plb_yaml_5_describes_every_setting_with_its_default_and_range() {
     assert_described::<Named>("NAMES AND VALUES");
     assert_described::<ReplacePrefix>("PREFIXES");
     assert_described::<FieldEdits>("FIELDS");
+    assert_described::<BasicAuth>("BASIC AUTHENTICATION");
+    assert_described::<RateLimit>("RATE LIMITS");
     // It has one key more, which is not for what stands in that.
     assert_described::<Match>("CONDITIONS");
     let all = CONFIGURATION_PAGE.matches(".It Ic ").count();

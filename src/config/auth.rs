@@ -75,17 +75,14 @@ pub(super) fn auth(node: &Node, path: String, errors: &mut Errors<'_>) -> Option
     let mut section = Section::open(node, path, "with the keys realm and file", errors);
     let (own, _) = section.read::<schema::BasicAuth>(Mapping::new(), errors);
     section.close(&["realm", "file"], errors);
-    let name = own.file.0;
-    if name.is_empty() {
-        return None;
-    }
+    let (realm, name) = (own.realm.0?, own.file.0?);
     let (at, path) = (section.place("file"), super::error::joined(&section.path, "file"));
     let bytes = errors.file(at, &path, &name, FILE_BYTES_MAX)?;
     let users = Users::parse(&bytes, |line, message| {
         let place = if line == 0 { name.clone() } else { format!("{name}:{line}") };
         errors.add(at, &path, format!("{place}: {message}"));
     });
-    Some(Auth { realm: own.realm.0, users: Arc::new(users?), forward: own.forward.0 })
+    Some(Auth { realm, users: Arc::new(users?), forward: own.forward.0 })
 }
 
 fn user(line: &str) -> Result<(&str, PasswordHash), String> {

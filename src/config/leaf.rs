@@ -31,8 +31,6 @@ const POLICIES: [(&str, Policy); 1] = [("round_robin", Policy::RoundRobin)];
 /// The formats of the access log by name.
 const FORMATS: [(&str, AccessFormat); 3] =
     [("plb", AccessFormat::Plb), ("combined", AccessFormat::Combined), ("json", AccessFormat::Json)];
-/// What a realm may be.
-const REALM_ALLOWED: &str = "1 to 64 characters of ASCII without '\"' and '\\'";
 /// How an absent limit or log is written.
 const NONE: &str = "none";
 
@@ -115,10 +113,6 @@ leaf! {
 leaf! {
     /// The name of a listener, a pool or a backend; empty while it is not set.
     Name(String)
-}
-leaf! {
-    /// What a password is for; empty while it is not set.
-    Realm(String)
 }
 leaf! {
     /// Host and port of a backend; `None` while it is not set.
@@ -259,15 +253,6 @@ impl TryFrom<Value> for Name {
     }
 }
 
-impl TryFrom<Value> for Realm {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-        let realm = value.as_str().filter(|realm| (1..=64).contains(&realm.len()) && realm.bytes().all(plain));
-        realm.map(|realm| Realm(realm.to_string())).ok_or_else(|| wrong(REALM_ALLOWED, &value))
-    }
-}
-
 impl TryFrom<Value> for HostPort {
     type Error = String;
     fn try_from(value: Value) -> Result<Self, String> {
@@ -367,12 +352,6 @@ impl From<FileName> for Value {
 
 impl From<Name> for Value {
     fn from(leaf: Name) -> Value {
-        leaf.0.into()
-    }
-}
-
-impl From<Realm> for Value {
-    fn from(leaf: Realm) -> Value {
         leaf.0.into()
     }
 }

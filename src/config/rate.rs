@@ -20,11 +20,15 @@ pub struct RateLimit {
     pub burst: u32,
 }
 
-/// Reads the map of a `rate_limit` at `path`.
-pub(super) fn rate_limit(node: &Node, path: String, errors: &mut Errors<'_>) -> RateLimit {
-    let mut section = Section::open(node, path, "with the keys requests, period and burst", errors);
+/// Reads a `rate_limit` at `path`: a map, or `none`.
+pub(super) fn rate_limit(node: &Node, path: String, errors: &mut Errors<'_>) -> Option<RateLimit> {
+    if node.value().as_str() == Some("none") {
+        return None;
+    }
+    let mut section = Section::open(node, path, "with the keys requests, period and burst, or none", errors);
     let (own, _) = section.read::<schema::RateLimit>(Mapping::new(), errors);
     section.close(&["requests"], errors);
-    let (requests, period) = (own.requests.0, own.period.0);
-    RateLimit { requests, period, burst: own.burst.map_or(requests, |burst| burst.0) }
+    // Where there is none, that is reported.
+    let (requests, period) = (own.requests.0.map_or(1, |requests| requests.0), own.period.0);
+    Some(RateLimit { requests, period, burst: own.burst.0.map_or(requests, |burst| burst.0) })
 }

@@ -2,9 +2,9 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::Document;
 use super::network::Networks;
 use super::template::Template;
+use super::{Auth, Document, RateLimit};
 
 /// The most routes of a listener.
 pub const ROUTES_MAX: usize = 10_000;
@@ -30,6 +30,10 @@ pub struct Route {
     pub response_edits: Edits,
     /// What is changed in its path.
     pub prefix: Option<Prefix>,
+    /// Who may ask at all.
+    pub auth: Option<Auth>,
+    /// How often each client may ask.
+    pub rate_limit: Option<RateLimit>,
     /// The longest body in bytes, instead of the listener's; `Some(None)` is no limit.
     pub body_bytes_max: Option<Option<u64>>,
 }

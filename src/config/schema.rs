@@ -10,16 +10,18 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
+mod limits;
 mod route;
 
 use super::affinity::{Kind, SameSite};
 pub use super::leaf::{
-    AccountName, Balance, Directory, FileName, Format, HostPort, Identity, Level, Name, Period, Protocol, Realm, Size,
+    AccountName, Balance, Directory, FileName, Format, HostPort, Identity, Level, Name, Period, Protocol, Size,
     SizeOrNone, Switch, Target, TargetOrNone, TrailersTo, Unrouted, UpgradeTo, Whole, WholeOrNone,
 };
 pub use super::marks::{AffinityKind, CookiePath, Domain, SameSiteChoice, Secret, SecretFile, Token};
 pub use super::network::NetworkList;
 use super::{AccessFormat, LogTarget, Methods, PathRefusals, Policy, ProtocolName, RequestId, Trailers, Upgrade};
+pub use limits::{BasicAuth, RateLimit};
 pub use route::{Conditions, FieldEdits, Named, Negation, Redirect, ReplacePrefix, Respond, Route};
 
 const KIB: u64 = 1 << 10;
@@ -93,7 +95,7 @@ pub struct Listener {
     pub pool: Name,
     /// A list of maps, each read as [`Route`].
     pub routes: Value,
-    /// How often each client may ask: a map, read as [`RateLimit`].
+    /// How often each client may ask: `none`, or a map that is read as [`RateLimit`].
     pub rate_limit: Value,
 }
 
@@ -248,30 +250,6 @@ pub struct Backend {
     pub weight: Whole<1, 256>,
 }
 
-/// How often a client may ask.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default)]
-pub struct RateLimit {
-    /// So many requests in each period.
-    pub requests: Whole<1, 1_000_000>,
-    /// That period.
-    pub period: Period,
-    /// So many at once after a rest; as many as `requests` unless it is set.
-    pub burst: Option<Whole<1, 1_000_000>>,
-}
-
-/// Basic authentication.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default)]
-pub struct BasicAuth {
-    /// What the client is told that the password is for.
-    pub realm: Realm,
-    /// The file of users.
-    pub file: FileName,
-    /// The backend gets the `Authorization` field.
-    pub forward: Switch,
-}
-
 impl Default for Process {
     fn default() -> Process {
         Process {
@@ -305,7 +283,7 @@ impl Default for Listener {
             protocol: Protocol(ProtocolName::Http),
             pool: unset,
             routes: Value::Null,
-            rate_limit: Value::Null,
+            rate_limit: "none".into(),
         }
     }
 }
@@ -389,18 +367,6 @@ impl Default for Affinity {
 impl Default for Backend {
     fn default() -> Backend {
         Backend { address: HostPort(None), name: Name(String::new()), weight: Whole(1) }
-    }
-}
-
-impl Default for RateLimit {
-    fn default() -> RateLimit {
-        RateLimit { requests: Whole(1), period: seconds(1), burst: None }
-    }
-}
-
-impl Default for BasicAuth {
-    fn default() -> BasicAuth {
-        BasicAuth { realm: Realm(String::new()), file: FileName(String::new()), forward: Switch(false) }
     }
 }
 

@@ -208,6 +208,11 @@ impl<'n> Section<'n> {
         self.entries?.iter().find(|entry| entry.key == key)
     }
 
+    /// The value of `key`, and its path.
+    fn child(&self, key: &str) -> Option<(&'n Node, String)> {
+        self.entry(key).map(|entry| (&entry.value, joined(&self.path, key)))
+    }
+
     /// The pages that stand here.
     fn error_pages(&self, errors: &mut Errors<'_>) -> Option<Vec<(u16, Document)>> {
         let key = "error_pages";
@@ -408,9 +413,8 @@ impl Listeners<'_> {
             listener.routes = route::routes(&entry.value, &path, &self.pools, errors);
         }
         listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.to_vec());
-        listener.http.rate_limit = section
-            .entry("rate_limit")
-            .map(|entry| rate::rate_limit(&entry.value, joined(&section.path, "rate_limit"), errors));
+        listener.http.rate_limit =
+            section.child("rate_limit").and_then(|(node, path)| rate::rate_limit(node, path, errors));
         if let Some(entry) = section.entry("listen") {
             let address = |address| ListenAddress { address, v6_only: settings.v6_only.0, optional: false };
             let addresses = self.addresses(&entry.value, &joined(&section.path, "listen"), errors);

@@ -143,6 +143,12 @@ words! {
     };
     /// The value of a field: printable ASCII.
     FieldValue(String) = |text| checked(text, "printable ASCII", is_value(text).then(|| text.to_string()));
+    /// What a password is for, as it stands between quotes.
+    Realm(String) = |text| {
+        let is_good = (1..=64).contains(&text.len()) && is_value(text) && !text.contains(['"', '\\']);
+        let allowed = "1 to 64 characters of printable ASCII without '\"' and '\\'";
+        checked(text, allowed, is_good.then(|| text.to_string()))
+    };
     /// The target of a redirection.
     Target(Template) = |text| {
         let target = Template::parse(text)?;

@@ -67,13 +67,21 @@ impl Format {
         }
         out.push(b' ');
         write_end(record, out);
+        if let Some(cause) = record.transcript.cause {
+            append(out, &[":", cause.name()]);
+        }
     }
 
     /// As Apache's documentation of its mod_log_config defines it.
     fn write_combined(&mut self, record: &Record, moment: Duration, out: &mut Vec<u8>) {
         let transcript = &record.transcript;
         write_address(transcript.client.unwrap_or(record.client.ip()).to_canonical(), None, out);
-        append(out, &[" - - ["]);
+        out.extend_from_slice(b" - ");
+        match transcript.user() {
+            b"" => out.push(b'-'),
+            user => write_word(user, out),
+        }
+        out.extend_from_slice(b" [");
         self.calendar.write_web(moment, out);
         out.extend_from_slice(b"] ");
         write_quoted(transcript.request_line(), Escape::Hex, out);
@@ -118,7 +126,10 @@ impl Format {
             Some(identity) => write_quoted(identity.as_bytes(), Escape::Json, out),
             None => out.extend_from_slice(b"null"),
         }
-        out.push(b'}');
+        match record.transcript.cause {
+            Some(cause) => append(out, &[",\"cause\":\"", cause.name(), "\"}"]),
+            None => append(out, &[",\"cause\":null}"]),
+        }
     }
 }
 
@@ -196,6 +207,16 @@ fn write_client(record: &Record, out: &mut Vec<u8>) {
     }
 }
 
+/// Writes a text of a peer's that stands without quotes: a space in it is escaped, too.
+fn write_word(text: &[u8], out: &mut Vec<u8>) {
+    for &byte in text {
+        match byte {
+            b'!'..=b'~' if byte != b'"' && byte != b'\\' => out.push(byte),
+            _ => append(out, &[&format!("\\x{byte:02x}")]),
+        }
+    }
+}
+
 /// Writes an address, with brackets where a port follows one of IPv6. An IPv4 address is most of what std's formatting
 /// would cost a line.
 fn write_address(address: IpAddr, port: Option<u16>, out: &mut Vec<u8>) {
@@ -222,6 +243,7 @@ mod tests {
     use super::*;
     use crate::balance::BackendId;
     use crate::config::{ProtocolName, quick_start};
+    use crate::protocol::refusal::Cause;
     use crate::protocol::transcript::Transcript;
     use crate::session::record::End;
 
@@ -270,7 +292,7 @@ mod tests {
             "{\"time\":\"2003-02-26T12:34:56.789Z\",\"client\":\"[::ffff:192.0.2.7]:5000\",\"listener\":\"quick\",\
              \"backend\":\"quick/[::1]:2\",\"request\":\"GET /a HTTP/1.1\",\"status\":200,\"received\":70,\"sent\":100,\
              \"waiting_ms\":1,\"connecting_ms\":2,\"first_byte_ms\":6,\"total_ms\":1000,\"attempts\":2,\"end\":\"done\",\
-             \"request_id\":null}\n"
+             \"request_id\":null,\"cause\":null}\n"
         );
     }
 
@@ -283,6 +305,19 @@ mod tests {
         let json = line(AccessFormat::Json, &record(AccessFormat::Json, b""));
         assert!(json.contains("\"backend\":null,\"request\":null,\"status\":null,\"received\":0"), "{json}");
         serde_yaml::from_str::<serde_yaml::Value>(&json).expect("JSON is YAML");
+    }
+
+    #[test]
+    fn a_refusal_tells_its_cause_and_who_asked() {
+        let head = b"GET / HTTP/1.1\r\nAuthorization: Basic YSAiYsO8Og==\r\n\r\n";
+        let refused = |format| {
+            let mut record = record(format, head);
+            (record.transcript.cause, record.end) = (Some(Cause::Rate), Some(End::Refused));
+            line(format, &record)
+        };
+        assert!(refused(AccessFormat::Plb).ends_with(" 0 refused:rate\n"));
+        assert!(refused(AccessFormat::Json).ends_with("\"end\":\"refused\",\"cause\":\"rate\"}\n"));
+        assert!(refused(AccessFormat::Combined).starts_with("192.0.2.7 - a\\x20\\x22b\\xc3\\xbc [26/Feb/2003"));
     }
 
     #[test]

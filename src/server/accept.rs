@@ -3,7 +3,7 @@
 //! Who was taken comes before who waits: while a session lacks a descriptor, what is freed is for it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use mio::net::TcpStream;
 
@@ -13,6 +13,7 @@ use crate::base::time::Time;
 use crate::net::driver::{Pair, Verdict};
 use crate::net::listener::{Accepted, PAUSE};
 use crate::net::stream::{Owner, Stream};
+use crate::protocol::refusal::Cause;
 use crate::session::{Session, Side};
 
 /// The most clients that one listener gives in one turn.
@@ -51,6 +52,27 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Whether this client may have one more connection to the listener.
+    fn lets_in(&mut self, position: u16, client: IpAddr) -> bool {
+        let listener = &self.core.config.listeners[usize::from(position)];
+        let Some(max) = listener.clients_per_address_max else { return true };
+        // Behind a proxy there are many clients.
+        let is_proxy = listener.http.forwarding.trusted_proxies.contains(client);
+        if is_proxy || self.crowd.enter(position, client, max) {
+            return true;
+        }
+        let times = self.core.refuse(position, Cause::Crowd);
+        // Once for the first time, and then ever more rarely.
+        if times.is_power_of_two() {
+            let name = &self.core.config.listeners[usize::from(position)].name;
+            log::warn!(
+                "listener {name}: {client} has max_clients_per_address ({max}) connections, more are reset \
+                 (so far {times} times)"
+            );
+        }
+        false
     }
 
     /// Says that clients have to wait: for the first time, and then ever more rarely.
@@ -106,7 +128,14 @@ impl Server {
     }
 
     fn admit(&mut self, position: u16, port: u16, socket: TcpStream, client: SocketAddr) {
-        let Ok(stream) = self.driver.insert(Stream::accepted(socket)) else { return };
+        let stream = Stream::accepted(socket);
+        if !self.lets_in(position, client.ip()) {
+            // Whoever has too much is left nothing: no answer, and no connection that ends slowly.
+            return stream.reset_on_drop();
+        }
+        let Ok(stream) = self.driver.insert(stream) else {
+            return self.crowd.leave(position, client.ip());
+        };
         self.stats.accepted += 1;
         let pair = Pair {
             session: Session::new(position, port, client, &mut self.core.context()),

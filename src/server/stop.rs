@@ -138,6 +138,9 @@ impl Server {
             counters.response_bytes,
             counters.spliced_bytes,
         );
+        for (listener, refusals) in core.config.listeners.iter().zip(core.refusals()) {
+            log::info!("summary: listener {}: refused {}", listener.name, refusals.summary());
+        }
         for backend in core.pools.ids() {
             let counters = core.pools.counters(backend);
             log::info!(

@@ -7,8 +7,9 @@ use super::record::{Counters, Records};
 use crate::balance::{Keys, Lease, Pools};
 use crate::base::rng::Rng;
 use crate::base::time::Time;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Listener};
 use crate::protocol::http::site::Site;
+use crate::protocol::refusal::{Cause, Refusals};
 use crate::protocol::{AnyProtocol, Protocol, Stage, Step, View};
 
 /// What a session acts upon besides itself.
@@ -58,11 +59,16 @@ impl Core {
     pub fn new(config: Config, date: String) -> Core {
         // Listeners may share a pool, and so have to know a client by the same key.
         let keys = Keys::default();
+        let site = |listener| Site::new(listener).with(keys.clone());
+        let mut sites: Vec<Site> = config.listeners.iter().map(site).collect();
+        let verifies = |listener: &&Listener| listener.routes.iter().any(|route| route.auth.is_some());
+        let count = config.listeners.iter().filter(verifies).count().max(1) as u32;
+        sites.iter_mut().for_each(|site| site.share(count));
         Core {
             now: Time::START,
             pools: Pools::new(&config.pools, Time::START),
             records: Records::new(config.access_log.as_ref().map(|_| config.access_log_format)),
-            sites: config.listeners.iter().map(|listener| Site::new(listener).with(keys.clone())).collect(),
+            sites,
             config,
             scratch: Vec::new(),
             counters: Counters::default(),
@@ -85,6 +91,18 @@ impl Core {
             self.date_second = elapsed.as_secs();
             self.date = date();
         }
+    }
+
+    /// Counts a refusal of this listener, and tells how many there were for the same cause.
+    pub fn refuse(&mut self, listener: u16, cause: Cause) -> u64 {
+        let refusals = &mut self.sites[usize::from(listener)].refusals;
+        refusals.count(cause);
+        refusals.of(cause)
+    }
+
+    /// What each listener refused.
+    pub fn refusals(&self) -> impl Iterator<Item = &Refusals> {
+        self.sites.iter().map(|site| &site.refusals)
     }
 
     /// What a session acts upon.

@@ -234,6 +234,11 @@ impl Session {
         self.client
     }
 
+    /// The position of the listener that it came to.
+    pub fn listener(&self) -> u16 {
+        self.listener
+    }
+
     /// Whether it waits for a client that has nothing under way.
     pub fn is_idle(&self) -> bool {
         self.phase == Phase::Waiting && self.request.is_empty() && self.response.is_empty()

@@ -1,6 +1,6 @@
 # What the tests against real programs are made of; each test sources it and then runs from top to bottom.
 #
-# It starts plb and two nginx on loopback ports, waits for states with a bound, and ends with the test whatever it has
+# It starts plb, nginx and Apache on loopback ports, waits for states with a bound, and ends with the test whatever it has
 # started. It must never touch a process that it has not started, nor wait for time to pass.
 
 set -Eeuo pipefail
@@ -95,6 +95,7 @@ http {
         }
         # Its length is not known beforehand, hence it comes in chunks.
         location /chunked/ { ssi on; ssi_types *; }
+        location = /text.txt { gzip on; gzip_types *; }
         location /slow/ { limit_rate 128k; }
         location /upload/ { dav_methods PUT; client_max_body_size 0; }
     }
@@ -200,3 +201,53 @@ stop_daemon() {
 
 # status_of FIELD: of /proc/PID/status.
 status_of() { sed -n "s/^$1:[[:space:]]*\(.*[^[:space:]]\)[[:space:]]*$/\1/p" "/proc/$PLB_ID/status"; }
+
+# start_apache NAME ADDRESS: starts an Apache on ADDRESS with the same files, and sets PORT.
+start_apache() {
+    local name=$1 address=$2 home=$ROOM/$1
+    mkdir -p "$home"
+    # Whoever is root starts it, and somebody else serves.
+    if [[ $(id -u) == 0 ]]; then chown -R nobody:nogroup "$home" "$FILES/upload"; fi
+    PORT=
+    while [[ -z $PORT ]]; do
+        PORT=$((20000 + RANDOM % 12000))
+        if (: <"/dev/tcp/${address//[\[\]]/}/$PORT") 2>/dev/null; then PORT=; fi
+    done
+    apache_configuration "$home" "$address:$PORT" >"$home/apache.conf"
+    apache2 -d "$home" -f apache.conf -DFOREGROUND >>"$home/output.log" 2>&1 &
+    STARTED+=("$!")
+    wait_for 10 curl --silent --output /dev/null "http://$address:$PORT/name" || fail "$name does not start"
+}
+
+apache_configuration() {
+    local module
+    for module in mpm_event authz_core dir mime include dav dav_fs rewrite deflate filter; do
+        echo "LoadModule ${module}_module /usr/lib/apache2/modules/mod_$module.so"
+    done
+    if [[ $(id -u) == 0 ]]; then printf 'User nobody\nGroup nogroup\n'; fi
+    cat <<CONFIGURATION
+Listen $2
+ServerName unnamed.example
+PidFile apache.pid
+ErrorLog error.log
+DefaultRuntimeDir $1
+Mutex file:$1
+DavLockDB $1/locks
+KeepAlive On
+MaxKeepAliveRequests 0
+DocumentRoot $FILES
+TypesConfig /dev/null
+AddType text/plain .txt
+<Directory $FILES>
+    Options +Includes
+    Require all granted
+</Directory>
+<Location /chunked/>
+    SetOutputFilter INCLUDES
+</Location>
+<Location /upload/>
+    Dav On
+</Location>
+AddOutputFilterByType DEFLATE text/plain
+CONFIGURATION
+}

@@ -74,7 +74,7 @@ fn a_refused_request_has_a_line_that_no_byte_of_it_can_break() {
     let line = lines.line();
     let expected = "web - GET /\\x22\\x5c\\x1b[2J\\x0d\\x00\\xff HTTP/1.1 200 400 ";
     assert!(told(&line).starts_with(expected), "{line}");
-    assert!(told(&line).ends_with(" ---t 0 refused"), "{line}");
+    assert!(told(&line).ends_with(" ---t 0 refused:malformed"), "{line}");
     // Who says nothing has no line.
     Client::connect(plb.web()).half_close();
     assert_eq!(get(plb.web(), "/").status(), 200);
@@ -115,7 +115,7 @@ fn whoever_is_too_slow_is_named() {
     assert_eq!(client.response().status(), 408);
     let line = lines.wait_for(2).pop().expect("there are two");
     assert!(told(&line).starts_with("web - GET /late HTTP/1.1 408 22 "), "{line}");
-    assert!(told(&line).ends_with(" ---t 0 client_timeout"), "{line}");
+    assert!(told(&line).ends_with(" ---t 0 client_timeout:slow_head"), "{line}");
     let mut client = Client::connect(plb.web());
     client.ask("/gone");
     silent.wait_for("the request comes", |seen| seen.requests.len() == 2);

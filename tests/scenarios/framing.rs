@@ -332,6 +332,8 @@ fn the_settings_let_more_pass() {
         b"POST http://b HTTP/1.1\r\nHost: a\r\nTE: Trailers, x\r\nTrailer: X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: b\r\nTrailer: X\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\nConnection: TE\r\n\r\n0\r\nX: y\r\n\r\n",
     );
+    let grown = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "%".repeat(7_000));
+    gets_refused(&mut Client::connect(plb.web()), grown.as_bytes(), 431);
     for sent in [
         "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nHost: b\r\n\r\n",

@@ -202,7 +202,7 @@ fn a_shortage_of_buffers_makes_clients_wait_and_not_fail() {
 }
 
 /// A new summary.
-fn summary(plb: &Plb) -> String {
+pub(super) fn summary(plb: &Plb) -> String {
     let length = plb.log_length();
     plb.signal(Signal::SIGUSR1);
     plb.wait_for_line("a summary", |lines| {

@@ -32,6 +32,10 @@ pub struct Route {
     pub request_headers: Value,
     /// A map, read as [`FieldEdits`].
     pub response_headers: Value,
+    /// A map, read as [`super::BasicAuth`].
+    pub basic_auth: Value,
+    /// `none`, or a map that is read as [`super::RateLimit`].
+    pub rate_limit: Value,
     /// The longest request body, instead of the listener's.
     pub body_max: One<Leaf<SizeOrNone>>,
 }

@@ -9,6 +9,7 @@ use super::super::Document;
 use super::super::route::{Action, EDIT_BYTES_MAX, Edits, Named, Prefix, RESPOND_BYTES_MAX, ROUTES_MAX, Route, Test};
 use super::super::template::Part;
 use super::super::word::{AnyHost, FieldValue, Filling, FreeField, Token, Word};
+use super::super::{auth, rate};
 use super::{Entry, Errors, Kind, Node, PoolNames, Schema, Section, joined, list, schema};
 
 /// The keys of which a route has exactly one.
@@ -45,8 +46,8 @@ fn route(node: &Node, path: String, pools: &PoolNames<'_>, errors: &mut Errors<'
         errors.add(section.place(RESPONSE), &joined(&section.path, RESPONSE), TYPE_ELSEWHERE);
     }
     let (mut conditions, mut exceptions) = (Vec::new(), Vec::new());
-    if let Some(entry) = section.entry("match") {
-        conditions = tests(&entry.value, &joined(&section.path, "match"), Some(&mut exceptions), errors);
+    if let Some((node, path)) = section.child("match") {
+        conditions = tests(node, &path, Some(&mut exceptions), errors);
     }
     Route {
         conditions,
@@ -55,6 +56,8 @@ fn route(node: &Node, path: String, pools: &PoolNames<'_>, errors: &mut Errors<'
         request_edits: edits(&section, REQUEST, errors),
         response_edits,
         prefix: prefix(&section, own.strip_prefix.0, errors),
+        auth: section.child("basic_auth").and_then(|(node, path)| auth::auth(node, path, errors)),
+        rate_limit: section.child("rate_limit").and_then(|(node, path)| rate::rate_limit(node, path, errors)),
         body_bytes_max: own.body_max.0.map(|size| size.0),
     }
 }
@@ -139,8 +142,8 @@ fn tests(node: &Node, path: &str, exceptions: Option<&mut Vec<Test>>, errors: &m
     let (mut own, _) = section.read::<schema::Conditions>(Mapping::new(), errors);
     if let Some(exceptions) = exceptions {
         section.read::<schema::Negation>(Mapping::new(), errors);
-        if let Some(entry) = section.entry("not") {
-            *exceptions = tests(&entry.value, &joined(path, "not"), None, errors);
+        if let Some((node, path)) = section.child("not") {
+            *exceptions = tests(node, &path, None, errors);
         }
     }
     section.close(&[], errors);
@@ -224,8 +227,8 @@ fn values<W: Word>(
     mut host: Option<&mut Option<String>>,
     errors: &mut Errors<'_>,
 ) -> Vec<(String, W::Of)> {
-    let Some(entry) = section.entry(key) else { return Vec::new() };
-    let inner = Section::open(&entry.value, joined(&section.path, key), "from names of fields to their values", errors);
+    let Some((node, path)) = section.child(key) else { return Vec::new() };
+    let inner = Section::open(node, path, "from names of fields to their values", errors);
     let mut values = Vec::new();
     for entry in inner.entries.unwrap_or_default() {
         let path = joined(&inner.path, &entry.key);
@@ -246,8 +249,8 @@ fn values<W: Word>(
 impl Section<'_> {
     /// The map at `key`, read as `T`.
     fn map<T: Schema>(&self, key: &str, meaning: &str, required: &[&str], errors: &mut Errors<'_>) -> (Section<'_>, T) {
-        let entry = self.entry(key).expect("the caller asked for it");
-        let mut section = Section::open(&entry.value, joined(&self.path, key), meaning, errors);
+        let (node, path) = self.child(key).expect("the caller asked for it");
+        let mut section = Section::open(node, path, meaning, errors);
         let (own, _) = section.read::<T>(Mapping::new(), errors);
         section.close(required, errors);
         (section, own)

@@ -18,11 +18,13 @@ use crate::config::{Auth, USER_BYTES_MAX};
 
 /// The longest credentials: the user, a colon and the password.
 const CREDENTIALS_BYTES_MAX: usize = USER_BYTES_MAX + 1 + PASSWORD_BYTES_MAX;
+/// The room for decoding them: as much as an encoding of that length may be of.
+pub const CREDENTIALS_ROOM: usize = CREDENTIALS_BYTES_MAX.next_multiple_of(3);
 /// Of those who were verified, and of those who failed, so many are remembered.
 const REMEMBERED_MAX: usize = 10_000;
 /// After a rest so much time may go into verifications at once.
 const WORK_AT_ONCE: Duration = Duration::from_millis(250);
-/// One in so many moments may go into verifications.
+/// One in so many moments may go into verifications, all of them together.
 const SHARE: u32 = 5;
 
 /// What is said to somebody who wants to come in.
@@ -37,20 +39,33 @@ pub enum Verdict {
 }
 
 /// What the verifications of this process took, and what may still go into them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Budget {
     /// All that was spent is made up for by then.
     settled: Time,
+    /// One in so many moments may be spent.
+    share: u32,
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget::shared(1)
+    }
 }
 
 impl Budget {
+    /// One of so many that share what the process may spend.
+    pub fn shared(count: u32) -> Budget {
+        Budget { settled: Time::START, share: SHARE * count }
+    }
+
     /// Spends `work`, if there is anything left; otherwise tells after how many seconds there will be, at least 1.
     fn spend(&mut self, work: Duration, now: Time) -> Result<(), u64> {
         let ahead = self.settled.since(now);
-        if let Some(wait) = ahead.checked_sub(WORK_AT_ONCE * SHARE) {
+        if let Some(wait) = ahead.checked_sub(WORK_AT_ONCE * self.share) {
             return Err(wait.as_secs() + 1);
         }
-        self.settled = now.max(self.settled) + work * SHARE;
+        self.settled = now.max(self.settled) + work * self.share;
         Ok(())
     }
 }
@@ -82,7 +97,7 @@ impl Gate {
         budget: &mut Budget,
         now: Time,
     ) -> Verdict {
-        let mut buffer = [0; CREDENTIALS_BYTES_MAX + 2];
+        let mut buffer = [0; CREDENTIALS_ROOM];
         let value = values.next().filter(|_| values.next().is_none());
         let named = value.and_then(|value| credentials(value, &mut buffer));
         let Some((user, password)) = named.filter(|(_, password)| password.len() <= PASSWORD_BYTES_MAX) else {
@@ -212,7 +227,7 @@ mod tests {
     #[test]
     fn no_bytes_make_it_panic() {
         let mut rng = Rng::new(5);
-        let mut buffer = [0; CREDENTIALS_BYTES_MAX + 2];
+        let mut buffer = [0; CREDENTIALS_ROOM];
         for _ in 0..20_000 {
             let mut value = ALADDIN.to_vec();
             for _ in 0..1 + rng.below(3) {

@@ -18,10 +18,12 @@ pub mod cookie;
 mod fields;
 pub mod forwarding;
 pub mod head;
+mod limits;
 mod location;
 mod methods;
 pub mod path;
 pub mod rate;
+mod refuse;
 pub mod reply;
 pub mod request;
 pub mod response;
@@ -60,6 +62,8 @@ pub struct Http {
     scan: Scan,
     client: ClientText,
     exchange: Exchange,
+    /// The requests that came on this connection.
+    requests: u32,
     /// What is still to be put into the pipe of an answer of plb's own.
     rest: Rest,
 }
@@ -118,7 +122,7 @@ impl Http {
     pub fn new(client: IpAddr) -> Http {
         let client = ClientText::new(client);
         let (exchange, rest) = (Exchange::none(), Rest::default());
-        Http { state: State::First, scan: Scan::default(), client, exchange, rest }
+        Http { state: State::First, scan: Scan::default(), client, exchange, requests: 0, rest }
     }
 
     /// Waits for a request head, and judges it when it is whole.
@@ -147,16 +151,27 @@ impl Http {
             scheme: Scheme::Http,
             port: view.port,
             upgrade,
+            now: view.now,
         };
         view.scratch.clear();
         match parse_request(view.request.pending(), &mut self.scan, &mut rules, view.scratch) {
             Parsed::Partial if view.request.source_ended() => self.leave(Farewell::Close),
             Parsed::Partial => Step::Continue,
             Parsed::Refused(refusal) => self.refuse(view, refusal.status),
-            Parsed::Head(mut head) => match mem::take(&mut head.decision) {
-                Decision::Forward(course) => self.accept(view, head, course),
-                Decision::Answer(answer) => self.answer_self(view, &head, answer),
-            },
+            Parsed::Head(head) => self.follow(view, head),
+        }
+    }
+
+    /// A request was judged, and it was decided who answers it.
+    fn follow(&mut self, view: &mut View, mut head: RequestHead) -> Step {
+        self.requests = self.requests.saturating_add(1);
+        match mem::take(&mut head.decision) {
+            Decision::Forward(course) => self.accept(view, head, course),
+            Decision::Answer(answer) => self.answer_self(view, &head, answer),
+            Decision::Refuse(answer, cause) => {
+                refuse::note(view, cause);
+                self.answer_self(view, &head, answer)
+            }
         }
     }
 
@@ -170,11 +185,16 @@ impl Http {
         self.exchange = Exchange { method: head.method, version: head.version, ..Exchange::none() };
         // Where a body follows, it is not certain where the next request begins.
         let keep = head.persistent && head.body == Body::None && view.stage == Stage::Serving;
-        if !keep {
+        if !keep || self.is_last(view) {
             return self.reply(view, answer, KeepClient::Close);
         }
         view.request.discard(head.bytes);
         self.reply(view, answer, KeepClient::Keep)
+    }
+
+    /// Whether no further request is taken on this connection.
+    fn is_last(&self, view: &View) -> bool {
+        view.listener.http.requests_max.is_some_and(|most| self.requests >= most)
     }
 
     /// A request was judged and written anew: it is forwarded.
@@ -198,7 +218,7 @@ impl Http {
             course,
             response_fields: head.response_fields,
             asked,
-            keep_client: asked,
+            keep_client: if self.is_last(view) { KeepClient::Close } else { asked },
             request_head_bytes: view.scratch.len() as u32,
             expecting: head.expects_continue,
             upgrade: head.upgrade,
@@ -351,35 +371,6 @@ impl Http {
             _ => State::Over(Farewell::Linger),
         };
         Step::Recycle { parting: if reusable { exchange.backend } else { Parting::Drop } }
-    }
-
-    fn refuse_or_abort(&mut self, view: &mut View, status: Status) -> Step {
-        match (self.state, &self.exchange.response) {
-            (State::Exchange, Transfer::Head) | (State::First | State::Next, _) => self.refuse(view, status),
-            _ => Step::Abort,
-        }
-    }
-
-    /// Answers that the request is not served. The connection goes on only where it is certain where the next request
-    /// begins.
-    fn refuse(&mut self, view: &mut View, status: Status) -> Step {
-        let in_exchange = self.state == State::Exchange;
-        let keep = in_exchange
-            && status.code() >= 500
-            && matches!(self.exchange.request, Transfer::Done)
-            && self.exchange.keep_client == KeepClient::Keep
-            && view.stage == Stage::Serving;
-        if !in_exchange {
-            // Nothing is known of it, but whoever asks for a head is not to take a body for the next answer.
-            let asks_for_head = view.request.pending().trim_ascii_start().starts_with(b"HEAD ");
-            let method = if asks_for_head { Method::Head } else { Method::Get };
-            self.exchange = Exchange { method, ..Exchange::none() };
-        }
-        let mut answer = Answer::of(status);
-        if status == Status::MethodNotAllowed {
-            fields::write_field(&mut answer.fields, "Allow", view.listener.http.methods.listed().as_bytes());
-        }
-        self.reply(view, answer, if keep { KeepClient::Keep } else { KeepClient::Close })
     }
 
     /// Answers the client ourselves.

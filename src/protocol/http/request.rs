@@ -22,6 +22,7 @@ use super::rewrite;
 use super::site::{Course, Decision, Site};
 use super::target::{Target, check_host};
 use super::upgrade::Protocol;
+use crate::base::time::Time;
 use crate::config::route::{Prefix, Route};
 use crate::config::{Affinity, Listener, Pool, Trailers, Upgrade};
 
@@ -43,13 +44,25 @@ pub struct RequestRules<'a> {
     pub port: u16,
     /// What it may ask to change to.
     pub upgrade: Upgrade,
+    /// The moment of this turn.
+    pub now: Time,
 }
 
 impl<'a> RequestRules<'a> {
     /// A client that came in the clear to this listener's port 80, and may ask for whatever its settings allow.
     pub fn new(listener: &'a Listener, site: &'a mut Site, client: IpAddr, client_text: &'a ClientText) -> Self {
         let upgrade = listener.http.upgrade;
-        RequestRules { listener, site, pools: &[], client, client_text, scheme: Scheme::Http, port: 80, upgrade }
+        RequestRules {
+            listener,
+            site,
+            pools: &[],
+            client,
+            client_text,
+            scheme: Scheme::Http,
+            port: 80,
+            upgrade,
+            now: Time::START,
+        }
     }
 }
 
@@ -169,7 +182,7 @@ fn rewrite(
     path::judge(asked.raw_path().as_bytes(), &rules.listener.http.path_refusals)?;
     let mut room = mem::take(&mut rules.site.path);
     asked.path = path::decode(asked.raw_path().as_bytes(), &mut room);
-    judged.head.decision = rules.site.decide(&asked, rules.listener);
+    judged.head.decision = rules.site.decide(&asked, rules.listener, rules.now);
     if let Decision::Forward(course) = judged.head.decision {
         check_length(judged.head.body, course.body_bytes_max(rules.listener))?;
         let (route, affinity) = (course.route(rules.listener), course.affinity(rules.pools));
@@ -204,6 +217,12 @@ impl Judged {
     /// What the route changes.
     fn follow(&mut self, route: &Route, asked: &Asked) {
         rewrite::drop_fields(&route.request_edits, asked.fields, &mut self.shared.dropped);
+        if route.auth.as_ref().is_some_and(|auth| !auth.forward) {
+            // The password is plb's, and nobody else's.
+            let is_password = |field: &Header| field.name.eq_ignore_ascii_case("authorization");
+            let passwords = asked.fields.iter().enumerate().filter(|(_, field)| is_password(field));
+            passwords.for_each(|(index, _)| self.shared.dropped.insert(index));
+        }
         if let Some(index) = self.host.filter(|_| route.request_edits.host.is_some()) {
             self.shared.dropped.insert(index);
         }

@@ -4,19 +4,25 @@
 //! requests; whatever a client can make grow has a limit.
 
 use super::asked::Asked;
+use super::limits::Limits;
 use super::reply::Answer;
 use super::rewrite;
 use super::route::Router;
 use crate::balance::{Key, Keys};
 use crate::base::rng::Rng;
+use crate::base::time::Time;
 use crate::config::route::{Action, Route};
 use crate::config::{Affinity, Listener, Pool};
+use crate::protocol::refusal::{Cause, Refusals};
 
 /// What the sessions of one listener share.
 #[derive(Debug, Default)]
 pub struct Site {
     /// Makes keys of what clients send.
     pub keys: Keys,
+    limits: Limits,
+    /// What was refused.
+    pub refusals: Refusals,
     router: Router,
     /// Room for the path of a request without escapes and dot segments.
     pub(super) path: Vec<u8>,
@@ -30,6 +36,8 @@ pub enum Decision {
     Forward(Course),
     /// plb itself.
     Answer(Answer),
+    /// plb itself, and not what was asked for.
+    Refuse(Answer, Cause),
 }
 
 /// The way of a request to a backend.
@@ -70,7 +78,12 @@ impl Default for Decision {
 impl Site {
     /// What the sessions of this listener share.
     pub fn new(listener: &Listener) -> Site {
-        Site { router: Router::new(&listener.routes), ..Site::default() }
+        Site { limits: Limits::new(listener), router: Router::new(&listener.routes), ..Site::default() }
+    }
+
+    /// So many listeners verify passwords, this one included: they share the time for it.
+    pub fn share(&mut self, count: u32) {
+        self.limits.share(count);
     }
 
     /// Makes its choices from this seed on.
@@ -84,15 +97,28 @@ impl Site {
     }
 
     /// Decides who answers.
-    pub(super) fn decide(&mut self, asked: &Asked, listener: &Listener) -> Decision {
+    pub(super) fn decide(&mut self, asked: &Asked, listener: &Listener, now: Time) -> Decision {
+        if let Err(refused) = self.limits.check(asked, now) {
+            return refused;
+        }
         let index = self.router.find(&listener.routes, asked);
-        let pool = match index.map(|index| &listener.routes[index]) {
+        let route = index.map(|index| &listener.routes[index]);
+        if let Some(Err(refused)) =
+            index.zip(route).map(|(index, route)| self.limits.check_route(index, route, asked, now))
+        {
+            return refused;
+        }
+        let pool = match route {
             None => listener.pool,
             Some(Route { action: Action::Pool(pool), .. }) => Some(*pool),
+            Some(route @ Route { action: Action::Deny, .. }) => {
+                return Decision::Refuse(rewrite::answer(route, asked), Cause::Denied);
+            }
             Some(route) => return Decision::Answer(rewrite::answer(route, asked)),
         };
         let Some(pool) = pool else {
-            return Decision::Answer(Answer { status: listener.http.no_route, fields: Vec::new(), document: None });
+            let answer = Answer { status: listener.http.no_route, fields: Vec::new(), document: None };
+            return Decision::Refuse(answer, Cause::NoRoute);
         };
         // At most `POOLS_MAX` and `ROUTES_MAX` of them.
         let route = index.map(|index| index as u16);

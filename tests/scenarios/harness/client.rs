@@ -2,7 +2,7 @@
 
 use super::message::{Inlet, Message};
 use super::{PATIENCE, ok};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -17,6 +17,14 @@ impl Client {
     /// Connects; a wait longer than [`PATIENCE`] is an error from then on.
     pub fn connect(address: SocketAddr) -> Client {
         Client::over(TcpStream::connect_timeout(&address, PATIENCE).expect("somebody listens"))
+    }
+
+    /// The same from another address of the loopback network (Linux: all of 127.0.0.0/8 is there).
+    pub fn connect_from(source: [u8; 4], address: SocketAddr) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("descriptors are left");
+        socket.bind(&SocketAddr::from((source, 0)).into()).expect("it is an address of this host");
+        socket.connect_timeout(&address.into(), PATIENCE).expect("somebody listens");
+        Client::over(socket.into())
     }
 
     /// The same over a connection that stands.

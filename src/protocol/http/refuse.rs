@@ -1,0 +1,66 @@
+//! Refusals: the answers to what plb does not serve, each counted by its cause.
+
+use super::fields;
+use super::head::{KeepClient, Method};
+use super::reply::{Answer, Status};
+use super::transfer::Transfer;
+use super::{Exchange, Http, State};
+use crate::protocol::refusal::Cause;
+use crate::protocol::{Stage, Step, View};
+
+impl Http {
+    pub(super) fn refuse_or_abort(&mut self, view: &mut View, status: Status) -> Step {
+        match (self.state, &self.exchange.response) {
+            (State::Exchange, Transfer::Head) | (State::First | State::Next, _) => self.refuse(view, status),
+            _ => {
+                self.note_status(view, status);
+                Step::Abort
+            }
+        }
+    }
+
+    /// Takes note of what this status refuses; a failure of a backend is none.
+    fn note_status(&self, view: &mut View, status: Status) {
+        let cause = match status {
+            Status::BadRequest => Cause::Malformed,
+            Status::MethodNotAllowed => Cause::Method,
+            Status::TargetTooLong => Cause::TargetTooLong,
+            Status::HeadTooLarge => Cause::HeadTooLarge,
+            Status::ContentTooLarge => Cause::BodyTooLarge,
+            Status::ExpectationFailed | Status::NotImplemented | Status::VersionNotSupported => Cause::Unsupported,
+            Status::RequestTimeout if self.state == State::Exchange => Cause::SlowBody,
+            Status::RequestTimeout => Cause::SlowHead,
+            _ => return,
+        };
+        note(view, cause);
+    }
+
+    /// Answers that the request is not served. The connection goes on only where it is certain where the next request
+    /// begins.
+    pub(super) fn refuse(&mut self, view: &mut View, status: Status) -> Step {
+        self.note_status(view, status);
+        let in_exchange = self.state == State::Exchange;
+        let keep = in_exchange
+            && status.code() >= 500
+            && matches!(self.exchange.request, Transfer::Done)
+            && self.exchange.keep_client == KeepClient::Keep
+            && view.stage == Stage::Serving;
+        if !in_exchange {
+            // Nothing is known of it, but whoever asks for a head is not to take a body for the next answer.
+            let asks_for_head = view.request.pending().trim_ascii_start().starts_with(b"HEAD ");
+            let method = if asks_for_head { Method::Head } else { Method::Get };
+            self.exchange = Exchange { method, ..Exchange::none() };
+        }
+        let mut answer = Answer::of(status);
+        if status == Status::MethodNotAllowed {
+            fields::write_field(&mut answer.fields, "Allow", view.listener.http.methods.listed().as_bytes());
+        }
+        self.reply(view, answer, if keep { KeepClient::Keep } else { KeepClient::Close })
+    }
+}
+
+/// Counts a refusal, and tells the access log of it.
+pub(super) fn note(view: &mut View, cause: Cause) {
+    view.site.refusals.count(cause);
+    view.transcript.iter_mut().for_each(|transcript| transcript.cause = Some(cause));
+}
