@@ -335,6 +335,20 @@ fn what_a_response_tells_binds_the_client_to_who_said_it() {
 }
 
 #[test]
+fn the_listeners_of_a_pool_know_the_same_clients() {
+    let (one, two) = (origin("b1"), origin("b2"));
+    let yaml = with_affinity("type: header, name: sid", &configuration("http", "", &[one.address(), two.address()]));
+    let second = "listeners:\n  - { name: second, listen: \"127.0.0.1:0\", pool: web }\n";
+    let plb = Plb::start(&yaml.replace("listeners:\n", second));
+    let who = |listener: &str, sid: u32| {
+        let mut client = Client::connect(plb.address(listener));
+        client.send(format!("GET / HTTP/1.1\r\nHost: h\r\nSid: {sid}\r\n\r\n"));
+        client.response().text()
+    };
+    assert_eq!([who("web", 1), who("second", 1), who("second", 2), who("web", 2)], ["b1", "b1", "b2", "b2"]);
+}
+
+#[test]
 fn the_table_forgets_whoever_did_not_come_for_longest() {
     let cast = Cast::new("type: header, name: sid, table_size: 2");
     let who = |sid: &str| cast.who("/", &[&format!("Sid: {sid}")]);
