@@ -16,7 +16,6 @@ use super::leaf::{choice, chosen, leaf, name_of};
 use super::schema;
 use super::source::Node;
 use super::validate::Section;
-use super::word::Text;
 
 /// How many bytes of the SHA-256 sum of a backend's name are its id.
 const ID_BYTES: usize = 4;
