@@ -21,7 +21,7 @@ pub use super::leaf::{
 };
 pub use super::network::NetworkList;
 use super::word::{CookiePath, Domain, One, Text, Token};
-use super::{AccessFormat, LogTarget, Methods, PathRefusals, Policy, ProtocolName, RequestId, Trailers, Upgrade};
+use super::{AccessFormat, LogTarget, Methods, PathFaults, Policy, ProtocolName, RequestId, Trailers, Upgrade};
 pub use limits::{BasicAuth, RateLimit};
 pub use route::{Conditions, FieldEdits, Named, Negation, Redirect, ReplacePrefix, Respond, Route};
 
@@ -123,7 +123,7 @@ pub struct ListenerSettings {
     /// The methods that are served.
     pub methods: Methods,
     /// What a path must not have.
-    pub path_refuse: PathRefusals,
+    pub path_refuse: PathFaults,
     /// Forward paths in their normal form.
     pub normalize_path: Switch,
     /// What becomes of the fields after a chunked body.
@@ -301,7 +301,7 @@ impl Default for ListenerSettings {
             max_requests: WholeOrNone(None),
             min_body_rate: SizeOrNone(None),
             methods: Methods::default(),
-            path_refuse: PathRefusals::default(),
+            path_refuse: PathFaults::default(),
             normalize_path: Switch(false),
             trailers: TrailersTo(Trailers::Drop),
             x_forwarded_for: Switch(true),
