@@ -14,7 +14,9 @@ use plb::base::rng::Rng;
 use plb::base::time::Time;
 use plb::base::timer::TimerWheel;
 use plb::config;
+use plb::protocol::http::cookie;
 use plb::protocol::http::head::{ClientText, Parsed, Scan};
+use plb::protocol::http::path;
 use plb::protocol::http::request::{RequestRules, parse_request};
 use plb::protocol::http::response::{ResponseRules, parse_response};
 use plb::protocol::http::site::Site;
@@ -29,8 +31,11 @@ fn main() {
     };
     timers(&bench);
     picking(&bench);
+    bindings(&bench);
     heads(&bench);
     routes(&bench);
+    paths(&bench);
+    cookies(&bench);
     pipes(&bench);
 }
 
@@ -101,28 +106,55 @@ fn heads(bench: &Bench) {
     });
 }
 
-/// A request that is looked for among so many hosts, each with a route.
+/// The request of a client for the last of many hosts, each of which has a route.
 fn routes(bench: &Bench) {
-    const REQUEST: &[u8] = b"GET /index.html HTTP/1.1\r\nHost: h0.example.org:8080\r\nUser-Agent: bench/1.0\r\n\
-        Accept: text/html,*/*;q=0.8\r\nAccept-Language: en\r\nAccept-Encoding: gzip\r\nCookie: id=0123456789abcdef\r\n\r\n";
-    let address = IpAddr::from([192, 0, 2, 1]);
-    let client = ClientText::new(address);
-    for hosts in [1, 1_000] {
-        let route = |host| format!("      - {{ match: {{ host: h{host}.example.org }}, pool: web }}\n");
+    for count in [1, 1_000, 10_000] {
+        let host = |position: u32| format!("h{position:05}.example.org");
+        let routes: String = (0..count)
+            .map(|position| format!("      - {{ match: {{ host: {} }}, pool: p }}\n", host(position)))
+            .collect();
         let text = format!(
-            "listeners:\n  - name: web\n    listen: 127.0.0.1:0\n    routes:\n{}pools: {{ web: {{ backends: [a:1] }} }}\n",
-            (0..hosts).map(route).collect::<String>()
+            "listeners:\n  - name: l\n    listen: 127.0.0.1:0\n    routes:\n{routes}pools: {{ p: {{ backends: [127.0.0.1:1] }} }}\n"
         );
         let config = config::parse("bench", &text).expect("it is right");
-        let (listener, mut out) = (&config.listeners[0], Vec::new());
-        let mut site = Site::new(listener);
+        let listener = &config.listeners[0];
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let (client, mut site) = (ClientText::new(address), Site::new(listener));
+        let request = format!("GET /index.html HTTP/1.1\r\nHost: {}\r\n\r\n", host(count - 1));
         let mut rules = RequestRules::new(listener, &mut site, address, &client);
-        bench.measure(&format!("request head, its route found among {hosts}"), |_| {
+        let mut out = Vec::new();
+        bench.measure(&format!("request head of {} bytes, routes: {count}", request.len()), |_| {
             out.clear();
-            let parsed = parse_request(black_box(REQUEST), &mut Scan::default(), &mut rules, &mut out);
-            assert!(matches!(parsed, Parsed::Head(_)) && !out.is_empty());
+            let parsed = parse_request(black_box(request.as_bytes()), &mut Scan::default(), &mut rules, &mut out);
+            assert!(matches!(parsed, Parsed::Head(_)));
         });
     }
+}
+
+fn paths(bench: &Bench) {
+    let mut room = Vec::new();
+    for path in ["/shop/items/4711/image.png", "/shop/it%65ms/%7Euser/./4711//image.png"] {
+        bench.measure(&format!("path of {} bytes decoded, escapes: {}", path.len(), path.matches('%').count()), |_| {
+            black_box(path::decode(black_box(path.as_bytes()), &mut room));
+        });
+    }
+}
+
+fn cookies(bench: &Bench) {
+    const FIELD: &[u8] = b"theme=dark; S=0123abcd; session=0123456789abcdef0123456789abcdef; consent=1";
+    bench.measure(&format!("a cookie found in {} bytes", FIELD.len()), |_| {
+        let found = cookie::pairs(black_box(FIELD)).find(|pair| pair.name == b"S");
+        assert!(black_box(found).is_some());
+    });
+    let mut out = Vec::new();
+    bench.measure(&format!("a cookie taken out of {} bytes", FIELD.len()), |_| {
+        out.clear();
+        cookie::write_edited(black_box(FIELD), &mut out, |pair| match pair.name {
+            b"S" => cookie::Edit::Drop,
+            _ => cookie::Edit::Keep,
+        });
+        black_box(&out);
+    });
 }
 
 fn pipes(bench: &Bench) {
@@ -162,6 +194,23 @@ fn picking(bench: &Bench) {
         let lease = pools.pick(0, Key::None, &tried, Time::START).expect("others are up");
         pools.release(black_box(lease), Outcome::Success, Time::START);
     });
+}
+
+/// Clients who come back, each known by what it sends.
+fn bindings(bench: &Bench) {
+    const CLIENTS: u64 = 10_000;
+    for clients in [CLIENTS, 2 * CLIENTS] {
+        let (mark, ttl) = (config::affinity::Mark::BasicAuth, Duration::from_secs(3_600));
+        let table = config::affinity::Table { mark, ttl, entries_max: CLIENTS as usize };
+        let pool = config::Pool { affinity: Some(config::Affinity::Table(table)), ..pool(10) };
+        let (mut pools, keys, mut rng) = (Pools::new(&[pool], Time::START), Keys::default(), Rng::new(1));
+        let names: Vec<[u8; 8]> = (0..clients).map(u64::to_be_bytes).collect();
+        bench.measure(&format!("pick and release, {clients} clients in a table of {CLIENTS}"), |_| {
+            let key = keys.of(&names[rng.below(clients) as usize]);
+            let lease = pools.pick(0, key, &[], Time::START).expect("all backends are up");
+            pools.release(black_box(lease), Outcome::Success, Time::START);
+        });
+    }
 }
 
 /// A pool of `count` backends with weights from 1 to 8.

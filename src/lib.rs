@@ -68,7 +68,11 @@
 //! - A probe that succeeds is a connect alone: the backend is up again on trial. Until its first success it gets one
 //!   client at a time, where there is another backend for the others, and its first failure takes it out. What failed
 //!   that had begun before the outage says nothing about it.
-//! - A backend that drops an idle connection may be about to stop: the request goes to another one first.
+//! - A backend that drops an idle connection may be about to stop: the request goes to another one first, unless the
+//!   client is led back to it. That happens to healthy backends all the time, and a client that moves loses its session.
+//! - A binding says after which outage of its backend it was made, and is void after the next one: nothing is swept when a
+//!   backend goes down. The values of all cookies, signatures included, are made at the start; what a client sends is
+//!   looked up among them.
 //! - A daemon that stops waits up to [`session::phase::DRAIN_GRACE`] for the request of a client that has just come or was
 //!   promised to be kept, so that under load nobody is cut off between two requests.
 //! - A listener that is closed resets who is in its backlog, and one that stays open under load is never empty. So a

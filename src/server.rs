@@ -9,10 +9,10 @@ mod accept;
 mod crowd;
 mod health;
 mod idle;
+mod setup;
 mod stop;
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
@@ -21,13 +21,12 @@ use mio::{Events, Poll};
 
 use crate::balance::{BackendId, Failure};
 use crate::base::arena::{Arena, Id};
-use crate::base::buffers::{BUFFER_BYTES, Buffers};
+use crate::base::buffers::Buffers;
 use crate::base::time::Time;
 use crate::base::timer::TimerWheel;
 use crate::config::{Config, LogTarget};
 use crate::daemon::Supervision;
 use crate::daemon::daemonize::Readiness;
-use crate::daemon::limits::Descriptors;
 use crate::daemon::signals::{Signals, set_dispositions};
 use crate::log::Logs;
 use crate::log::outlet::Pace;
@@ -182,14 +181,13 @@ impl Server {
             listener.register(&registry, Source::Listener(position).into()).map_err(setup)?;
         }
         let buffers = Buffers::new(config.buffer_memory);
-        announce(&config, &listeners, &descriptors, &buffers);
+        setup::announce(&config, &listeners, &descriptors, &buffers);
         let counts = config.pools.iter().map(|pool| pool.backends.len());
         let idle = Idle::new(counts, descriptors.idle_max as usize);
         // Capacity costs no memory until it is used; and when nothing else is allocated while clients are served, the
         // buffers that are given up lie side by side and go back to the system.
         let clients = config.max_clients as usize;
-        let mut core = Core::new(config, http_date());
-        core.seed(RandomState::new().hash_one(()));
+        let core = setup::core_of(config);
         Ok(Server {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
@@ -489,15 +487,4 @@ fn enqueue(pairs: &mut Arena<Pair>, runnable: &mut VecDeque<Id<Pair>>, id: Id<Pa
         pair.queued = true;
         runnable.push_back(id);
     }
-}
-
-fn announce(config: &Config, listeners: &[Listener], descriptors: &Descriptors, buffers: &Buffers) {
-    log::info!("plb {}, process {}", env!("CARGO_PKG_VERSION"), std::process::id());
-    for listener in listeners {
-        let name = &config.listeners[usize::from(listener.position())].name;
-        log::info!("listener {name}: listening on {}", listener.address());
-    }
-    let Descriptors { limit, needed, .. } = descriptors;
-    let memory = buffers.lent_max() * BUFFER_BYTES / 1024;
-    log::info!("at most {} clients, {needed} of {limit} descriptors, {memory} KiB of buffers", config.max_clients);
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use plb_fuzz::laws::specimens::{CHUNKS, CONFIGURATIONS, REQUESTS, RESPONSES, SPLINTERS};
+use plb_fuzz::laws::specimens::{CHUNKS, CONFIGURATIONS, COOKIES, PATHS, REQUESTS, RESPONSES, SPLINTERS};
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -13,6 +13,8 @@ fn main() {
         ("response_head", RESPONSES, ""),
         ("chunked_body", CHUNKS, ""),
         ("configuration", CONFIGURATIONS, ""),
+        ("path", PATHS, ""),
+        ("cookies", COOKIES, ""),
         ("requests", REQUESTS, "@"),
         ("responses", RESPONSES, "@"),
     ];

@@ -18,12 +18,20 @@ pub const PASSWORD_BYTES_MAX: usize = 128;
 const SHA_ROUNDS_DEFAULT: u32 = 5_000;
 /// The fewest rounds of sha-crypt.
 const SHA_ROUNDS_MIN: u32 = 1_000;
-/// What bcrypt takes at its lowest cost, 4; each further one doubles it. Measured on a machine of 2021.
+/// What bcrypt takes at its lowest cost, 4; each further one doubles it. Measured, as the others; a host may be slower.
 const BCRYPT_WORK: Duration = Duration::from_millis(1);
 /// What ten rounds of sha-crypt take for each block of the password.
 const SHA_WORK: Duration = Duration::from_micros(3);
 /// What counts as a block.
 const SHA_BLOCK_BYTES: usize = 64;
+
+/// What [`reference`] counts as.
+pub const REFERENCE_WORK: Duration = BCRYPT_WORK;
+
+/// Does a work that shows how fast this host is.
+pub fn reference() {
+    std::hint::black_box(bcrypt::bcrypt(4, [0; 16], b"reference\0"));
+}
 
 /// The hash of a password, as crypt(5) writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,11 +6,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
-use serde_yaml::Mapping;
+use serde::{Deserialize, Serialize};
+use serde_yaml::{Mapping, Value};
 use sha2::{Digest, Sha256};
 
 use super::Backend;
 use super::error::{Errors, joined, quoted};
+use super::leaf::{choice, chosen, leaf, name_of};
 use super::schema;
 use super::source::Node;
 use super::validate::Section;
@@ -116,18 +118,20 @@ impl Ids {
         self.positions.get(text).copied()
     }
 
-    /// Makes those of some backends; the other side is the position of one whose id another one has.
-    fn new(backends: &[Backend], signed: impl Fn(String) -> String) -> Result<Ids, usize> {
+    /// Makes those of some backends; two that have the same one are an error in this section.
+    fn new(backends: &[Backend], signed: impl Fn(String) -> String, section: &Section, errors: &mut Errors) -> Ids {
         let mut ids = Ids::default();
         for (position, backend) in (0..=u16::MAX).zip(backends) {
             let text = signed(hex(&Sha256::digest(backend.name.as_bytes())[..ID_BYTES]));
             let taken = ids.positions.insert(text.as_bytes().into(), position);
             if taken.is_some_and(|other| backends[usize::from(other)].name != backend.name) {
-                return Err(usize::from(position));
+                let name = quoted(&backend.name);
+                let message = format!("the id of backend {name} is that of another one as well; give it another name");
+                errors.add(section.at, &section.path, message);
             }
             ids.texts.push(text.into());
         }
-        Ok(ids)
+        ids
     }
 }
 
@@ -152,42 +156,52 @@ pub enum Kind {
     PrefixCookie,
 }
 
-/// Where a browser sends a cookie along (RFC 6265bis section 4.1.2.7).
+/// From which sites a browser sends a cookie along, as `SameSite` spells it (RFC 6265bis section 4.1.2.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SameSite {
-    /// Only to requests from the same site.
+pub enum Site {
+    /// The same one.
     Strict,
-    /// Also when a link is followed from another one.
+    /// Others too, where a link is followed.
     Lax,
-    /// Always.
+    /// Any.
     None,
+}
+
+/// The kinds by name.
+const KINDS: [(&str, Kind); 8] = [
+    ("source", Kind::Source),
+    ("basic_auth", Kind::BasicAuth),
+    ("url_parameter", Kind::UrlParameter),
+    ("path_parameter", Kind::PathParameter),
+    ("cookie", Kind::Cookie),
+    ("header", Kind::Header),
+    ("insert_cookie", Kind::InsertCookie),
+    ("prefix_cookie", Kind::PrefixCookie),
+];
+/// The values of `SameSite` by name.
+const SAME_SITES: [(&str, Site); 3] = [("strict", Site::Strict), ("lax", Site::Lax), ("none", Site::None)];
+
+choice! {
+    /// The kind of affinity.
+    AffinityKind(Kind) of KINDS
+}
+choice! {
+    /// Where a browser sends a cookie along.
+    SameSite(Site) of SAME_SITES
 }
 
 impl Kind {
     /// The keys that mean something to it, the required ones first; and how many these are.
-    fn keys(self) -> (&'static [&'static str], usize) {
+    fn keys(self) -> (&'static str, usize) {
         match self {
-            Kind::Source => (&["type", "prefix_v4", "prefix_v6", "ttl", "table_size"], 1),
-            Kind::BasicAuth => (&["type", "ttl", "table_size"], 1),
-            Kind::PathParameter => (&["type", "name", "ttl", "table_size"], 1),
-            Kind::UrlParameter | Kind::Cookie | Kind::Header => (&["type", "name", "ttl", "table_size"], 2),
-            Kind::InsertCookie => (
-                &[
-                    "type",
-                    "name",
-                    "secure",
-                    "http_only",
-                    "same_site",
-                    "path",
-                    "domain",
-                    "indirect",
-                    "private",
-                    "secret",
-                    "secret_file",
-                ],
-                2,
-            ),
-            Kind::PrefixCookie => (&["type", "name"], 2),
+            Kind::Source => ("type prefix_v4 prefix_v6 ttl table_size", 1),
+            Kind::BasicAuth => ("type ttl table_size", 1),
+            Kind::PathParameter => ("type name ttl table_size", 1),
+            Kind::UrlParameter | Kind::Cookie | Kind::Header => ("type name ttl table_size", 2),
+            Kind::InsertCookie => {
+                ("type name secure http_only same_site path domain indirect private secret secret_file", 2)
+            }
+            Kind::PrefixCookie => ("type name", 2),
         }
     }
 }
@@ -196,103 +210,69 @@ impl Kind {
 pub(super) fn read(node: &Node, path: String, backends: &[Backend], errors: &mut Errors<'_>) -> Option<Affinity> {
     let mut section = Section::open(node, path, "with the key type", errors);
     let (own, accepted) = section.read::<schema::Affinity>(Mapping::new(), errors);
-    let kind = own.kind.0;
-    let is_known = accepted.contains_key("type");
-    let (keys, required) = if is_known { kind.keys() } else { (&["type"][..], 1) };
-    if is_known {
-        section.narrow(keys);
+    if !accepted.contains_key("type") {
+        section.close(&["type"], errors);
+        return None;
     }
+    let (keys, required) = own.kind.0.keys();
+    let keys: Vec<&str> = keys.split(' ').collect();
+    section.narrow(&keys);
     section.close(&keys[..required], errors);
-    let name = own.name.0.clone();
-    let mark = match kind {
-        _ if !is_known => return None,
+    let name = own.name.0.clone().unwrap_or_default();
+    let mark = match own.kind.0 {
         Kind::Source => Mark::Source { prefix_v4: own.prefix_v4.0, prefix_v6: own.prefix_v6.0 },
         Kind::BasicAuth => Mark::BasicAuth,
         Kind::UrlParameter => Mark::UrlParameter(name),
-        Kind::PathParameter => Mark::PathParameter(Some(name).filter(|name| !name.is_empty())),
+        Kind::PathParameter => Mark::PathParameter(own.name.0),
         Kind::Cookie => Mark::Cookie(name),
         Kind::Header => Mark::Header(name),
-        Kind::InsertCookie => return insert_cookie(&section, own, backends, errors).map(Affinity::InsertCookie),
+        Kind::InsertCookie => return Some(Affinity::InsertCookie(insert_cookie(&section, own, backends, errors))),
         Kind::PrefixCookie => {
-            let ids = ids(&section, backends, |id| id, errors)?;
+            let ids = Ids::new(backends, |id| id, &section, errors);
             return Some(Affinity::PrefixCookie { name, ids });
         }
     };
     Some(Affinity::Table(Table { mark, ttl: own.ttl.0, entries_max: own.table_size.0 as usize }))
 }
 
-fn insert_cookie(
-    section: &Section<'_>,
-    own: schema::Affinity,
-    backends: &[Backend],
-    errors: &mut Errors<'_>,
-) -> Option<InsertCookie> {
-    let mut attributes = format!("; Path={}", own.path.0);
-    if !own.domain.0.is_empty() {
-        attributes += &format!("; Domain={}", own.domain.0);
-    }
-    if own.secure.0 {
-        attributes += "; Secure";
-    }
-    if own.http_only.0 {
-        attributes += "; HttpOnly";
-    }
-    attributes += match own.same_site.0 {
-        SameSite::Strict => "; SameSite=Strict",
-        SameSite::Lax => "; SameSite=Lax",
-        SameSite::None => "; SameSite=None",
-    };
-    if own.same_site.0 == SameSite::None && !own.secure.0 {
+fn insert_cookie(section: &Section, own: schema::Affinity, backends: &[Backend], errors: &mut Errors) -> InsertCookie {
+    let same_site = own.same_site.0;
+    if same_site == Site::None && !own.secure.0 {
         let message = "browsers take a cookie with same_site: none only with secure: true";
         errors.add(section.place("same_site"), &joined(&section.path, "same_site"), message);
     }
-    let secret = secret(section, &own.secret.0, &own.secret_file.0, errors);
-    let name = own.name.0;
+    let path = own.path.0.unwrap_or_else(|| "/".to_string());
+    let domain = own.domain.0.map_or(String::new(), |domain| format!("; Domain={domain}"));
+    let secure = if own.secure.0 { "; Secure" } else { "" };
+    let http_only = if own.http_only.0 { "; HttpOnly" } else { "" };
+    let attributes = format!("; Path={path}{domain}{secure}{http_only}; SameSite={same_site:?}");
+    let secret = secret(section, own.secret.0, own.secret_file.0, errors);
+    let name = own.name.0.unwrap_or_default();
     let signed = |id: String| match &secret {
         Some(secret) => sign(secret, &name, &id),
         None => id,
     };
-    let ids = ids(section, backends, signed, errors)?;
-    Some(InsertCookie { name, ids, attributes, indirect: own.indirect.0, private: own.private.0 })
-}
-
-fn ids(
-    section: &Section<'_>,
-    backends: &[Backend],
-    signed: impl Fn(String) -> String,
-    errors: &mut Errors<'_>,
-) -> Option<Ids> {
-    let refuse = |position: usize| {
-        let name = quoted(&backends[position].name);
-        let message = format!("the id of backend {name} is that of another one as well; give it another name");
-        errors.add(section.at, &section.path, message);
-    };
-    Ids::new(backends, signed).map_err(refuse).ok()
+    let ids = Ids::new(backends, signed, section, errors);
+    InsertCookie { name, ids, attributes, indirect: own.indirect.0, private: own.private.0 }
 }
 
 /// The secret from the text or from the file that it names; a line end behind it does not count.
-fn secret(section: &Section<'_>, text: &str, file: &str, errors: &mut Errors<'_>) -> Option<Vec<u8>> {
-    let (key, secret) = match (section.entry("secret"), section.entry("secret_file")) {
-        (None, None) => return None,
-        (Some(_), None) => ("secret", text.as_bytes().to_vec()),
-        (None, Some(entry)) => {
-            let bytes =
-                errors.file(entry.value.at, &joined(&section.path, "secret_file"), file, *SECRET_BYTES.end())?;
-            ("secret_file", bytes.trim_ascii_end().to_vec())
-        }
-        (Some(_), Some(entry)) => {
-            let message = "only one of secret and secret_file can be used";
-            errors.add(entry.value.at, &joined(&section.path, "secret_file"), message);
+fn secret(section: &Section, text: Option<String>, file: Option<String>, errors: &mut Errors) -> Option<Vec<u8>> {
+    let key = if file.is_some() { "secret_file" } else { "secret" };
+    let (at, path) = (section.place(key), joined(&section.path, key));
+    let secret = match (text, file) {
+        (Some(_), Some(_)) => {
+            errors.add(at, &path, "only one of secret and secret_file can be used");
             return None;
         }
+        (None, Some(file)) => errors.file(at, &path, &file, *SECRET_BYTES.end())?.trim_ascii_end().to_vec(),
+        (text, None) => text?.into_bytes(),
     };
-    if SECRET_BYTES.contains(&secret.len()) {
-        return Some(secret);
+    if !SECRET_BYTES.contains(&secret.len()) {
+        let (least, most) = SECRET_BYTES.into_inner();
+        errors.add(at, &path, format!("the secret must have {least} to {most} bytes, not {}", secret.len()));
     }
-    let (least, most) = SECRET_BYTES.into_inner();
-    let message = format!("the secret must have {least} to {most} bytes, not {}", secret.len());
-    errors.add(section.place(key), &joined(&section.path, key), message);
-    None
+    Some(secret)
 }
 
 /// The id with its signature, which is for this cookie and no other one.

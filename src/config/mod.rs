@@ -13,7 +13,6 @@ mod auth;
 mod error;
 mod forwarding;
 mod leaf;
-mod marks;
 mod network;
 mod pages;
 mod quick;
@@ -38,12 +37,12 @@ pub use auth::{Auth, USER_BYTES_MAX, Users};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
-pub use network::{NETWORK_ALLOWED, Network, NetworkList, Networks, masked};
-pub use pages::{PAGE_BYTES_MAX, PAGE_STATUSES};
+pub use network::{Network, NetworkList, Networks};
+pub use pages::PAGE_STATUSES;
 pub use quick::quick_start;
 pub use rate::RateLimit;
 pub use route::Route;
-pub use sanitizer::{Methods, PathRefusals};
+pub use sanitizer::{Methods, PathFault, PathFaults};
 
 /// Where a daemon writes its pid unless it is told otherwise.
 pub const PID_FILE_DEFAULT: &str = "/var/run/plb.pid";
@@ -283,7 +282,7 @@ pub struct HttpSettings {
     /// The methods that are served.
     pub methods: Methods,
     /// What a path must not have.
-    pub path_refusals: PathRefusals,
+    pub path_refused: PathFaults,
     /// Forward paths in their normal form, and not as they came.
     pub normalize_path: bool,
     /// What becomes of the fields after a chunked body.

@@ -14,7 +14,7 @@ use super::leaf::wrong;
 use super::units;
 
 /// What [`Network::parse`] takes.
-pub const NETWORK_ALLOWED: &str = "an address or a network, such as 10.0.0.1, 10.0.0.0/8 or 2001:db8::/32";
+const NETWORK_ALLOWED: &str = "an address or a network, such as 10.0.0.1, 10.0.0.0/8 or 2001:db8::/32";
 /// The bits of an IPv6 address before an IPv4 one.
 const MAPPED_BITS: u8 = 96;
 
@@ -67,7 +67,7 @@ impl fmt::Display for Network {
 }
 
 /// The first address of the network with this prefix around `address`; the prefix fits the address.
-pub fn masked(address: IpAddr, prefix: u8) -> IpAddr {
+fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     match address {
         IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() & mask_v4(prefix)).into(),
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & mask_v6(prefix)).into(),

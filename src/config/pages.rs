@@ -8,7 +8,7 @@ use super::source::{Entry, Kind, Node};
 /// The statuses that plb answers with in a backend's stead; only these can have a page.
 pub const PAGE_STATUSES: [u16; 16] = [400, 401, 403, 404, 405, 408, 413, 414, 417, 429, 431, 501, 502, 503, 504, 505];
 /// The longest page, in bytes.
-pub const PAGE_BYTES_MAX: usize = 1 << 20;
+const PAGE_BYTES_MAX: usize = 1 << 20;
 /// What a file holds, by the ending of its name; others hold the first.
 const CONTENT_TYPES: [(&str, &str); 4] =
     [("html", "text/html"), ("txt", "text/plain"), ("json", "application/json"), ("xml", "application/xml")];

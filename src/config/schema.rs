@@ -13,14 +13,15 @@ use serde_yaml::{Mapping, Value};
 mod limits;
 mod route;
 
-use super::affinity::{Kind, SameSite};
+pub use super::affinity::{AffinityKind, SameSite};
+use super::affinity::{Kind, Site};
 pub use super::leaf::{
     AccountName, Balance, Directory, FileName, Format, HostPort, Identity, Level, Name, Period, Protocol, Size,
     SizeOrNone, Switch, Target, TargetOrNone, TrailersTo, Unrouted, UpgradeTo, Whole, WholeOrNone,
 };
-pub use super::marks::{AffinityKind, CookiePath, Domain, SameSiteChoice, Secret, SecretFile, Token};
 pub use super::network::NetworkList;
-use super::{AccessFormat, LogTarget, Methods, PathRefusals, Policy, ProtocolName, RequestId, Trailers, Upgrade};
+use super::word::{CookiePath, Domain, One, Text, Token};
+use super::{AccessFormat, LogTarget, Methods, PathFaults, Policy, ProtocolName, RequestId, Trailers, Upgrade};
 pub use limits::{BasicAuth, RateLimit};
 pub use route::{Conditions, FieldEdits, Named, Negation, Redirect, ReplacePrefix, Respond, Route};
 
@@ -122,7 +123,7 @@ pub struct ListenerSettings {
     /// The methods that are served.
     pub methods: Methods,
     /// What a path must not have.
-    pub path_refuse: PathRefusals,
+    pub path_refuse: PathFaults,
     /// Forward paths in their normal form.
     pub normalize_path: Switch,
     /// What becomes of the fields after a chunked body.
@@ -185,7 +186,7 @@ pub struct Affinity {
     #[serde(rename = "type")]
     pub kind: AffinityKind,
     /// The name of the cookie, the parameter or the field.
-    pub name: Token,
+    pub name: One<Token>,
     /// A client that does not come for so long is forgotten.
     pub ttl: Period,
     /// The most clients that are remembered.
@@ -199,19 +200,19 @@ pub struct Affinity {
     /// The cookie is not for scripts.
     pub http_only: Switch,
     /// Where a browser sends the cookie along.
-    pub same_site: SameSiteChoice,
+    pub same_site: SameSite,
     /// The path that the cookie is for.
-    pub path: CookiePath,
+    pub path: One<CookiePath>,
     /// The domain that the cookie is for.
-    pub domain: Domain,
+    pub domain: One<Domain>,
     /// The backend does not get to see the cookie.
     pub indirect: Switch,
     /// A response that sets the cookie is for no cache that is shared.
     pub private: Switch,
     /// What the cookie is signed with.
-    pub secret: Secret,
+    pub secret: One<Text>,
     /// A file with what the cookie is signed with.
-    pub secret_file: SecretFile,
+    pub secret_file: One<Text>,
 }
 
 /// What a pool can set; at top level, the default of all pools.
@@ -300,7 +301,7 @@ impl Default for ListenerSettings {
             max_requests: WholeOrNone(None),
             min_body_rate: SizeOrNone(None),
             methods: Methods::default(),
-            path_refuse: PathRefusals::default(),
+            path_refuse: PathFaults::default(),
             normalize_path: Switch(false),
             trailers: TrailersTo(Trailers::Drop),
             x_forwarded_for: Switch(true),
@@ -346,20 +347,20 @@ impl Default for Affinity {
     fn default() -> Affinity {
         Affinity {
             kind: AffinityKind(Kind::Source),
-            name: Token(String::new()),
+            name: One(None),
             ttl: seconds(1_800),
             table_size: Whole(100_000),
             prefix_v4: Whole(32),
             prefix_v6: Whole(64),
             secure: Switch(false),
             http_only: Switch(true),
-            same_site: SameSiteChoice(SameSite::Lax),
-            path: CookiePath("/".to_string()),
-            domain: Domain(String::new()),
+            same_site: SameSite(Site::Lax),
+            path: One(None),
+            domain: One(None),
             indirect: Switch(true),
             private: Switch(true),
-            secret: Secret(String::new()),
-            secret_file: SecretFile(String::new()),
+            secret: One(None),
+            secret_file: One(None),
         }
     }
 }

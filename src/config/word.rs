@@ -30,6 +30,9 @@ pub trait Word: Clone + fmt::Debug {
     fn read(value: &Value) -> Result<Self::Of, String>;
 }
 
+/// The longest path of a cookie.
+const COOKIE_PATH_BYTES_MAX: usize = 128;
+
 /// A setting without a default.
 #[derive(Clone, Debug)]
 pub struct One<W: Word>(pub Option<W::Of>);
@@ -149,6 +152,14 @@ words! {
         let allowed = "1 to 64 characters of printable ASCII without '\"' and '\\'";
         checked(text, allowed, is_good.then(|| text.to_string()))
     };
+    /// The path of a cookie: such a value that begins with a slash and has no semicolon.
+    CookiePath(String) = |text| {
+        let fits = text.starts_with('/') && text.len() <= COOKIE_PATH_BYTES_MAX;
+        let allowed = "a path of at most 128 printable characters that begins with '/' and has no ';'";
+        checked(text, allowed, (fits && is_value(text) && !text.contains(';')).then(|| text.to_string()))
+    };
+    /// The domain of a cookie.
+    Domain(String) = |text| checked(text, "a domain", units::is_host(text).then(|| text.to_string()));
     /// The target of a redirection.
     Target(Template) = |text| {
         let target = Template::parse(text)?;
@@ -169,7 +180,7 @@ impl Word for Redirection {
     }
 }
 
-const TOKEN_ALLOWED: &str = "letters, digits and marks such as '-' and '_'";
+const TOKEN_ALLOWED: &str = "1 to 128 letters, digits and marks such as '-' and '_'";
 const PATH_ALLOWED: &str = "a path that begins with '/', without %-escapes, '//', '/./', '/../', '?' and '#'";
 
 fn checked<T>(text: &str, allowed: &str, value: Option<T>) -> Result<T, String> {
@@ -202,7 +213,7 @@ fn is_path(text: &str) -> bool {
 
 fn is_token(text: &str) -> bool {
     let is_mark = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
+    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
 }
 
 fn is_value(text: &str) -> bool {

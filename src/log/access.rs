@@ -121,15 +121,16 @@ impl Format {
         }
         out.extend_from_slice(b",\"end\":\"");
         write_end(record, out);
-        out.extend_from_slice(b"\",\"request_id\":");
+        match record.transcript.cause {
+            Some(cause) => append(out, &["\",\"cause\":\"", cause.name(), "\""]),
+            None => append(out, &["\",\"cause\":null"]),
+        }
+        out.extend_from_slice(b",\"request_id\":");
         match &record.transcript.identity {
             Some(identity) => write_quoted(identity.as_bytes(), Escape::Json, out),
             None => out.extend_from_slice(b"null"),
         }
-        match record.transcript.cause {
-            Some(cause) => append(out, &[",\"cause\":\"", cause.name(), "\"}"]),
-            None => append(out, &[",\"cause\":null}"]),
-        }
+        out.push(b'}');
     }
 }
 
@@ -199,14 +200,6 @@ fn write_quoted(text: &[u8], escape: Escape, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Writes who asked: of whom proxies speak, no port is known.
-fn write_client(record: &Record, out: &mut Vec<u8>) {
-    match record.transcript.client {
-        Some(client) => write_address(client, None, out),
-        None => write_address(record.client.ip(), Some(record.client.port()), out),
-    }
-}
-
 /// Writes a text of a peer's that stands without quotes: a space in it is escaped, too.
 fn write_word(text: &[u8], out: &mut Vec<u8>) {
     for &byte in text {
@@ -214,6 +207,14 @@ fn write_word(text: &[u8], out: &mut Vec<u8>) {
             b'!'..=b'~' if byte != b'"' && byte != b'\\' => out.push(byte),
             _ => append(out, &[&format!("\\x{byte:02x}")]),
         }
+    }
+}
+
+/// Writes who asked: of whom proxies speak, no port is known.
+fn write_client(record: &Record, out: &mut Vec<u8>) {
+    match record.transcript.client {
+        Some(client) => write_address(client, None, out),
+        None => write_address(record.client.ip(), Some(record.client.port()), out),
     }
 }
 
@@ -292,7 +293,7 @@ mod tests {
             "{\"time\":\"2003-02-26T12:34:56.789Z\",\"client\":\"[::ffff:192.0.2.7]:5000\",\"listener\":\"quick\",\
              \"backend\":\"quick/[::1]:2\",\"request\":\"GET /a HTTP/1.1\",\"status\":200,\"received\":70,\"sent\":100,\
              \"waiting_ms\":1,\"connecting_ms\":2,\"first_byte_ms\":6,\"total_ms\":1000,\"attempts\":2,\"end\":\"done\",\
-             \"request_id\":null,\"cause\":null}\n"
+             \"cause\":null,\"request_id\":null}\n"
         );
     }
 
@@ -316,7 +317,7 @@ mod tests {
             line(format, &record)
         };
         assert!(refused(AccessFormat::Plb).ends_with(" 0 refused:rate\n"));
-        assert!(refused(AccessFormat::Json).ends_with("\"end\":\"refused\",\"cause\":\"rate\"}\n"));
+        assert!(refused(AccessFormat::Json).contains(",\"end\":\"refused\",\"cause\":\"rate\",\"request_id\":"));
         assert!(refused(AccessFormat::Combined).starts_with("192.0.2.7 - a\\x20\\x22b\\xc3\\xbc [26/Feb/2003"));
     }
 

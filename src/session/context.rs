@@ -8,6 +8,7 @@ use crate::balance::{Keys, Lease, Pools};
 use crate::base::rng::Rng;
 use crate::base::time::Time;
 use crate::config::{self, Config, Listener};
+use crate::protocol::http::auth::Budget;
 use crate::protocol::http::site::Site;
 use crate::protocol::refusal::{Cause, Refusals};
 use crate::protocol::{AnyProtocol, Protocol, Stage, Step, View};
@@ -59,16 +60,11 @@ impl Core {
     pub fn new(config: Config, date: String) -> Core {
         // Listeners may share a pool, and so have to know a client by the same key.
         let keys = Keys::default();
-        let site = |listener| Site::new(listener).with(keys.clone());
-        let mut sites: Vec<Site> = config.listeners.iter().map(site).collect();
-        let verifies = |listener: &&Listener| listener.routes.iter().any(|route| route.auth.is_some());
-        let count = config.listeners.iter().filter(verifies).count().max(1) as u32;
-        sites.iter_mut().for_each(|site| site.share(count));
         Core {
             now: Time::START,
             pools: Pools::new(&config.pools, Time::START),
             records: Records::new(config.access_log.as_ref().map(|_| config.access_log_format)),
-            sites,
+            sites: config.listeners.iter().map(|listener| Site::new(listener).with(keys.clone())).collect(),
             config,
             scratch: Vec::new(),
             counters: Counters::default(),
@@ -76,6 +72,18 @@ impl Core {
             date,
             date_second: 0,
         }
+    }
+
+    /// How many listeners verify passwords.
+    pub fn verifiers(&self) -> u32 {
+        let verifies = |listener: &&Listener| listener.routes.iter().any(|route| route.auth.is_some());
+        self.config.listeners.iter().filter(verifies).count() as u32
+    }
+
+    /// [`crate::base::password::reference`] takes so long here: all listeners share the time for verifications.
+    pub fn budget(&mut self, reference: Duration) {
+        let count = self.verifiers();
+        self.sites.iter_mut().for_each(|site| site.budget(Budget::new(count, reference)));
     }
 
     /// Whatever sessions choose by chance follows from this number.
@@ -95,9 +103,7 @@ impl Core {
 
     /// Counts a refusal of this listener, and tells how many there were for the same cause.
     pub fn refuse(&mut self, listener: u16, cause: Cause) -> u64 {
-        let refusals = &mut self.sites[usize::from(listener)].refusals;
-        refusals.count(cause);
-        refusals.of(cause)
+        self.sites[usize::from(listener)].refusals.count(cause)
     }
 
     /// What each listener refused.

@@ -8,7 +8,7 @@ mod laws;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use laws::Answers;
-use laws::specimens::{CHUNKS, CONFIGURATIONS, Chance, REQUESTS, RESPONSES, damaged};
+use laws::specimens::{CHUNKS, CONFIGURATIONS, COOKIES, Chance, PATHS, REQUESTS, RESPONSES, damaged};
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -94,6 +94,24 @@ fn what_a_client_gets_are_the_responses_that_a_second_reader_sees() {
     try_mutations(5_000, RESPONSES, |chance, input| {
         laws::responses(input, &[]);
         laws::responses(input, &[chance.below(input.len() + 1)]);
+        0
+    });
+}
+
+#[test]
+fn a_path_means_the_same_to_rules_and_to_a_second_reader_however_it_is_spelled() {
+    PATHS.iter().for_each(|input| laws::path(input));
+    try_mutations(10_000, PATHS, |_, input| {
+        laws::path(input);
+        0
+    });
+}
+
+#[test]
+fn cookies_that_are_to_stay_stay_and_others_go() {
+    COOKIES.iter().for_each(|input| laws::cookies(input));
+    try_mutations(10_000, COOKIES, |_, input| {
+        laws::cookies(input);
         0
     });
 }

@@ -121,6 +121,11 @@ fn what_a_trusted_proxy_tells_is_kept_and_added_to() {
         ),
         ("x_forwarded_for", "X-Forwarded-For: 1.2.3.4, x, 192.0.2.1\r\n", "X-Forwarded-For: 192.0.2.1, 127.0.0.1\r\n"),
         ("x_forwarded_for", "X-Forwarded-For: x\r\n", "X-Forwarded-For: 127.0.0.1\r\n"),
+        (
+            "x_forwarded_for",
+            "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: x\r\nX-Forwarded-For: 192.0.2.1\r\n",
+            "X-Forwarded-For: 192.0.2.1, 127.0.0.1\r\n",
+        ),
         ("x_forwarded_for", "X_Forwarded_For: 192.0.2.1\r\n", "X-Forwarded-For: 127.0.0.1\r\n"),
         (
             "x_forwarded_for",
@@ -149,6 +154,11 @@ fn what_a_trusted_proxy_tells_is_kept_and_added_to() {
             &format!("Forwarded: for=192.0.2.1;proto=https, for=\"[2001:db8::1]\", {own}\r\n"),
         ),
         ("forwarded", "Forwarded: for=\"_x, for=192.0.2.1\r\n", &format!("Forwarded: for=192.0.2.1, {own}\r\n")),
+        (
+            "forwarded",
+            "Forwarded: for=192.0.2.1;host=\"a,b\"\r\n",
+            &format!("Forwarded: for=192.0.2.1;host=\"a,b\", {own}\r\n"),
+        ),
         ("forwarded", "Forwarded: nonsense\r\n", &format!("Forwarded: {own}\r\n")),
     ];
     for (key, sent, got) in table {
@@ -206,6 +216,11 @@ fn a_request_has_one_id_that_its_response_and_the_log_have_too() {
     let origin = Origin::http(|_| b"HTTP/1.1 200 OK\r\nX-Request-Id: of-backend\r\nContent-Length: 0\r\n\r\n".to_vec());
     let plb = Plb::http("request_id: make", &[origin.address()]);
     assert_eq!(get(plb.web(), "/").field("x-request-id"), Some("of-backend"), "the client is not told otherwise");
+    let first = [(); 2].map(|()| {
+        let plb = Plb::http("request_id: make\nrequest_id_in_response: true", &[origin.address()]);
+        get(plb.web(), "/").field("x-request-id").map(str::to_string)
+    });
+    assert!(first[0] != first[1] && first.iter().flatten().all(|id| id.len() == 32), "{first:?}");
 }
 
 #[test]
@@ -293,4 +308,57 @@ fn an_error_page_is_shown_instead_of_plbs_own_words_and_head_gets_its_length_onl
     assert_eq!((head.status(), head.field("content-length")), (503, Some("17")));
     client.send("GET /# HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(client.response().text().contains("<h1>400 Bad Request</h1>"), "other statuses have plb's words");
+}
+
+/// A listener with these routes before its pool `web`.
+fn with_routes(settings: &str, routes: &str, backend: SocketAddr) -> Plb {
+    let yaml = configuration("http", settings, &[backend]);
+    Plb::start(&yaml.replacen("    pool: web\n", &format!("    pool: web\n    routes: {routes}\n"), 1))
+}
+
+#[test]
+fn what_a_route_took_off_the_path_is_put_back_where_it_took_something() {
+    let origin = Origin::http(|request| {
+        let value = request.field("x-say").unwrap_or("");
+        format!("HTTP/1.1 201 Created\r\nContent-Length: 0\r\nLocation: {value}\r\n\r\n").into_bytes()
+    });
+    let routes = "[{ replace_prefix: { from: \"/app\", to: \"/v 1\" }, pool: web }]";
+    let plb = with_routes("", routes, origin.address());
+    let dropping = "[{ response_headers: { remove: [Location] }, pool: web }]";
+    let other = with_routes("", dropping, origin.address());
+    let here = format!("http://{}", origin.address());
+    let mut client = Client::connect(plb.web());
+    for (target, said, becomes) in [
+        ("/app/x", "/v%201/login?y", "/app/login?y"),
+        ("/app/x", &format!("{here}/v%201"), "/app"),
+        ("/app/x", &format!("{here}/other"), "/other"),
+        ("/app/x", "/v%2010", "/v%2010"),
+        ("/app/x", "http://evil.test/v%201/x", "http://evil.test/v%201/x"),
+        ("/other", "/v%201/login", "/v%201/login"),
+        ("/other", &format!("{here}/v%201/login"), "/v%201/login"),
+    ] {
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\nX-Say: {said}\r\n\r\n"));
+        assert_eq!(client.response().field("location"), Some(becomes), "{target}: {said}");
+    }
+    let mut client = Client::connect(other.web());
+    client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX-Say: {here}/x\r\n\r\n"));
+    assert_eq!(client.response().field("location"), None, "what a route removes does not come back");
+}
+
+#[test]
+fn a_rule_for_an_address_asks_whom_trusted_proxies_name_and_nobody_else() {
+    let origin = Origin::named("one");
+    let routes = "[{ match: { client: 192.0.2.0/24 }, deny: true }]";
+    let status = |settings: &str, chain: &str| {
+        let plb = with_routes(settings, routes, origin.address());
+        let mut client = Client::connect(plb.web());
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {chain}\r\n\r\n"));
+        client.response().status()
+    };
+    let trusted = "trusted_proxies: [127.0.0.1, 10.0.0.0/8]";
+    assert_eq!(status(trusted, "192.0.2.1"), 403);
+    assert_eq!(status(trusted, "203.0.113.1, 192.0.2.1, 10.0.0.9"), 403);
+    assert_eq!(status(trusted, "192.0.2.1, 203.0.113.1"), 200, "the client's own word is believed by no proxy");
+    assert_eq!(status(trusted, "192.0.2.1, x"), 200, "what cannot be read ends the chain");
+    assert_eq!(status("", "192.0.2.1"), 200);
 }

@@ -456,6 +456,13 @@ fn a_response_without_date_gets_one() {
     assert!(date.len() == 29 && date.ends_with(" GMT"), "{date}");
 }
 
+/// Kinds that other scenarios try: those of timeouts, of limits and of passwords.
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("a head, or a body, that does not come in time", "408"),
+    ("more requests than `rate_limit` allows, or more passwords than can be verified", "429"),
+    ("no user with the right password, for a route with `basic_auth`", "401"),
+];
+
 /// Kinds and their outcomes, as the table under this heading of README.md has them.
 fn documented(heading: &str) -> BTreeSet<(String, String)> {
     let (_, section) = README.split_once(&format!("\n{heading}\n")).expect("the heading is there");
@@ -473,6 +480,7 @@ fn the_readme_has_every_kind_with_what_becomes_of_it_and_no_other() {
     let responses = RESPONSES.iter().map(|(kind, _)| (*kind, "502".to_string()));
     let contained = CONTAINED.iter().map(|(kind, ..)| (*kind, "the response without them".to_string()));
     let others = [(EARLY_END, "400".to_string()), (BROKEN_OFF.0, "a reset in its middle".to_string())];
+    let others = others.into_iter().chain(ELSEWHERE.map(|(kind, status)| (kind, status.to_string())));
     let tried = heads.chain(lengths).chain(responses).chain(contained).chain(others);
     let tried: BTreeSet<_> = tried.map(|(kind, outcome)| (kind.to_string(), outcome)).collect();
     assert_eq!(documented("### What is refused"), tried);

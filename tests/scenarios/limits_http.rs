@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::fs;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// A file whose listener has this line besides.
@@ -263,11 +263,9 @@ fn a_storm_of_wrong_passwords_stops_neither_the_loop_nor_who_is_in() {
         }
         assert!(wrong < 10_000, "all of them are verified");
     }
-    let begin = Instant::now();
     inside.send(asking(ALADDIN));
     assert_eq!(inside.response().text(), "treasure", "who is in is not verified again");
     assert_eq!(get(plb.web(), "/outside").text(), "treasure");
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     let told = summary(&plb);
     assert!(told.contains(&format!("{wrong} unauthorized, 100 verifications")), "{told}");
 }

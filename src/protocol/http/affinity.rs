@@ -161,15 +161,158 @@ fn forbids_sharing(fields: &[Header]) -> bool {
 
 /// What the application sets, and so will get back; a cookie that it deletes binds nobody.
 fn learn(mark: &Mark, fields: &[Header], rules: &ResponseRules) -> Key {
-    match mark {
+    let value = match mark {
         Mark::Cookie(name) => {
             let sets = set_cookies(fields, name).filter(|(_, set)| !set.is_deletion(rules.date));
-            sets.last().map_or(Key::None, |(_, set)| rules.keys.of(unquoted(set.value).0))
+            sets.last().map(|(_, set)| unquoted(set.value).0)
         }
         Mark::Header(name) => {
-            let field = fields.iter().find(|field| field.name.eq_ignore_ascii_case(name));
-            field.map_or(Key::None, |field| rules.keys.of(field.value))
+            fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
         }
-        _ => Key::None,
+        _ => None,
+    };
+    value.map_or(Key::None, |value| rules.keys.of(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::super::head::{ClientText, GROWTH_BYTES_MAX, Parsed, Scan};
+    use super::super::request::{RequestRules, parse_request};
+    use super::super::response::{ResponseRules, parse_response};
+    use super::super::site::{Course, Decision, Site};
+    use super::super::specimens::{Chance, damaged};
+    use super::*;
+    use crate::balance::BackendId;
+    use crate::config::{Config, parse as parse_config};
+
+    /// A pool of two backends whose ids are these.
+    const IDS: [&str; 2] = ["7dc96f77", "4814d920"];
+
+    fn config(affinity: &str, routes: &str) -> Config {
+        let text = format!(
+            "listeners: [{{ name: a, listen: 1.2.3.4:0, pool: p, routes: [{routes}] }}]\n\
+             pools: {{ p: {{ affinity: {{ {affinity} }}, backends: [{{ address: a:1, name: b1 }}, {{ address: a:2, name: b2 }}] }} }}"
+        );
+        parse_config("f", &text).unwrap_or_else(|errors| panic!("{errors:?}"))
+    }
+
+    /// What becomes of a request: its key, and what the backend gets.
+    fn asked(config: &Config, input: &[u8]) -> Option<(Key, Vec<u8>)> {
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let (text, mut site, mut out) = (ClientText::new(address), Site::new(&config.listeners[0]), Vec::new());
+        let rules = RequestRules::new(&config.listeners[0], &mut site, address, &text);
+        let mut rules = RequestRules { pools: &config.pools, ..rules };
+        match parse_request(input, &mut Scan::default(), &mut rules, &mut out) {
+            Parsed::Head(head) => match head.decision {
+                Decision::Forward(course) => Some((course.key, out)),
+                Decision::Answer(_) | Decision::Refuse(..) => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// What becomes of the second backend's response to a request with this key.
+    fn answered(config: &Config, key: Key, input: &[u8]) -> Option<Vec<u8>> {
+        let keys = Keys::default();
+        let rules = ResponseRules {
+            pools: &config.pools,
+            course: Course { key, route: Some(0), ..Course::default() },
+            backend: Some(BackendId::new(0, 1)),
+            ..ResponseRules::new(&config.listeners[0], &keys, "Sat, 21 Nov 2026 18:00:00 GMT")
+        };
+        let mut out = Vec::new();
+        let parsed = parse_response(input, &mut Scan::default(), &rules, &mut out);
+        matches!(parsed, Parsed::Head(_)).then_some(out)
+    }
+
+    /// The values of the fields of this name.
+    fn values(head: &[u8], name: &str) -> Vec<String> {
+        let text = String::from_utf8_lossy(head).into_owned();
+        let fields = text.split("\r\n").skip(1).filter_map(|line| line.split_once(": "));
+        fields.filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_string()).collect()
+    }
+
+    #[test]
+    fn what_a_route_removes_does_not_come_back_edited() {
+        let routes = "{ request_headers: { remove: [Cookie] }, response_headers: { remove: [Set-Cookie] }, pool: p }";
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: x=1; S={}~v\r\n\r\n", IDS[1]);
+        let response = b"HTTP/1.1 200 OK\r\nSet-Cookie: S=v\r\n\r\n";
+        let prefixed = config("type: prefix_cookie, name: S", routes);
+        let (key, out) = asked(&prefixed, request.as_bytes()).unwrap();
+        assert_eq!((key, values(&out, "cookie")), (Key::Backend(1), vec![]));
+        assert_eq!(values(&answered(&prefixed, key, response).unwrap(), "set-cookie"), [""; 0]);
+        let inserted = config("type: insert_cookie, name: S", routes);
+        let (key, out) = asked(&inserted, request.replace("~v", "").as_bytes()).unwrap();
+        assert_eq!((key, values(&out, "cookie")), (Key::Backend(1), vec![]));
+        assert_eq!(values(&answered(&inserted, Key::None, response).unwrap(), "set-cookie").len(), 1, "plb's own");
+    }
+
+    #[test]
+    fn an_interim_response_sets_nothing() {
+        let inserted = config("type: insert_cookie, name: S", "{ pool: p }");
+        let out = answered(&inserted, Key::None, b"HTTP/1.1 103 Early\r\nLink: x\r\n\r\n").unwrap();
+        assert_eq!(values(&out, "set-cookie"), [""; 0]);
+    }
+
+    #[test]
+    fn whatever_comes_no_backend_gets_plbs_cookie_and_each_client_gets_one() {
+        const REQUESTS: &[&[u8]] = &[
+            b"GET / HTTP/1.1\r\nHost: a\r\nCookie: x=1; S=7dc96f77; y=\"2\"\r\nAccept: */*\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\ncookie:S=\"4814d920\"\r\nCookie: S\r\nCOOKIE: S=;S = 1;\r\n\r\n",
+        ];
+        const RESPONSES: &[&[u8]] = &[
+            b"HTTP/1.1 200 OK\r\nSet-Cookie: S=v; Path=/\r\nset-cookie:T=1\r\nCache-Control: public\r\n\r\n",
+            b"HTTP/1.1 304 x\r\nSET-COOKIE: S =\r\nSet-Cookie: S\r\nSet-Cookie:S=1;S=2\r\nETag: \"S=1\"\r\n\r\n",
+        ];
+        let inserted = config("type: insert_cookie, name: S", "{ pool: p }");
+        let (mut chance, mut heads) = (Chance(7), 0);
+        for _ in 0..20_000 {
+            let (request, response) = (damaged(&mut chance, REQUESTS), damaged(&mut chance, RESPONSES));
+            if let Some((_, out)) = asked(&inserted, &request) {
+                heads += 1;
+                let cookies = values(&out, "cookie");
+                let mut pairs = cookies.iter().flat_map(|value| pairs(value.as_bytes()));
+                assert!(pairs.all(|pair| pair.name != b"S"), "{} of {}", out.escape_ascii(), request.escape_ascii());
+            }
+            if let Some(out) = answered(&inserted, Key::Backend(0), &response) {
+                heads += 1;
+                let sets = values(&out, "set-cookie");
+                let own =
+                    sets.iter().filter_map(|value| SetCookie::parse(value.as_bytes())).filter(|set| set.name == b"S");
+                let own: Vec<_> = own.map(|set| set.value).collect();
+                let is_interim = out.starts_with(b"HTTP/1.1 1");
+                assert!(
+                    is_interim || own == [IDS[1].as_bytes()],
+                    "{} of {}",
+                    out.escape_ascii(),
+                    response.escape_ascii()
+                );
+                assert!(out.len() <= response.len() + GROWTH_BYTES_MAX);
+            }
+        }
+        assert!(heads > 2_000, "only {heads} were good");
+    }
+
+    #[test]
+    fn a_prefix_that_goes_out_comes_back_as_it_was() {
+        let prefixed = config("type: prefix_cookie, name: S", "{ pool: p }");
+        let mut chance = Chance(8);
+        for _ in 0..5_000 {
+            let value = damaged(&mut chance, &[b"v", b"\"a b\"", b"~", b"7dc96f77~v", b"", b"a=b~c"]);
+            let text = String::from_utf8_lossy(&value).into_owned();
+            let is_plain = |letter: char| matches!(letter, ' '..='~') && letter != ';' && letter != ',';
+            if !text.chars().all(is_plain) || text.trim() != text {
+                continue;
+            }
+            let head = format!("HTTP/1.1 200 OK\r\nSet-Cookie: S={text}; Path=/\r\n\r\n");
+            let sets = values(&answered(&prefixed, Key::None, head.as_bytes()).unwrap(), "set-cookie");
+            let set = sets[0].strip_suffix("; Path=/").unwrap();
+            assert_eq!(set, format!("S={}~{text}", IDS[1]));
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {set}\r\n\r\n");
+            let (key, out) = asked(&prefixed, head.as_bytes()).unwrap();
+            assert_eq!((key, values(&out, "cookie")), (Key::Backend(1), vec![format!("S={text}")]));
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::base::password::PASSWORD_BYTES_MAX;
+use crate::base::password::{PASSWORD_BYTES_MAX, REFERENCE_WORK};
 use crate::base::recent::Recent;
 use crate::base::time::Time;
 use crate::config::{Auth, USER_BYTES_MAX};
@@ -38,25 +38,28 @@ pub enum Verdict {
     Busy(u64),
 }
 
-/// What the verifications of this process took, and what may still go into them.
+/// What the verifications of one of the listeners took, and what may still go into them.
 #[derive(Debug)]
 pub struct Budget {
     /// All that was spent is made up for by then.
     settled: Time,
     /// One in so many moments may be spent.
     share: u32,
+    /// How long a work of a second takes.
+    second: Duration,
 }
 
 impl Default for Budget {
     fn default() -> Budget {
-        Budget::shared(1)
+        Budget::new(1, REFERENCE_WORK)
     }
 }
 
 impl Budget {
-    /// One of so many that share what the process may spend.
-    pub fn shared(count: u32) -> Budget {
-        Budget { settled: Time::START, share: SHARE * count }
+    /// One of so many that share what the process may spend, where the reference takes so long.
+    pub fn new(count: u32, reference: Duration) -> Budget {
+        let second = reference.mul_f64(1.0 / REFERENCE_WORK.as_secs_f64());
+        Budget { settled: Time::START, share: SHARE * count, second }
     }
 
     /// Spends `work`, if there is anything left; otherwise tells after how many seconds there will be, at least 1.
@@ -65,7 +68,7 @@ impl Budget {
         if let Some(wait) = ahead.checked_sub(WORK_AT_ONCE * self.share) {
             return Err(wait.as_secs() + 1);
         }
-        self.settled = now.max(self.settled) + work * self.share;
+        self.settled = now.max(self.settled) + self.second.mul_f64(work.as_secs_f64()) * self.share;
         Ok(())
     }
 }
@@ -175,7 +178,7 @@ mod tests {
     fn judged(values: &[&[u8]]) -> (Vec<Verdict>, Duration) {
         let (mut gate, mut budget, now) = (Gate::default(), Budget::default(), Time::from_millis(9));
         let mut judge = |value: &&[u8]| gate.judge(&auth(), [*value].into_iter(), &mut budget, now);
-        (values.iter().map(&mut judge).collect(), budget.settled.since(now) / SHARE)
+        (values.iter().map(&mut judge).collect(), budget.settled.since(now) / budget.share)
     }
 
     #[test]

@@ -119,8 +119,8 @@ fn told(name: &[u8]) -> Option<Told> {
     Some(if is_plain { told } else { Told::Misspelt })
 }
 
-/// Whether a name begins with `known`, or with what is taken for it: gateways such as CGI make the same variable of
-/// `X_Forwarded_For`, some also of `X.Forwarded.For`, and so such a spelling would forge the address.
+/// Whether a name begins as `known` does, which is in lower case, in whatever spelling. Gateways such as CGI make the
+/// same variable of `X_Forwarded_For`, some also of `X.Forwarded.For`: that would forge the address.
 fn is_spelled(name: &[u8], known: &[u8]) -> bool {
     let same = |(have, want): (&u8, &u8)| have.eq_ignore_ascii_case(want) || (*want == b'-' && is_mark(have));
     name[0] | 0x20 == known[0] && name.iter().zip(known).all(same)
@@ -151,8 +151,8 @@ pub(super) struct Judgement {
     pub(super) length: Option<u64>,
     /// `Transfer-Encoding: chunked` was there.
     pub(super) chunked: bool,
-    /// One of the dropped fields is to be written with another URL.
-    pub(super) relocated: bool,
+    /// There is a `Location` or a `Content-Location`.
+    pub(super) locates: bool,
     /// The fields that are not passed on as they are.
     pub(super) dropped: FieldSet,
     /// The index of the last `Date`.

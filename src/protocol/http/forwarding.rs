@@ -64,16 +64,14 @@ pub(super) fn is_dropped(told: Told, peer: Peer, settings: &Forwarding) -> bool 
     }
 }
 
-/// How an element of a chain names an address.
-type Reading = fn(&[u8]) -> Option<IpAddr>;
-
 /// Whose request it is: the last address of the chain that is not a trusted proxy's, or the last one that can be read.
 pub(super) fn client(fields: &[Header], address: IpAddr, peer: Peer, settings: &Forwarding) -> IpAddr {
     // Of two chains one may be the work of a client whose proxies do not know it: the settings say which one counts.
-    let (told, read): (_, Reading) = match settings {
-        Forwarding { x_forwarded_for: false, forwarded: true, .. } => (Told::Forwarded, forwarded_for),
-        _ => (Told::For, address_of),
+    let told = match settings {
+        Forwarding { x_forwarded_for: false, forwarded: true, .. } => Told::Forwarded,
+        _ => Told::For,
     };
+    let read = if told == Told::For { address_of } else { forwarded_for };
     let mut client = address.to_canonical();
     for line in lines(peer.believed(fields), told).rev() {
         for element in Backwards::of(line, b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty()) {

@@ -16,7 +16,8 @@ pub(super) struct Limits {
     rate: Option<Buckets>,
     /// `None` for a route that asks for nothing.
     routes: Vec<Option<Box<Guard>>>,
-    budget: Budget,
+    /// What may go into verifying passwords.
+    pub(super) budget: Budget,
 }
 
 /// What a route asks for.
@@ -38,11 +39,6 @@ impl Limits {
             routes: listener.routes.iter().map(guard).collect(),
             budget: Budget::default(),
         }
-    }
-
-    /// So many listeners verify passwords, this one included.
-    pub(super) fn share(&mut self, count: u32) {
-        self.budget = Budget::shared(count);
     }
 
     /// Lets a request pass whatever it asks for, or tells what becomes of it.

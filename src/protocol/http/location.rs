@@ -5,49 +5,47 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::template::{Escaping, escape};
 use crate::config::Backend;
+use crate::config::route::Prefix;
 
 /// The port of a URL that names none.
 const DEFAULT_PORT: u16 = 80;
 
-/// What a route has made of the beginning of a path; both without a slash at the end.
+/// Whether a value stays as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Replaced<'a> {
-    /// What the client wrote.
-    pub(super) from: &'a str,
-    /// What the backend got.
-    pub(super) to: &'a str,
+pub(super) enum Outcome {
+    Stays,
+    /// What it becomes was appended.
+    Written,
 }
 
-/// The parts of what a value of this backend's becomes; `None` where it stays as it is.
-pub(super) fn rewritten<'a>(
-    value: &'a [u8],
-    backend: Option<&Backend>,
-    replaced: Option<Replaced<'a>>,
-) -> Option<[&'a [u8]; 3]> {
+/// Appends what a value of this backend's becomes, when its request had its path changed by `prefix`.
+pub(super) fn write(value: &[u8], backend: Option<&Backend>, prefix: Option<&Prefix>, out: &mut Vec<u8>) -> Outcome {
     // Browsers leave out tabs, and so would make something else of the path.
     if !value.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
-        return None;
+        return Outcome::Stays;
     }
-    let (path, named) = match after_authority(value) {
-        Some((authority, rest)) => (rest, backend.is_some_and(|backend| names(authority, backend)).then_some(())),
-        None => (value, None),
+    let path = match after_authority(value) {
+        Some((authority, path)) if backend.is_some_and(|backend| names(authority, backend)) => path,
+        None if value.starts_with(b"/") => value,
+        _ => return Outcome::Stays,
     };
-    let is_path = value.starts_with(b"/") && !value.starts_with(b"//");
-    let (from, rest) = match replaced {
-        _ if named.is_none() && !is_path => return None,
-        Some(Replaced { from, to }) if begins(path, to) => (from.as_bytes(), &path[to.len()..]),
-        _ if is_path => return None,
-        _ => (&b""[..], path),
+    let (from, rest) = match prefix {
+        Some(Prefix { from, to }) if begins(path, to) => (from.as_str(), &path[to.len()..]),
+        _ if path.len() == value.len() => return Outcome::Stays,
+        _ => ("", path),
     };
+    escape(from.as_bytes(), Escaping::Url, out);
     // At the beginning of a reference, two slashes announce a host, and to browsers backslashes are slashes.
-    let between: &[u8] = match rest {
+    out.extend_from_slice(match rest {
         [b'/', b'/' | b'\\', ..] if from.is_empty() => b"/.",
         [b'/', ..] => b"",
         _ if from.is_empty() => b"/",
         _ => b"",
-    };
-    Some([from, between, rest])
+    });
+    out.extend_from_slice(rest);
+    Outcome::Written
 }
 
 /// Whether a path begins with these segments.
@@ -96,9 +94,15 @@ mod tests {
         Backend { name: "b1".to_string(), host: host.to_string(), port, weight: 1 }
     }
 
-    fn becomes(value: &str, backend: &Backend, replaced: Option<Replaced>) -> Option<String> {
-        let parts = rewritten(value.as_bytes(), Some(backend), replaced)?;
-        Some(String::from_utf8(parts.concat()).unwrap())
+    fn prefix(from: &str, to: &str) -> Prefix {
+        Prefix { from: from.to_string(), to: to.to_string() }
+    }
+
+    fn becomes(value: &str, backend: &Backend, prefix: Option<Prefix>) -> Option<String> {
+        let mut out = Vec::new();
+        let outcome = write(value.as_bytes(), Some(backend), prefix.as_ref(), &mut out);
+        assert!(outcome == Outcome::Written || out.is_empty());
+        (outcome == Outcome::Written).then(|| String::from_utf8(out).unwrap())
     }
 
     #[test]
@@ -167,7 +171,7 @@ mod tests {
             assert_eq!(becomes(value, &app, None), None, "{value}");
         }
         assert_eq!(becomes("http://::1:81/", &backend("::1", 81), None), None);
-        assert_eq!(rewritten(b"http://app.example:8080/", None, None), None);
+        assert_eq!(write(b"http://app.example:8080/", None, None, &mut Vec::new()), Outcome::Stays);
     }
 
     #[test]
@@ -188,6 +192,7 @@ mod tests {
             ("/api", "/v1", "/v1?y", Some("/api?y")),
             ("/api", "/v1", "/v10", None),
             ("/api", "/v1", "http://app.example:8080/other", Some("/other")),
+            ("/\u{e9} x", "/v1", "/v1/x", Some("/%C3%A9%20x/x")),
             ("", "/v1", "/v1/x", Some("/x")),
             ("", "/v1", "/v1", Some("/")),
             ("", "/v1", "/v1?y", Some("/?y")),
@@ -195,7 +200,7 @@ mod tests {
             ("", "/v1", "/v1/\\evil.example/", Some("/./\\evil.example/")),
         ];
         for (from, to, value, path) in table {
-            assert_eq!(becomes(value, &app, Some(Replaced { from, to })).as_deref(), path, "{from} for {to}: {value}");
+            assert_eq!(becomes(value, &app, Some(prefix(from, to))).as_deref(), path, "{from} for {to}: {value}");
         }
     }
 
@@ -204,13 +209,14 @@ mod tests {
         let app = backend("app.example", 8080);
         let specimens: &[&[u8]] =
             &[b"http://app.example:8080/x//y?z", b"http://app.example:8080//e", b"/v1//x", b"//x"];
-        let routes = [None, Some(("", "/v1")), Some(("/api", "")), Some(("/api", "/v1"))];
+        let routes = [None, Some(prefix("", "/v1")), Some(prefix("/api", "")), Some(prefix("/api", "/v1"))];
         for seed in 0..50_000 {
             let value = damaged(&mut Chance(seed), specimens);
-            for route in routes {
-                let replaced = route.map(|(from, to)| Replaced { from, to });
-                let Some(parts) = rewritten(&value, Some(&app), replaced) else { continue };
-                let path = parts.concat();
+            for prefix in &routes {
+                let mut path = Vec::new();
+                if write(&value, Some(&app), prefix.as_ref(), &mut path) == Outcome::Stays {
+                    continue;
+                }
                 assert!(path.starts_with(b"/"), "seed {seed}: {}", path.escape_ascii());
                 assert!(!matches!(path[..], [_, b'/' | b'\\', ..]), "seed {seed}: {}", path.escape_ascii());
             }

@@ -402,28 +402,6 @@ impl Http {
         }
     }
 
-    /// Puts as much of the answer's content into the pipe as there is room for.
-    fn go_on_replying(&mut self, view: &mut View, connection: KeepClient) -> Step {
-        let body = self.rest.body.as_deref().unwrap_or_default();
-        let rest = &body[self.rest.position..];
-        let count = rest.len().min(view.response.emit_room());
-        if view.response.emit(&rest[..count]).is_err() {
-            return Step::Abort;
-        }
-        self.rest.position += count;
-        if count < rest.len() {
-            return Step::Continue;
-        }
-        self.rest = Rest::default();
-        match connection {
-            KeepClient::Close => self.leave(Farewell::Linger),
-            KeepClient::Keep => {
-                self.state = State::Idle;
-                Step::Recycle { parting: Parting::Drop }
-            }
-        }
-    }
-
     fn leave(&mut self, farewell: Farewell) -> Step {
         self.state = State::Over(farewell);
         Step::Finish(farewell)

@@ -19,7 +19,7 @@ use memchr::{memchr, memchr3_iter, memrchr};
 
 use super::fields;
 use super::head::Refusal;
-use crate::config::PathRefusals;
+use crate::config::PathFault;
 
 /// The most bytes of a segment of dots, all of them escaped, and the slash before it.
 const DOTS_BYTES_MAX: usize = "/%2e%2e".len();
@@ -31,17 +31,19 @@ const UNRESERVED: [bool; 256] = fields::bytes_among(b"-._~");
 ///
 /// # Errors
 /// It holds what the settings refuse.
-pub fn judge(raw: &[u8], refusals: &PathRefusals) -> Result<(), Refusal> {
+pub fn judge(raw: &[u8], refused: &[PathFault]) -> Result<(), Refusal> {
     for at in memchr3_iter(b'%', b'\\', b';', raw) {
-        let why = match (raw[at], escape(&raw[at..])) {
-            (b'%', None) if refusals.invalid => "a malformed escape in the path",
-            (b'%', Some(0)) if refusals.nul => "an escaped NUL in the path",
-            (b'%', Some(b'/' | b'\\')) if refusals.slash => "an escaped slash in the path",
-            (b'\\', _) if refusals.slash => "a backslash in the path",
-            (b';', _) if refusals.dots && is_ambiguous(raw, at) => "a dot segment with parameters in the path",
+        let (fault, why) = match (raw[at], escape(&raw[at..])) {
+            (b'%', None) => (PathFault::Invalid, "a malformed escape in the path"),
+            (b'%', Some(0)) => (PathFault::Nul, "an escaped NUL in the path"),
+            (b'%', Some(b'/' | b'\\')) => (PathFault::Slash, "an escaped slash in the path"),
+            (b'\\', _) => (PathFault::Slash, "a backslash in the path"),
+            (b';', _) if is_ambiguous(raw, at) => (PathFault::Dots, "a dot segment with parameters in the path"),
             _ => continue,
         };
-        return Err(Refusal::bad(why));
+        if refused.contains(&fault) {
+            return Err(Refusal::bad(why));
+        }
     }
     Ok(())
 }
@@ -165,8 +167,7 @@ mod tests {
     use super::super::specimens::{Chance, damaged};
     use super::*;
 
-    const STRICT: PathRefusals = PathRefusals { nul: true, slash: true, dots: true, invalid: true };
-    const LENIENT: PathRefusals = PathRefusals { nul: false, slash: false, dots: false, invalid: false };
+    const STRICT: &[PathFault] = &[PathFault::Nul, PathFault::Slash, PathFault::Dots, PathFault::Invalid];
 
     fn decoded(raw: &str) -> String {
         String::from_utf8_lossy(decode(raw.as_bytes(), &mut b"old".to_vec())).into_owned()
@@ -257,29 +258,26 @@ mod tests {
 
     #[test]
     fn what_servers_read_differently_is_refused_by_its_own_setting() {
-        let refused = |raw: &str, refusals: &PathRefusals| judge(raw.as_bytes(), refusals).is_err();
-        let nul = PathRefusals { nul: false, ..STRICT };
-        let slash = PathRefusals { slash: false, ..STRICT };
-        let dots = PathRefusals { dots: false, ..STRICT };
-        let invalid = PathRefusals { invalid: false, ..STRICT };
-        for (paths, without) in [
-            (&["/%00", "/a%00.gif"][..], &nul),
-            (&["/a%2fb", "/%2F", "/..%2F", "/a%5cb", "/%5C", "/a\\b"], &slash),
+        let refused = |raw: &str, refused: &[PathFault]| judge(raw.as_bytes(), refused).is_err();
+        for (paths, fault) in [
+            (&["/%00", "/a%00.gif"][..], PathFault::Nul),
+            (&["/a%2fb", "/%2F", "/..%2F", "/a%5cb", "/%5C", "/a\\b"], PathFault::Slash),
             (
                 &["/..;/a", "/a/..;x", "/.;x/", "/%2e%2E;x/", "/.%2e;", "/a/%2e;/b", "/a;b/..;x;y/c", "/a/;x/b", "/;/"],
-                &dots,
+                PathFault::Dots,
             ),
-            (&["/%", "/a%", "/%4", "/%zz", "/%4z", "/%%61", "/%u0061", "/%-1", "/%+1", "/% 1"], &invalid),
+            (&["/%", "/a%", "/%4", "/%zz", "/%4z", "/%%61", "/%u0061", "/%-1", "/%+1", "/% 1"], PathFault::Invalid),
         ] {
             for path in paths {
-                assert!(refused(path, &STRICT), "{path}");
-                assert!(!refused(path, without) && !refused(path, &LENIENT), "{path}");
+                assert!(refused(path, &[fault]), "{path}");
+                let others: Vec<PathFault> = STRICT.iter().copied().filter(|other| *other != fault).collect();
+                assert!(!refused(path, &others), "{path}");
             }
         }
         for good in
             ["/", "*", "/a;x=1", "/a..;x/b", "/...;x", "/;id=5", "/a/;x", "/%61%2e%2e/%3b", "/a%252f", "/%20%C3%A9"]
         {
-            assert!(!refused(good, &STRICT), "{good}");
+            assert!(!refused(good, STRICT), "{good}");
         }
     }
 
@@ -309,7 +307,7 @@ mod tests {
             assert_eq!(decode(&normal, &mut again), meaning, "seed {seed}: {}", raw.escape_ascii());
             normalize(&normal, &mut twice);
             assert_eq!(twice, normal, "seed {seed}");
-            let plain = |path: &[u8]| judge(path, &STRICT).is_ok();
+            let plain = |path: &[u8]| judge(path, STRICT).is_ok();
             assert!(!plain(&raw) || plain(&normal), "seed {seed}: a good path stays good");
         }
     }

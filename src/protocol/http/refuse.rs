@@ -1,12 +1,12 @@
-//! Refusals: the answers to what plb does not serve, each counted by its cause.
+//! What plb answers itself: how it refuses, each refusal counted by its cause, and how a long answer goes on.
 
 use super::fields;
 use super::head::{KeepClient, Method};
 use super::reply::{Answer, Status};
 use super::transfer::Transfer;
-use super::{Exchange, Http, State};
+use super::{Exchange, Http, Rest, State};
 use crate::protocol::refusal::Cause;
-use crate::protocol::{Stage, Step, View};
+use crate::protocol::{Farewell, Parting, Stage, Step, View};
 
 impl Http {
     pub(super) fn refuse_or_abort(&mut self, view: &mut View, status: Status) -> Step {
@@ -56,6 +56,28 @@ impl Http {
             fields::write_field(&mut answer.fields, "Allow", view.listener.http.methods.listed().as_bytes());
         }
         self.reply(view, answer, if keep { KeepClient::Keep } else { KeepClient::Close })
+    }
+
+    /// Puts as much of the answer's content into the pipe as there is room for.
+    pub(super) fn go_on_replying(&mut self, view: &mut View, connection: KeepClient) -> Step {
+        let body = self.rest.body.as_deref().unwrap_or_default();
+        let rest = &body[self.rest.position..];
+        let count = rest.len().min(view.response.emit_room());
+        if view.response.emit(&rest[..count]).is_err() {
+            return Step::Abort;
+        }
+        self.rest.position += count;
+        if count < rest.len() {
+            return Step::Continue;
+        }
+        self.rest = Rest::default();
+        match connection {
+            KeepClient::Close => self.leave(Farewell::Linger),
+            KeepClient::Keep => {
+                self.state = State::Idle;
+                Step::Recycle { parting: Parting::Drop }
+            }
+        }
     }
 }
 

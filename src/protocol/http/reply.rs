@@ -242,6 +242,13 @@ mod tests {
     }
 
     #[test]
+    fn every_status_that_plb_answers_with_by_itself_can_have_a_page() {
+        let mut codes = ALL.map(Status::code);
+        codes.sort_unstable();
+        assert_eq!(codes, crate::config::PAGE_STATUSES);
+    }
+
+    #[test]
     fn every_reply_is_framed_by_its_length() {
         for status in ALL {
             let text = reply(status, KeepClient::Keep, Content::Full);

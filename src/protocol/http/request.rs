@@ -52,17 +52,8 @@ impl<'a> RequestRules<'a> {
     /// A client that came in the clear to this listener's port 80, and may ask for whatever its settings allow.
     pub fn new(listener: &'a Listener, site: &'a mut Site, client: IpAddr, client_text: &'a ClientText) -> Self {
         let upgrade = listener.http.upgrade;
-        RequestRules {
-            listener,
-            site,
-            pools: &[],
-            client,
-            client_text,
-            scheme: Scheme::Http,
-            port: 80,
-            upgrade,
-            now: Time::START,
-        }
+        let (scheme, now) = (Scheme::Http, Time::START);
+        RequestRules { listener, site, pools: &[], client, client_text, scheme, port: 80, upgrade, now }
     }
 }
 
@@ -179,7 +170,7 @@ fn rewrite(
         client: judged.head.client,
         path: &[],
     };
-    path::judge(asked.raw_path().as_bytes(), &rules.listener.http.path_refusals)?;
+    path::judge(asked.raw_path().as_bytes(), &rules.listener.http.path_refused.0)?;
     let mut room = mem::take(&mut rules.site.path);
     asked.path = path::decode(asked.raw_path().as_bytes(), &mut room);
     judged.head.decision = rules.site.decide(&asked, rules.listener, rules.now);

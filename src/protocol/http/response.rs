@@ -8,10 +8,10 @@ use std::mem::MaybeUninit;
 use httparse::Header;
 
 use super::affinity;
-use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, Judgement, Name, Told, is_strict};
+use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, FieldSet, Judgement, Name, Told, is_strict};
 use super::forwarding::Identity;
 use super::head::{self, Body, EmptyLines, Extent, KeepClient, Method, Parsed, Refusal, Scan, Version};
-use super::location;
+use super::location::{self, Outcome};
 use super::rewrite;
 use super::site::Course;
 use super::upgrade::Protocol;
@@ -154,12 +154,12 @@ fn rewrite(
     if !head.interim {
         head.learned = affinity::answer(fields, rules, &mut shared.dropped, out);
     }
+    if shared.locates && rules.listener.http.rewrite_location {
+        relocate(fields, rules, &mut shared.dropped, out);
+    }
     fields::write_fields(input, fields, &shared.dropped, out);
     if route.is_some() {
         out.extend_from_slice(rules.added);
-    }
-    if shared.relocated {
-        write_locations(fields, rules, out);
     }
     write_own_fields(&head, &shared, rules, out);
     Ok(Some(head))
@@ -176,10 +176,7 @@ fn judge(version: Version, fields: &[Header], rules: &ResponseRules) -> Result<J
             {
                 shared.dropped.insert(index);
             }
-            Name::Location if location(field.value, rules).is_some() => {
-                shared.dropped.insert(index);
-                shared.relocated = true;
-            }
+            Name::Location => shared.locates = true,
             Name::Forwarding(Told::RequestId) if rules.identity.is_some() => shared.dropped.insert(index),
             name => shared.field(name, index, field.value)?,
         }
@@ -188,17 +185,22 @@ fn judge(version: Version, fields: &[Header], rules: &ResponseRules) -> Result<J
     Ok(shared)
 }
 
-/// What a value of `Location` or `Content-Location` becomes, in parts; `None` when it stays as it is.
-fn location<'a>(value: &'a [u8], rules: &ResponseRules<'a>) -> Option<[&'a [u8]; 3]> {
+/// Writes the fields that get another URL; they are dropped as they are.
+fn relocate(fields: &[Header], rules: &ResponseRules, dropped: &mut FieldSet, out: &mut Vec<u8>) {
     let backend = rules.backend.map(|id| &rules.pools[id.pool()].backends[id.backend()]);
-    if rules.listener.http.rewrite_location { location::rewritten(value, backend, None) } else { None }
-}
-
-fn write_locations(fields: &[Header], rules: &ResponseRules, out: &mut Vec<u8>) {
-    for field in fields.iter().filter(|field| Name::of(field.name.as_bytes()) == Name::Location) {
-        if let Some([from, between, rest]) = location(field.value, rules) {
-            for part in [field.name.as_bytes(), b": ", from, between, rest, b"\r\n"] {
-                out.extend_from_slice(part);
+    let prefix = rules.course.replaced(rules.listener);
+    for (index, field) in fields.iter().enumerate() {
+        if dropped.contains(index) || Name::of(field.name.as_bytes()) != Name::Location {
+            continue;
+        }
+        let start = out.len();
+        out.extend_from_slice(field.name.as_bytes());
+        out.extend_from_slice(b": ");
+        match location::write(field.value, backend, prefix, out) {
+            Outcome::Stays => out.truncate(start),
+            Outcome::Written => {
+                out.extend_from_slice(b"\r\n");
+                dropped.insert(index);
             }
         }
     }

@@ -4,31 +4,33 @@
 //! requests; whatever a client can make grow has a limit.
 
 use super::asked::Asked;
+use super::auth::Budget;
 use super::limits::Limits;
 use super::reply::Answer;
 use super::rewrite;
-use super::route::Router;
+use super::route::{Router, behind};
 use crate::balance::{Key, Keys};
 use crate::base::rng::Rng;
 use crate::base::time::Time;
-use crate::config::route::{Action, Route};
+use crate::config::route::{Action, Prefix, Route};
 use crate::config::{Affinity, Listener, Pool};
 use crate::protocol::refusal::{Cause, Refusals};
 
 /// What the sessions of one listener share.
 #[derive(Debug, Default)]
 pub struct Site {
-    /// Makes keys of what clients send.
-    pub keys: Keys,
     limits: Limits,
     /// What was refused.
     pub refusals: Refusals,
+    /// Makes keys of what clients send.
+    pub keys: Keys,
     router: Router,
     /// Room for the path of a request without escapes and dot segments.
     pub(super) path: Vec<u8>,
     /// Makes request ids; nothing secret.
     pub(super) rng: Rng,
 }
+
 /// Who answers a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -49,6 +51,8 @@ pub struct Course {
     pub key: Key,
     /// The position of the route that it takes.
     pub route: Option<u16>,
+    /// That route has replaced the beginning of its path.
+    pub is_replaced: bool,
 }
 
 impl Course {
@@ -60,6 +64,11 @@ impl Course {
     /// How the clients of its pool are led back.
     pub fn affinity(self, pools: &[Pool]) -> Option<&Affinity> {
         pools.get(usize::from(self.pool))?.affinity.as_ref()
+    }
+
+    /// What was replaced of its path.
+    pub fn replaced(self, listener: &Listener) -> Option<&Prefix> {
+        self.route(listener).and_then(|route| route.prefix.as_ref()).filter(|_| self.is_replaced)
     }
 
     /// The longest body of the request, in bytes.
@@ -81,9 +90,9 @@ impl Site {
         Site { limits: Limits::new(listener), router: Router::new(&listener.routes), ..Site::default() }
     }
 
-    /// So many listeners verify passwords, this one included: they share the time for it.
-    pub fn share(&mut self, count: u32) {
-        self.limits.share(count);
+    /// What may go into verifying passwords.
+    pub fn budget(&mut self, budget: Budget) {
+        self.limits.budget = budget;
     }
 
     /// Makes its choices from this seed on.
@@ -120,8 +129,10 @@ impl Site {
             let answer = Answer { status: listener.http.no_route, fields: Vec::new(), document: None };
             return Decision::Refuse(answer, Cause::NoRoute);
         };
+        let prefix = index.and_then(|index| listener.routes[index].prefix.as_ref());
+        let is_replaced = prefix.is_some_and(|prefix| behind(asked.path, &prefix.from).is_some());
         // At most `POOLS_MAX` and `ROUTES_MAX` of them.
         let route = index.map(|index| index as u16);
-        Decision::Forward(Course { pool: pool as u16, key: Key::None, route })
+        Decision::Forward(Course { pool: pool as u16, key: Key::None, route, is_replaced })
     }
 }

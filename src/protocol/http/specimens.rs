@@ -13,7 +13,7 @@ pub(super) fn settings() -> HttpSettings {
     HttpSettings {
         head_bytes_max: 1024,
         fields_max: 16,
-        methods: Methods::Any,
+        methods: Methods::ANY,
         trailers: Trailers::Forward,
         ..defaults
     }

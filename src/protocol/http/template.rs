@@ -51,7 +51,8 @@ pub fn render_target(template: &Template, asked: &Asked, out: &mut Vec<u8>) {
     out.drain(start..start + slashes.saturating_sub(1));
 }
 
-fn escape(bytes: &[u8], escaping: Escaping, out: &mut Vec<u8>) {
+/// Appends bytes with what may not stand there percent-encoded.
+pub(super) fn escape(bytes: &[u8], escaping: Escaping, out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in bytes {
         let stays = match escaping {

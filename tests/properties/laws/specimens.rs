@@ -26,6 +26,7 @@ pub const RESPONSES: &[&[u8]] = &[
     b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nSet-Cookie: a=b; Path=/\r\n\r\n",
     b"HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 777\r\n\r\n",
     b"HTTP/1.1 301 Moved\r\nLocation: http://10.0.0.1/x\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged",
+    b"HTTP/1.1 201 Created\r\nLocation: http://b.example:80/x\r\nContent-Location: //10.0.0.1:80//c.example\r\nContent-Length: 0\r\n\r\n",
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n\x81\x00",
     b"HTTP/1.1 500 Oops\r\nConnection: close\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 3\r\n\r\nbad",
 ];
@@ -36,6 +37,26 @@ pub const CHUNKS: &[&[u8]] = &[
     b"a\r\n0123456789\r\n00\r\nX-Sum: 10\r\nX-Other:\t\xe9 \r\n\r\n",
     b"0\r\n\r\n0\r\n\r\n",
     b"1;\"quoted;\\\"\"\r\nx\r\n001\r\ny\r\n0;last\r\n\r\n",
+];
+
+/// Paths, nearly all of which lead to the same place.
+pub const PATHS: &[&[u8]] = &[
+    b"admin/users",
+    b"%61dm%69n",
+    b"x/../admin/",
+    b"/./%2e/ADMIN/../admin//y/.",
+    b"a/b/%2E%2E/../../admin;x=y",
+    b"x/..;/admin/..%2fadmin",
+    b"..%5cadmin%00.gif/%25%32%46/%zz",
+    b"adm/in/%2e%2e/../adm\\in/...",
+];
+
+/// Values of `Cookie` and `Set-Cookie`.
+pub const COOKIES: &[&[u8]] = &[
+    b"a=1; m=node~value; z=\"quoted; not\"; b",
+    b"$Version=1; a=x; $Path=/; m=; =nameless;; m =  spaced ;last",
+    b"sid=abc; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly",
+    b"a=b; Max-Age=0; Expires=Sun, 06-Nov-2094 08:49:37 GMT; SameSite=Lax",
 ];
 
 /// Configurations.
@@ -65,6 +86,13 @@ pub const SPLINTERS: &[&[u8]] = &[
     b"/",
     b"#",
     b"%00",
+    b"%2e",
+    b"%2F",
+    b"/../",
+    b"admin",
+    b"=",
+    b"; a=",
+    b"\"",
     b"1",
     b"chunked",
     b"Content-Length: 5\r\n",
