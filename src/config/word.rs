@@ -149,11 +149,11 @@ words! {
         let allowed = "1 to 64 characters of printable ASCII without '\"' and '\\'";
         checked(text, allowed, is_good.then(|| text.to_string()))
     };
-    /// The path of a cookie: a field's value that begins with a slash and has no semicolon.
+    /// The path of a cookie: such a value that begins with a slash and has no semicolon.
     CookiePath(String) = |text| {
-        let is_good = text.starts_with('/') && is_value(text) && !text.contains(';') && text.len() <= 128;
+        let fits = text.starts_with('/') && text.len() <= COOKIE_PATH_BYTES_MAX;
         let allowed = "a path of at most 128 printable characters that begins with '/' and has no ';'";
-        checked(text, allowed, is_good.then(|| text.to_string()))
+        checked(text, allowed, (fits && is_value(text) && !text.contains(';')).then(|| text.to_string()))
     };
     /// The domain of a cookie.
     Domain(String) = |text| checked(text, "a domain", units::is_host(text).then(|| text.to_string()));
