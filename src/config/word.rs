@@ -151,7 +151,7 @@ words! {
     };
     /// The path of a cookie: such a value that begins with a slash and has no semicolon.
     CookiePath(String) = |text| {
-        let fits = text.starts_with('/') && text.len() <= COOKIE_PATH_BYTES_MAX;
+        let fits = text.starts_with('/') && text.len() <= 128;
         let allowed = "a path of at most 128 printable characters that begins with '/' and has no ';'";
         checked(text, allowed, (fits && is_value(text) && !text.contains(';')).then(|| text.to_string()))
     };
