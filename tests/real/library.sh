@@ -93,6 +93,7 @@ http {
         location = /truth {
             return 200 "\$server_protocol \$host \$http_x_forwarded_for \$http_x_forwarded_proto \$http_x_forwarded_host";
         }
+        location = /seen { return 200 "\$request_uri|\$http_x_real_ip|\$http_x_debug|\$http_cookie"; }
         # Its length is not known beforehand, hence it comes in chunks.
         location /chunked/ { ssi on; ssi_types *; }
         location = /text.txt { gzip on; gzip_types *; }
@@ -202,7 +203,7 @@ stop_daemon() {
 # status_of FIELD: of /proc/PID/status.
 status_of() { sed -n "s/^$1:[[:space:]]*\(.*[^[:space:]]\)[[:space:]]*$/\1/p" "/proc/$PLB_ID/status"; }
 
-# start_apache NAME ADDRESS: starts an Apache on ADDRESS with the same files, and sets PORT.
+# start_apache NAME ADDRESS: starts an Apache on ADDRESS with the same files, and sets PORT and APACHE.
 start_apache() {
     local name=$1 address=$2 home=$ROOM/$1
     mkdir -p "$home"
@@ -215,7 +216,8 @@ start_apache() {
     done
     apache_configuration "$home" "$address:$PORT" >"$home/apache.conf"
     apache2 -d "$home" -f apache.conf -DFOREGROUND >>"$home/output.log" 2>&1 &
-    STARTED+=("$!")
+    APACHE=$!
+    STARTED+=("$APACHE")
     wait_for 10 curl --silent --output /dev/null "http://$address:$PORT/name" || fail "$name does not start"
 }
 
