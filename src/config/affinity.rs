@@ -16,7 +16,6 @@ use super::leaf::{choice, chosen, leaf, name_of};
 use super::schema;
 use super::source::Node;
 use super::validate::Section;
-use super::word::Text;
 
 /// How many bytes of the SHA-256 sum of a backend's name are its id.
 const ID_BYTES: usize = 4;
@@ -219,12 +218,12 @@ pub(super) fn read(node: &Node, path: String, backends: &[Backend], errors: &mut
     let keys: Vec<&str> = keys.split(' ').collect();
     section.narrow(&keys);
     section.close(&keys[..required], errors);
-    let name = own.name.0.as_ref().map_or(String::new(), |name| name.0.clone());
+    let name = own.name.0.clone().unwrap_or_default();
     let mark = match own.kind.0 {
         Kind::Source => Mark::Source { prefix_v4: own.prefix_v4.0, prefix_v6: own.prefix_v6.0 },
         Kind::BasicAuth => Mark::BasicAuth,
         Kind::UrlParameter => Mark::UrlParameter(name),
-        Kind::PathParameter => Mark::PathParameter(own.name.0.map(|name| name.0)),
+        Kind::PathParameter => Mark::PathParameter(own.name.0),
         Kind::Cookie => Mark::Cookie(name),
         Kind::Header => Mark::Header(name),
         Kind::InsertCookie => return Some(Affinity::InsertCookie(insert_cookie(&section, own, backends, errors))),
@@ -242,13 +241,13 @@ fn insert_cookie(section: &Section, own: schema::Affinity, backends: &[Backend],
         let message = "browsers take a cookie with same_site: none only with secure: true";
         errors.add(section.place("same_site"), &joined(&section.path, "same_site"), message);
     }
-    let path = own.path.0.map_or("/".to_string(), |path| path.0);
-    let domain = own.domain.0.map_or(String::new(), |domain| format!("; Domain={}", domain.0));
+    let path = own.path.0.unwrap_or_else(|| "/".to_string());
+    let domain = own.domain.0.map_or(String::new(), |domain| format!("; Domain={domain}"));
     let secure = if own.secure.0 { "; Secure" } else { "" };
     let http_only = if own.http_only.0 { "; HttpOnly" } else { "" };
     let attributes = format!("; Path={path}{domain}{secure}{http_only}; SameSite={same_site:?}");
     let secret = secret(section, own.secret.0, own.secret_file.0, errors);
-    let name = own.name.0.map_or(String::new(), |name| name.0);
+    let name = own.name.0.unwrap_or_default();
     let signed = |id: String| match &secret {
         Some(secret) => sign(secret, &name, &id),
         None => id,
@@ -258,7 +257,7 @@ fn insert_cookie(section: &Section, own: schema::Affinity, backends: &[Backend],
 }
 
 /// The secret from the text or from the file that it names; a line end behind it does not count.
-fn secret(section: &Section, text: Option<Text>, file: Option<Text>, errors: &mut Errors) -> Option<Vec<u8>> {
+fn secret(section: &Section, text: Option<String>, file: Option<String>, errors: &mut Errors) -> Option<Vec<u8>> {
     let key = if file.is_some() { "secret_file" } else { "secret" };
     let (at, path) = (section.place(key), joined(&section.path, key));
     let secret = match (text, file) {
@@ -266,8 +265,8 @@ fn secret(section: &Section, text: Option<Text>, file: Option<Text>, errors: &mu
             errors.add(at, &path, "only one of secret and secret_file can be used");
             return None;
         }
-        (None, Some(file)) => errors.file(at, &path, &file.0, *SECRET_BYTES.end())?.trim_ascii_end().to_vec(),
-        (text, None) => text?.0.into_bytes(),
+        (None, Some(file)) => errors.file(at, &path, &file, *SECRET_BYTES.end())?.trim_ascii_end().to_vec(),
+        (text, None) => text?.into_bytes(),
     };
     if !SECRET_BYTES.contains(&secret.len()) {
         let (least, most) = SECRET_BYTES.into_inner();

@@ -75,7 +75,7 @@ pub(super) fn auth(node: &Node, path: String, errors: &mut Errors<'_>) -> Option
     let mut section = Section::open(node, path, "with the keys realm and file", errors);
     let (own, _) = section.read::<schema::BasicAuth>(Mapping::new(), errors);
     section.close(&["realm", "file"], errors);
-    let (realm, name) = (own.realm.0?.0, own.file.0?.0);
+    let (realm, name) = (own.realm.0?, own.file.0?);
     let (at, path) = (section.place("file"), super::error::joined(&section.path, "file"));
     let bytes = errors.file(at, &path, &name, FILE_BYTES_MAX)?;
     let users = Users::parse(&bytes, |line, message| {

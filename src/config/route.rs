@@ -18,8 +18,10 @@ const PATTERN_BYTES_MAX: usize = 256 * 1024;
 /// What is done with some of the requests of a listener.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// All of them hold for the requests that are meant; none of them: all requests are.
-    pub conditions: Vec<Condition>,
+    /// All of these hold for the requests that are meant; without any, all requests are.
+    pub conditions: Vec<Test>,
+    /// None of these holds for them.
+    pub exceptions: Vec<Test>,
     /// What becomes of such a request.
     pub action: Action,
     /// What is changed in its fields.
@@ -34,24 +36,6 @@ pub struct Route {
     pub rate_limit: Option<RateLimit>,
     /// The longest body in bytes, instead of the listener's; `Some(None)` is no limit.
     pub body_bytes_max: Option<Option<u64>>,
-}
-
-/// A test, and whether it has to hold.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Condition {
-    /// Whether it has to.
-    pub sense: Sense,
-    /// The test.
-    pub test: Test,
-}
-
-/// Whether a test has to hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sense {
-    /// It has to.
-    Is,
-    /// It must not.
-    IsNot,
 }
 
 /// What a request can be asked; it holds when one of the values fits.
@@ -86,24 +70,15 @@ pub enum HostName {
     Below(String),
 }
 
-/// Something that has a name and perhaps a value.
+/// Something that has a name and a value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Named {
     /// The name; that of a field is compared without regard to case.
     pub name: String,
-    /// What the value has to be.
-    pub value: Expected,
-}
-
-/// What a value has to be.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Expected {
-    /// Any.
-    Any,
-    /// This one.
-    Equal(String),
-    /// One that this finds something in.
-    Matching(Pattern),
+    /// What the value has to be, if it matters.
+    pub equals: Option<String>,
+    /// What has to find something in the value.
+    pub regex: Option<Pattern>,
 }
 
 /// A regular expression over bytes: what is not ASCII in it has to be written as its bytes.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::word::{One, Realm, Text};
+use super::super::word::{Leaf, One, Realm, Text};
 use super::{Period, Switch, Whole};
 
 /// How often a client may ask.
@@ -12,11 +12,11 @@ use super::{Period, Switch, Whole};
 #[serde(default)]
 pub struct RateLimit {
     /// So many requests in each period.
-    pub requests: One<Whole<1, 1_000_000>>,
+    pub requests: One<Leaf<Whole<1, 1_000_000>>>,
     /// That period.
     pub period: Period,
     /// So many at once after a rest; as many as `requests` unless it is set.
-    pub burst: One<Whole<1, 1_000_000>>,
+    pub burst: One<Leaf<Whole<1, 1_000_000>>>,
 }
 
 /// Basic authentication.

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
-use super::super::network::Network;
-use super::super::route::{HostName, Pattern};
-use super::super::word::{FieldValue, FreeField, One, Redirection, Several, Target, Text, Token, UrlPath, UrlPrefix};
+use super::super::word::{
+    Expression, FieldValue, FreeField, Hosts, Leaf, Net, One, Redirection, Several, Target, Text, Token, UrlPath,
+    UrlPrefix,
+};
 use super::{Name, SizeOrNone, Switch, Whole};
 
 /// A route of a listener.
@@ -16,13 +17,13 @@ pub struct Route {
     #[serde(rename = "match")]
     pub conditions: Value,
     /// The name of the pool that serves the request.
-    pub pool: One<Name>,
+    pub pool: One<Leaf<Name>>,
     /// A map, read as [`Redirect`].
     pub redirect: Value,
     /// A map, read as [`Respond`].
     pub respond: Value,
     /// Whether it is refused.
-    pub deny: One<Switch>,
+    pub deny: One<Leaf<Switch>>,
     /// The segments that are taken off the path.
     pub strip_prefix: One<UrlPrefix>,
     /// A map, read as [`ReplacePrefix`].
@@ -36,7 +37,7 @@ pub struct Route {
     /// `none`, or a map that is read as [`super::RateLimit`].
     pub rate_limit: Value,
     /// The longest request body, instead of the listener's.
-    pub body_max: One<SizeOrNone>,
+    pub body_max: One<Leaf<SizeOrNone>>,
 }
 
 /// The conditions of a route; one of the values of each has to fit.
@@ -44,13 +45,13 @@ pub struct Route {
 #[serde(default)]
 pub struct Conditions {
     /// The host without port.
-    pub host: Several<HostName>,
+    pub host: Several<Hosts>,
     /// The whole path.
     pub path: Several<UrlPath>,
     /// The segments that the path begins with.
     pub path_prefix: Several<UrlPrefix>,
     /// What is found in the path.
-    pub path_regex: Several<Pattern>,
+    pub path_regex: Several<Expression>,
     /// A parameter of the query: a map or a list of them, each read as [`Named`].
     pub query: Value,
     /// A field, likewise.
@@ -60,7 +61,7 @@ pub struct Conditions {
     /// The method.
     pub method: Several<Token>,
     /// The client's address.
-    pub client: Several<Network>,
+    pub client: Several<Net>,
 }
 
 /// The other key of conditions.
@@ -71,7 +72,7 @@ pub struct Negation {
     pub not: Value,
 }
 
-/// What has a name and perhaps a value; without one of the latter two keys, any.
+/// What has a name and a value; without the latter two keys, any.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Named {
@@ -80,7 +81,7 @@ pub struct Named {
     /// Its whole value.
     pub equals: One<Text>,
     /// What is found in its value.
-    pub regex: One<Pattern>,
+    pub regex: One<Expression>,
 }
 
 /// A redirection.
@@ -98,7 +99,7 @@ pub struct Redirect {
 #[serde(default)]
 pub struct Respond {
     /// Its status; 200 unless it is set.
-    pub status: One<Whole<200, 599>>,
+    pub status: One<Leaf<Whole<200, 599>>>,
     /// Its body.
     pub text: One<Text>,
     /// The file with its body.

@@ -3,22 +3,21 @@
 use std::mem::take;
 use std::sync::Arc;
 
-use serde_yaml::{Mapping, Value};
+use serde_yaml::Mapping;
 
 use super::super::Document;
-use super::super::route::{
-    Action, Condition, EDIT_BYTES_MAX, Edits, Expected, Named, Prefix, RESPOND_BYTES_MAX, ROUTES_MAX, Route, Sense,
-    Test,
-};
-use super::super::template::{Part, Template};
-use super::super::word::{AnyHost, FieldValue, FreeField, Token, UrlPrefix};
+use super::super::route::{Action, EDIT_BYTES_MAX, Edits, Named, Prefix, RESPOND_BYTES_MAX, ROUTES_MAX, Route, Test};
+use super::super::template::Part;
+use super::super::word::{AnyHost, FieldValue, Filling, FreeField, Token, Word};
 use super::super::{auth, rate};
 use super::{Entry, Errors, Kind, Node, PoolNames, Schema, Section, joined, list, schema};
 
 /// The keys of which a route has exactly one.
 const ACTIONS: [&str; 4] = ["pool", "redirect", "respond", "deny"];
 /// The keys that change what a pool gets.
-const FOR_POOLS: [&str; 4] = ["strip_prefix", "replace_prefix", "request_headers", "body_max"];
+const FOR_POOLS: [&str; 4] = ["strip_prefix", "replace_prefix", REQUEST, "body_max"];
+const REQUEST: &str = "request_headers";
+const RESPONSE: &str = "response_headers";
 /// The type of a body whose type is not told.
 const CONTENT_TYPE: &str = "text/plain; charset=utf-8";
 
@@ -42,17 +41,19 @@ fn route(node: &Node, path: String, pools: &PoolNames<'_>, errors: &mut Errors<'
             errors.add(section.place(key), &joined(&section.path, key), "means nothing where no pool serves");
         }
     }
-    let response_edits = edits(&section, "response_headers", Direction::Response, errors);
+    let response_edits = edits(&section, RESPONSE, errors);
     if !matches!(action, Action::Pool(_)) && response_edits.added.iter().any(|(name, _)| is_type(name)) {
-        errors.add(section.place("response_headers"), &joined(&section.path, "response_headers"), TYPE_ELSEWHERE);
+        errors.add(section.place(RESPONSE), &joined(&section.path, RESPONSE), TYPE_ELSEWHERE);
     }
-    let conditions = section
-        .entry("match")
-        .map_or_else(Vec::new, |entry| conditions(&entry.value, &joined(&section.path, "match"), Sense::Is, errors));
+    let (mut conditions, mut exceptions) = (Vec::new(), Vec::new());
+    if let Some((node, path)) = section.child("match") {
+        conditions = tests(node, &path, Some(&mut exceptions), errors);
+    }
     Route {
         conditions,
+        exceptions,
         action,
-        request_edits: edits(&section, "request_headers", Direction::Request, errors),
+        request_edits: edits(&section, REQUEST, errors),
         response_edits,
         prefix: prefix(&section, own.strip_prefix.0, errors),
         auth: section.child("basic_auth").and_then(|(node, path)| auth::auth(node, path, errors)),
@@ -87,50 +88,45 @@ fn action(section: &Section<'_>, own: &schema::Route, pools: &PoolNames<'_>, err
 
 fn redirect(route: &Section<'_>, errors: &mut Errors<'_>) -> Action {
     let (_, own) = route.map::<schema::Redirect>("redirect", "with the key to", &["to"], errors);
-    let to = own.to.0.map_or_else(Template::default, |target| target.0);
-    Action::Redirect { status: own.status.0.map_or(302, |status| status.0), to }
+    Action::Redirect { status: own.status.0.unwrap_or(302), to: own.to.0.unwrap_or_default() }
 }
 
 fn respond(route: &Section<'_>, errors: &mut Errors<'_>) -> Action {
     let (section, own) = route.map::<schema::Respond>("respond", "with the key text or file", &[], errors);
-    let mut body: Option<Arc<[u8]>> = own.text.0.map(|text| text.0.into_bytes().into());
+    let mut body: Option<Arc<[u8]>> = own.text.0.map(|text| text.into_bytes().into());
     if let Some(name) = own.file.0 {
         let (at, path) = (section.place("file"), joined(&section.path, "file"));
         if body.is_some() {
             errors.add(at, &path, "there is a text already");
         }
-        body = errors.file(at, &path, &name.0, RESPOND_BYTES_MAX);
+        body = errors.file(at, &path, &name, RESPOND_BYTES_MAX);
     }
     let status = own.status.0.map_or(200, |status| status.0 as u16);
     if matches!(status, 205 | 304) || (status == 204 && body.is_some()) {
         errors.add(section.at, &section.path, format!("a response {status} has no content"));
     }
-    let content_type = own.content_type.0.map_or_else(|| CONTENT_TYPE.into(), |value| value.0.into());
+    let content_type = own.content_type.0.as_deref().unwrap_or(CONTENT_TYPE).into();
     let fields = values::<FieldValue>(&section, "headers", None, errors);
     if fields.iter().any(|(name, _)| is_type(name)) {
         errors.add(section.place("headers"), &joined(&section.path, "headers"), TYPE_ELSEWHERE);
     }
-    Action::Respond {
-        status,
-        document: body.map(|body| Document { content_type, body }),
-        fields: fields.into_iter().map(|(name, value)| (name, value.0)).collect(),
-    }
+    Action::Respond { status, document: body.map(|body| Document { content_type, body }), fields }
 }
 
 fn is_type(name: &str) -> bool {
     name.eq_ignore_ascii_case("content-type")
 }
 
-fn prefix(route: &Section<'_>, strip: Option<UrlPrefix>, errors: &mut Errors<'_>) -> Option<Prefix> {
+fn prefix(route: &Section<'_>, strip: Option<String>, errors: &mut Errors<'_>) -> Option<Prefix> {
     if route.entry("replace_prefix").is_none() {
-        return strip.map(|from| Prefix { from: from.0, to: String::new() });
+        return strip.map(|from| Prefix { from, to: String::new() });
     }
     let (section, own) =
         route.map::<schema::ReplacePrefix>("replace_prefix", "with the keys from and to", &["from", "to"], errors);
     if route.entry("strip_prefix").is_some() {
         errors.add(section.at, &section.path, "there is a strip_prefix already");
     }
-    own.from.0.zip(own.to.0).map(|(from, to)| Prefix { from: from.0, to: encoded(&to.0) })
+    own.from.0.zip(own.to.0).map(|(from, to)| Prefix { from, to: encoded(&to) })
 }
 
 /// A path as it is sent (RFC 3986 section 3.3).
@@ -140,36 +136,35 @@ fn encoded(path: &str) -> String {
     each.map(|byte| if stays(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
-fn conditions(node: &Node, path: &str, sense: Sense, errors: &mut Errors<'_>) -> Vec<Condition> {
+/// The conditions of this map; those of the map at `not` in it, where there may be one, go to `exceptions`.
+fn tests(node: &Node, path: &str, exceptions: Option<&mut Vec<Test>>, errors: &mut Errors<'_>) -> Vec<Test> {
     let mut section = Section::open(node, path.to_string(), "of conditions", errors);
     let (mut own, _) = section.read::<schema::Conditions>(Mapping::new(), errors);
-    if sense == Sense::Is {
+    if let Some(exceptions) = exceptions {
         section.read::<schema::Negation>(Mapping::new(), errors);
+        if let Some((node, path)) = section.child("not") {
+            *exceptions = tests(node, &path, None, errors);
+        }
     }
     section.close(&[], errors);
     let mut all = Vec::new();
     for entry in section.entries.unwrap_or_default() {
-        let path = joined(&section.path, &entry.key);
+        let path = joined(path, &entry.key);
         if matches!(&entry.value.kind, Kind::List(nodes) if nodes.is_empty()) {
             errors.add(entry.value.at, &path, "the list is empty, so that no request could meet it");
         }
-        let test = match entry.key.as_str() {
+        all.push(match entry.key.as_str() {
             "host" => Test::Host(take(&mut own.host.0)),
-            "path" => Test::Path(own.path.0.drain(..).map(|path| path.0).collect()),
-            "path_prefix" => Test::PathPrefix(own.path_prefix.0.drain(..).map(|prefix| prefix.0).collect()),
+            "path" => Test::Path(take(&mut own.path.0)),
+            "path_prefix" => Test::PathPrefix(take(&mut own.path_prefix.0)),
             "path_regex" => Test::PathRegex(take(&mut own.path_regex.0)),
             "query" => Test::Query(named(entry, &path, errors)),
             "header" => Test::Header(named(entry, &path, errors)),
             "cookie" => Test::Cookie(named(entry, &path, errors)),
-            "method" => Test::Method(own.method.0.drain(..).map(|method| method.0).collect()),
+            "method" => Test::Method(take(&mut own.method.0)),
             "client" => Test::Client(own.client.0.drain(..).collect()),
-            "not" if sense == Sense::Is => {
-                all.extend(conditions(&entry.value, &path, Sense::IsNot, errors));
-                continue;
-            }
             _ => continue,
-        };
-        all.push(Condition { sense, test });
+        });
     }
     all
 }
@@ -187,7 +182,7 @@ fn named(entry: &Entry, path: &str, errors: &mut Errors<'_>) -> Vec<Named> {
     }
     // A parameter may have any name.
     for Named { name, .. } in all.iter().filter(|named| entry.key != "query" && !named.name.is_empty()) {
-        if let Err(message) = Token::try_from(Value::from(name.as_str())) {
+        if let Err(message) = Token::read(&name.as_str().into()) {
             errors.add(entry.value.at, path, message);
         }
     }
@@ -198,39 +193,23 @@ fn one_named(node: &Node, path: String, errors: &mut Errors<'_>) -> Named {
     let mut section = Section::open(node, path, "with the key name, or a list of them", errors);
     let (own, _) = section.read::<schema::Named>(Mapping::new(), errors);
     section.close(&["name"], errors);
-    let value = match (own.equals.0, own.regex.0) {
-        (Some(_), Some(_)) => {
-            errors.add(section.at, &section.path, "must have one of equals and regex, not both");
-            Expected::Any
-        }
-        (Some(text), None) => Expected::Equal(text.0),
-        (None, Some(pattern)) => Expected::Matching(pattern),
-        (None, None) => Expected::Any,
-    };
-    Named { name: own.name.0.map_or_else(String::new, |name| name.0), value }
+    Named { name: own.name.0.unwrap_or_default(), equals: own.equals.0, regex: own.regex.0 }
 }
 
-/// Which messages are edited.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Request,
-    Response,
-}
-
-fn edits(route: &Section<'_>, key: &str, direction: Direction, errors: &mut Errors<'_>) -> Edits {
+/// The changes at `key`: `Host` can be set in requests.
+fn edits(route: &Section<'_>, key: &str, errors: &mut Errors<'_>) -> Edits {
     if route.entry(key).is_none() {
         return Edits::default();
     }
-    let meaning = "with the keys set, add and remove";
-    let (section, own) = route.map::<schema::FieldEdits>(key, meaning, &[], errors);
+    let (section, own) = route.map::<schema::FieldEdits>(key, "with the keys set, add and remove", &[], errors);
     let mut edits = Edits::default();
-    let host = if direction == Direction::Request { Some(&mut edits.host) } else { None };
-    edits.added = values(&section, "set", host, errors);
-    edits.dropped = edits.added.iter().map(|(name, _): &(_, Template)| name.clone()).collect();
-    edits.dropped.extend(own.remove.0.into_iter().map(|name| name.0));
-    edits.added.extend(values(&section, "add", None, errors));
+    let is_request = key == REQUEST;
+    let host = if is_request { Some(&mut edits.host) } else { None };
+    edits.added = values::<Filling>(&section, "set", host, errors);
+    edits.dropped = edits.added.iter().map(|(name, _)| name.clone()).chain(own.remove.0).collect();
+    edits.added.extend(values::<Filling>(&section, "add", None, errors));
     let has_any = |parts: &[Part]| parts.iter().any(|part| matches!(part, Part::Path | Part::Query));
-    if direction == Direction::Response && edits.added.iter().any(|(_, value)| has_any(&value.parts)) {
+    if !is_request && edits.added.iter().any(|(_, value)| has_any(&value.parts)) {
         // The path of a client would decide whether the head still fits, and the backend be blamed for it.
         errors.add(section.at, &section.path, "{path} and {query} are for requests only");
     }
@@ -242,27 +221,24 @@ fn edits(route: &Section<'_>, key: &str, direction: Direction, errors: &mut Erro
 }
 
 /// The fields in the map at `key`. Where `host` is given, `Host` may be among them, and goes there.
-fn values<T: TryFrom<Value, Error = String>>(
+fn values<W: Word>(
     section: &Section<'_>,
     key: &str,
     mut host: Option<&mut Option<String>>,
     errors: &mut Errors<'_>,
-) -> Vec<(String, T)> {
-    let Some(entry) = section.entry(key) else { return Vec::new() };
-    let inner = Section::open(&entry.value, joined(&section.path, key), "from names of fields to their values", errors);
+) -> Vec<(String, W::Of)> {
+    let Some((node, path)) = section.child(key) else { return Vec::new() };
+    let inner = Section::open(node, path, "from names of fields to their values", errors);
     let mut values = Vec::new();
     for entry in inner.entries.unwrap_or_default() {
         let path = joined(&inner.path, &entry.key);
         let mut report = |at, message: String| errors.add(at, &path, message);
         if let Some(host) = host.as_deref_mut().filter(|_| entry.key.eq_ignore_ascii_case("host")) {
-            match AnyHost::try_from(entry.value.value()) {
-                Ok(name) => *host = Some(name.0),
-                Err(message) => report(entry.value.at, message),
-            }
+            *host = AnyHost::read(&entry.value.value()).map_err(|message| report(entry.value.at, message)).ok();
             continue;
         }
-        match (FreeField::try_from(Value::from(entry.key.as_str())), T::try_from(entry.value.value())) {
-            (Ok(name), Ok(value)) => values.push((name.0, value)),
+        match (FreeField::read(&entry.key.as_str().into()), W::read(&entry.value.value())) {
+            (Ok(name), Ok(value)) => values.push((name, value)),
             (Err(message), _) => report(entry.at, message),
             (_, Err(message)) => report(entry.value.at, message),
         }
@@ -273,8 +249,8 @@ fn values<T: TryFrom<Value, Error = String>>(
 impl Section<'_> {
     /// The map at `key`, read as `T`.
     fn map<T: Schema>(&self, key: &str, meaning: &str, required: &[&str], errors: &mut Errors<'_>) -> (Section<'_>, T) {
-        let entry = self.entry(key).expect("the caller asked for it");
-        let mut section = Section::open(&entry.value, joined(&self.path, key), meaning, errors);
+        let (node, path) = self.child(key).expect("the caller asked for it");
+        let mut section = Section::open(node, path, meaning, errors);
         let (own, _) = section.read::<T>(Mapping::new(), errors);
         section.close(required, errors);
         (section, own)

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::asked::Asked;
-use crate::config::route::{Condition, Expected, HostName, Route, Sense, Test};
+use crate::config::route::{HostName, Named, Route, Test};
 
 /// The longest name of a host.
 const NAME_BYTES_MAX: usize = 255;
@@ -29,10 +29,8 @@ impl Router {
     pub fn new(routes: &[Route]) -> Router {
         let mut router = Router::default();
         for (index, route) in routes.iter().enumerate() {
-            let hosts = route.conditions.iter().find_map(|condition| match &condition.test {
-                Test::Host(names) if condition.sense == Sense::Is => Some(names),
-                _ => None,
-            });
+            let hosts =
+                route.conditions.iter().find_map(|test| if let Test::Host(names) = test { Some(names) } else { None });
             let Some(hosts) = hosts else {
                 router.any.push(index);
                 continue;
@@ -60,8 +58,7 @@ impl Router {
         let mut first = routes.len();
         for indices in self.exact.get(host).into_iter().chain(below).chain([&self.any]) {
             let mut earlier = indices.iter().copied().take_while(|&index| index < first);
-            let holds = |&index: &usize| routes[index].conditions.iter().all(|one| holds(one, host, asked));
-            first = earlier.find(holds).unwrap_or(first);
+            first = earlier.find(|&index| takes(&routes[index], host, asked)).unwrap_or(first);
         }
         (first < routes.len()).then_some(first)
     }
@@ -77,21 +74,24 @@ fn lower<'r>(name: &[u8], room: &'r mut [u8; NAME_BYTES_MAX]) -> &'r [u8] {
     room
 }
 
-fn holds(condition: &Condition, host: &[u8], asked: &Asked) -> bool {
-    let fits = match &condition.test {
-        // Where a host is asked for, the tables have found the route by it.
-        Test::Host(_) if condition.sense == Sense::Is => true,
+/// Whether the conditions hold but for that about the host, by which the tables have found the route.
+fn takes(route: &Route, host: &[u8], asked: &Asked) -> bool {
+    let mut others = route.conditions.iter().filter(|test| !matches!(test, Test::Host(_)));
+    others.all(|test| holds(test, host, asked)) && !route.exceptions.iter().any(|test| holds(test, host, asked))
+}
+
+fn holds(test: &Test, host: &[u8], asked: &Asked) -> bool {
+    match test {
         Test::Host(names) => names.iter().any(|name| is_host(name, host)),
         Test::Path(paths) => paths.iter().any(|path| path.as_bytes() == asked.path),
         Test::PathPrefix(prefixes) => prefixes.iter().any(|prefix| behind(asked.path, prefix).is_some()),
         Test::PathRegex(patterns) => patterns.iter().any(|pattern| pattern.is_match(asked.path)),
-        Test::Query(all) => all.iter().any(|named| asked.parameters(&named.name).any(|value| is(&named.value, &value))),
-        Test::Header(all) => all.iter().any(|named| asked.field(&named.name).any(|value| is(&named.value, value))),
-        Test::Cookie(all) => all.iter().any(|named| asked.cookies(&named.name).any(|value| is(&named.value, value))),
+        Test::Query(all) => all.iter().any(|named| asked.parameters(&named.name).any(|value| fits(named, &value))),
+        Test::Header(all) => all.iter().any(|named| asked.field(&named.name).any(|value| fits(named, value))),
+        Test::Cookie(all) => all.iter().any(|named| asked.cookies(&named.name).any(|value| fits(named, value))),
         Test::Method(methods) => methods.iter().any(|method| method == asked.method_name),
         Test::Client(networks) => networks.contains(asked.client),
-    };
-    fits == (condition.sense == Sense::Is)
+    }
 }
 
 fn is_host(name: &HostName, host: &[u8]) -> bool {
@@ -101,12 +101,9 @@ fn is_host(name: &HostName, host: &[u8]) -> bool {
     }
 }
 
-fn is(expected: &Expected, value: &[u8]) -> bool {
-    match expected {
-        Expected::Any => true,
-        Expected::Equal(text) => text.as_bytes() == value,
-        Expected::Matching(pattern) => pattern.is_match(value),
-    }
+fn fits(named: &Named, value: &[u8]) -> bool {
+    named.equals.as_ref().is_none_or(|text| text.as_bytes() == value)
+        && named.regex.as_ref().is_none_or(|pattern| pattern.is_match(value))
 }
 
 /// What follows in a path that begins with the segments of `prefix`: nothing, or a slash and more.
@@ -276,14 +273,10 @@ mod tests {
                 let host = name(&mut rng);
                 let path = ["/a", "/b"][rng.below(2) as usize];
                 let asked = Asked { host: Some(host.as_bytes()), path: path.as_bytes(), ..asked() };
-                let plainly = routes.iter().position(|route| {
-                    route.conditions.iter().all(|condition| match &condition.test {
-                        Test::Host(names) => {
-                            names.iter().any(|name| is_host(name, host.as_bytes())) == (condition.sense == Sense::Is)
-                        }
-                        _ => holds(condition, host.as_bytes(), &asked),
-                    })
-                });
+                let holds = |test: &Test| holds(test, host.as_bytes(), &asked);
+                let plainly = routes
+                    .iter()
+                    .position(|route| route.conditions.iter().all(holds) && !route.exceptions.iter().any(holds));
                 assert_eq!(find(&routes, &asked), plainly, "round {round}: {host} {path} in {lines:#?}");
             }
         }
