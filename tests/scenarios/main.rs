@@ -25,6 +25,7 @@ mod interim;
 mod limits;
 mod limits_http;
 mod logs;
+mod long_answers;
 mod resend;
 mod reuse;
 mod routes;
