@@ -209,9 +209,7 @@ fn a_wrong_password_file_is_reported_with_its_line_and_without_its_hashes() {
         (
             "{ realm: 'a\"b', file: u }",
             good,
-            format!(
-                "{at}.realm: must be 1 to 64 characters of printable ASCII without '\"' and '\\', not \"a\\\"b\""
-            ),
+            format!("{at}.realm: must be 1 to 64 characters of printable ASCII without '\"' and '\\', not \"a\\\"b\""),
         ),
         ("{ realm: a, file: u }", "", format!("{at}.file: u: there is no user in it (a line is USER:HASH)")),
         ("{ realm: a, file: u }", "# a\nann:secret\n", format!("{at}.file: u:2: the hash {of}")),
