@@ -206,6 +206,8 @@ mod tests {
             ("header: { name: X-Key, equals: w }", true),
             ("header: { name: X-Key, equals: V }", false),
             ("header: { name: X-Key, regex: '^[vu]' }", true),
+            ("header: { name: X-Key, equals: w, regex: '^w' }", true),
+            ("header: { name: X-Key, equals: w, regex: '^v' }", false),
             ("header: { name: X-Ke }", false),
             ("cookie: { name: a, equals: '1' }", true),
             ("cookie: { name: b, equals: '2' }", true),
