@@ -12,7 +12,7 @@
 //! # The rooms
 //! | room | what it is for | it knows |
 //! |---|---|---|
-//! | [`base`] | small tools: arena, buffers, pipe, timer wheel, time, random numbers | nothing |
+//! | [`base`] | small tools: arena, buffers, pipe, timer wheel, time, random numbers, tables, password hashes | nothing |
 //! | [`config`] | text becomes a model that cannot be wrong | `base` |
 //! | [`balance`] | who should serve this? pools, policies, health, leases | `base`, `config` |
 //! | [`protocol`] | what do these bytes mean? TCP, HTTP | `base`, `config`, plain types of `balance` |
@@ -98,6 +98,14 @@
 //!   meaning, the request is refused.
 //! - Trailers are dropped unless they are asked for: whoever merges them into the head would let a client say there what
 //!   the rules about fields have just taken out.
+//! - A client, for limits, is an IPv4 address or a /64 of IPv6. What is remembered of clients sits in tables with a limit
+//!   ([`base::recent`]), and who falls out of one begins anew: a table that is full must not lock anybody out.
+//! - A password is verified within the turn, by the one thread there is. So no hash may cost more than a quarter of a
+//!   second, each password is verified once, and all verifications share a fifth of the time, which is measured at the
+//!   start as this host's. To hand them to a thread would move the queue, and not make it shorter.
+//! - The pace of a body ([`session::pace`]) is a moment that every byte puts off. What the backend is waited for is read off
+//!   the pipe and does not count, so that a slow backend never has a client cut off.
+//! - Who has too many connections is reset and not answered: an answer would have to be lingered for.
 //! - While it stops, a daemon forwards a request for an upgrade without it: the tunnel could only be cut off.
 //! - No log ever holds up the service: lines are gathered in a buffer with a limit and written once a turn, past
 //!   descriptors that do not block; what does not fit is lost, and counted. A standard stream's own flags stay as they

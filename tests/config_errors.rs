@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use plb::config::{FILE_BYTES_MAX, parse};
+use plb::config::{FILE_BYTES_MAX, parse, parse_with};
 
 const SAMPLE: &str = include_str!("../plb.yaml.sample");
 
@@ -58,6 +58,9 @@ fn a_wrong_setting_is_reported_with_what_is_allowed() {
         ("buffer_memory: 63KiB", "f:1:16: buffer_memory: must be a size from 64KiB to 1024GiB in bytes, KiB, MiB or GiB, such as 8KiB, not \"63KiB\"".to_string()),
         ("head_max: 15KiB", "f:1:11: head_max: must be a size from 256 to 14KiB in bytes, KiB, MiB or GiB, such as 8KiB, not \"15KiB\"".to_string()),
         ("body_max: lots", "f:1:11: body_max: must be none or a size in bytes, KiB, MiB or GiB, such as 1MiB, not \"lots\"".to_string()),
+        ("max_clients_per_address: 0", "f:1:26: max_clients_per_address: must be none or a whole number from 1 to 1000000, not 0".to_string()),
+        ("max_requests: never", "f:1:15: max_requests: must be none or a whole number from 1 to 1000000000, not \"never\"".to_string()),
+        ("min_body_rate: 1KiB/s", "f:1:16: min_body_rate: must be none or a size in bytes, KiB, MiB or GiB, such as 1MiB, not \"1KiB/s\"".to_string()),
         ("via: yes", "f:1:6: via: must be true or false, not \"yes\"".to_string()),
         ("upgrade: websockets", "f:1:10: upgrade: must be websocket or any or none, not \"websockets\"; did you mean 'websocket'?".to_string()),
         ("methods: get", "f:1:10: methods: must be any or a list of one or more methods, not \"get\"".to_string()),
@@ -166,9 +169,70 @@ fn a_wrong_pool_is_reported_with_what_is_allowed() {
 }
 
 #[test]
+fn a_wrong_limit_of_clients_is_reported_with_what_is_allowed() {
+    let map = "must be a map with the keys requests, period and burst, or none";
+    let count = "must be a whole number from 1 to 1000000";
+    let table = [
+        ("rate_limit: 5", format!("f:5:17: listeners[0].rate_limit: {map}, not 5")),
+        ("rate_limit: {}", "f:5:17: listeners[0].rate_limit: the key 'requests' is missing (required: requests)".to_string()),
+        ("rate_limit: { requests: 0 }", format!("f:5:29: listeners[0].rate_limit.requests: {count}, not 0")),
+        ("rate_limit: { requests: 1, burst: 0 }", format!("f:5:39: listeners[0].rate_limit.burst: {count}, not 0")),
+        ("rate_limit: { requests: 1, period: 0s }", "f:5:40: listeners[0].rate_limit.period: must be a duration from 1ms to 720h with its unit (ms, s, m or h), such as 30s, not \"0s\"".to_string()),
+        ("rate_limit: { requests: 1, brust: 2 }", "f:5:32: listeners[0].rate_limit.brust: unknown key; did you mean 'burst'? (allowed: burst, period, requests)".to_string()),
+        ("routes: [{ deny: true, rate_limit: { requests: x } }]", format!("f:5:52: listeners[0].routes[0].rate_limit.requests: {count}, not \"x\"")),
+    ];
+    for (line, message) in table {
+        assert_eq!(errors(&good_but("    pool: web\n", &format!("    pool: web\n    {line}\n"))), [message], "{line}");
+    }
+    assert_eq!(errors(&good_but("    pool: web\n", "    pool: web\n    rate_limit: none\n")), [""; 0]);
+}
+
+#[test]
+fn a_wrong_password_file_is_reported_with_its_line_and_without_its_hashes() {
+    let read = |auth: &str, users: &'static str| {
+        let text = good_but(
+            "    pool: web\n",
+            &format!("    pool: web\n    routes: [{{ deny: true, basic_auth: {auth} }}]\n"),
+        );
+        let found = parse_with("f", &text, &|_, _| Ok(users.as_bytes().to_vec())).err().unwrap_or_default();
+        found.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let good = "ann:$2y$05$abcdefghijklmnopqrstuupx2xBUC4954936wVIjyyPHmUBFu0wCW\n";
+    assert_eq!(read("{ realm: a, file: u }", good), [""; 0]);
+    let at = "listeners[0].routes[0].basic_auth";
+    let of = "must be of bcrypt ($2y$..) or sha-crypt ($5$.., $6$..)";
+    let long = "$2y$14$abcdefghijklmnopqrstuupx2xBUC4954936wVIjyyPHmUBFu0wCW";
+    let dear = "at most 12 is allowed: all clients would wait while one password is verified";
+    let table = [
+        ("5", good, format!("{at}: must be a map with the keys realm and file, not 5")),
+        ("{ realm: a }", good, format!("{at}: the key 'file' is missing (required: realm, file)")),
+        (
+            "{ realm: 'a\"b', file: u }",
+            good,
+            format!("{at}.realm: must be 1 to 64 characters of printable ASCII without '\"' and '\\', not \"a\\\"b\""),
+        ),
+        ("{ realm: a, file: u }", "", format!("{at}.file: u: there is no user in it (a line is USER:HASH)")),
+        ("{ realm: a, file: u }", "# a\nann:secret\n", format!("{at}.file: u:2: the hash {of}")),
+        ("{ realm: a, file: u }", "ann:$apr1$a$secret\n", format!("{at}.file: u:1: the hash {of}")),
+        ("{ realm: a, file: u }", "ann:{SHA}secret=\n", format!("{at}.file: u:1: the hash {of}")),
+        (
+            "{ realm: a, file: u }",
+            concat!("ann:", "$2y$14$abcdefghijklmnopqrstuupx2xBUC4954936wVIjyyPHmUBFu0wCW"),
+            format!("{at}.file: u:1: the cost of bcrypt is 14, {dear}"),
+        ),
+    ];
+    for (auth, users, message) in table {
+        let found = read(auth, users);
+        let is_told = |line: &String| line.starts_with("f:5:") && line.ends_with(&message);
+        assert!(found.iter().any(is_told), "{auth} {users}: {message}\n{found:#?}");
+        assert!(found.iter().all(|line| !line.contains("secret") && !line.contains(long)), "{found:#?}");
+    }
+}
+
+#[test]
 fn a_wrong_route_is_reported_with_what_is_allowed() {
     let actions = "pool, redirect, respond, deny";
-    let path = "a path that begins with '/', without %-escapes, '//', '/./', '/../', '?' and '#'";
+    let path = "a path that begins with '/', without %-escapes, '//', '/./', '/../', '?', '#' and ';'";
     let target = "a path, or http:// or https:// with a host";
     let table = [
         ("{}", "f:6:9: routes[0]: must have one of ACTIONS, not none".to_string()),
@@ -191,8 +255,8 @@ fn a_wrong_route_is_reported_with_what_is_allowed() {
         ("{ pool: web, match: { path_regex: '\\pL' } }", "f:6:43: routes[0].match.path_regex: must be a regular expression: Unicode not allowed here".to_string()),
         ("{ pool: web, match: { query: x } }", "f:6:38: routes[0].match.query: must be a map with the key name, or a list of them, not \"x\"".to_string()),
         ("{ pool: web, match: { header: [{ equals: x }] } }", "f:6:40: routes[0].match.header[0]: the key 'name' is missing (required: name)".to_string()),
-        ("{ pool: web, match: { header: { name: a b } } }", "f:6:39: routes[0].match.header: must be letters, digits and marks such as '-' and '_', not \"a b\"".to_string()),
-        ("{ pool: web, match: { method: [GET, 'A B'] } }", "f:6:45: routes[0].match.method[1]: must be letters, digits and marks such as '-' and '_', not \"A B\"".to_string()),
+        ("{ pool: web, match: { header: { name: a b } } }", "f:6:39: routes[0].match.header: must be 1 to 128 letters, digits and marks such as '-' and '_', not \"a b\"".to_string()),
+        ("{ pool: web, match: { method: [GET, 'A B'] } }", "f:6:45: routes[0].match.method[1]: must be 1 to 128 letters, digits and marks such as '-' and '_', not \"A B\"".to_string()),
         ("{ pool: web, match: { client: 10.0.0.1/8 } }", "f:6:39: routes[0].match.client: \"10.0.0.1/8\" has bits behind its prefix; the network is 10.0.0.0/8".to_string()),
         ("{ pool: web, match: { not: { not: {} } } }", "f:6:38: routes[0].match.not.not: unknown key".to_string()),
         ("{ redirect: /a }", "f:6:21: routes[0].redirect: must be a map with the key to, not \"/a\"".to_string()),

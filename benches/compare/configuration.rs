@@ -303,11 +303,13 @@ listeners:
   - name: web
     listen: \"{}\"
     protocol: http
-{ways}  - {{ name: tunnel, listen: \"{}\", protocol: tcp, pool: web }}
+{ways}  - {{ name: tunnel, listen: \"{}\", protocol: tcp, pool: tunnel }}
   - {{ name: echo, listen: \"{}\", protocol: tcp, pool: echo }}
 pools:
   web:
 {affinity}    backends: {:?}
+  tunnel:
+    backends: {:?}
   echo:
     backends: {:?}
 ",
@@ -316,6 +318,7 @@ pools:
         listen.http,
         listen.tunnel,
         listen.echo,
+        backends(&origin.web),
         backends(&origin.web),
         backends(&origin.echoes),
     )

@@ -25,7 +25,7 @@ const SHA_WORK: Duration = Duration::from_micros(3);
 /// What counts as a block.
 const SHA_BLOCK_BYTES: usize = 64;
 
-/// What [`reference`] counts as.
+/// What [`reference()`] counts as.
 pub const REFERENCE_WORK: Duration = BCRYPT_WORK;
 
 /// Does a work that shows how fast this host is.

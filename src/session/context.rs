@@ -80,7 +80,7 @@ impl Core {
         self.config.listeners.iter().filter(verifies).count() as u32
     }
 
-    /// [`crate::base::password::reference`] takes so long here: all listeners share the time for verifications.
+    /// [`crate::base::password::reference()`] takes so long here: all listeners share the time for verifications.
     pub fn budget(&mut self, reference: Duration) {
         let count = self.verifiers();
         self.sites.iter_mut().for_each(|site| site.budget(Budget::new(count, reference)));

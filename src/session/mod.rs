@@ -81,9 +81,11 @@ impl Session {
 
     /// Takes the outcome of the call that [`Session::next_io`] named.
     pub fn complete(&mut self, io: Io, outcome: Outcome, context: &mut Context) {
-        let before = self.before();
+        let before = self.before(context);
         self.apply(io, outcome, context);
-        self.keep_pace(before, io, outcome, context);
+        if let Some(before) = before {
+            self.keep_pace(before, io, outcome, context);
+        }
         self.keep_record(context);
     }
 

@@ -13,35 +13,36 @@ use crate::protocol::{Protocol, Received, Wait};
 /// How long a client may take for the beginning: packets are lost, and hosts are far away.
 pub const GRACE: Duration = Duration::from_secs(5);
 
-/// How the request stood before a call was made.
+/// How the request stood before a call was made, where a rate is wanted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Before {
+    rate: u64,
     moved: Time,
     awaits_sink: bool,
 }
 
 impl Session {
     /// How the request stands.
-    pub(super) fn before(&self) -> Before {
-        Before { moved: self.request.moved(), awaits_sink: self.request.awaits_sink() }
+    pub(super) fn before(&self, context: &Context) -> Option<Before> {
+        let rate = context.config.listeners[usize::from(self.listener)].body_bytes_per_second_min?;
+        Some(Before { rate, moved: self.request.moved(), awaits_sink: self.request.awaits_sink() })
     }
 
     /// Puts the moment off by what came of the call, or by what the backend was waited for.
     pub(super) fn keep_pace(&mut self, before: Before, io: Io, outcome: Outcome, context: &Context) {
-        let listener = &context.config.listeners[usize::from(self.listener)];
-        let Some(rate) = listener.body_bytes_per_second_min else { return };
         let Wait::Response { request: Received::Part, .. } = self.protocol.waits_for() else {
             self.pace = None;
             return;
         };
         let gained = match (io, outcome) {
             (Io::Read(Side::Client) | Io::Fill(Side::Client), Outcome::Bytes { count, .. }) => {
-                Duration::from_micros(count as u64 * 1_000_000 / rate)
+                Duration::from_micros(count as u64 * 1_000_000 / before.rate)
             }
             _ => Duration::ZERO,
         };
         let waited = if before.awaits_sink { self.request.moved().since(before.moved) } else { Duration::ZERO };
         let due = self.pace.map_or(context.now + GRACE, |due| due + gained + waited);
+        let listener = &context.config.listeners[usize::from(self.listener)];
         // What came quickly buys no more time than a client may be silent.
         self.pace = Some(due.min(context.now + listener.timeouts.forward_client_read.max(GRACE)));
     }

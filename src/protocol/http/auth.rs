@@ -73,7 +73,7 @@ impl Budget {
     }
 }
 
-/// Who was verified, and who failed.
+/// Who was verified for a route of a listener, and who failed.
 #[derive(Debug)]
 pub struct Gate {
     keys: [RandomState; 2],
@@ -92,9 +92,10 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Judges the values of the `Authorization` fields of a request.
+    /// Judges the values of the `Authorization` fields of a request for the route at this position.
     pub fn judge<'v>(
         &mut self,
+        route: usize,
         auth: &Auth,
         mut values: impl Iterator<Item = &'v [u8]>,
         budget: &mut Budget,
@@ -106,7 +107,7 @@ impl Gate {
         let Some((user, password)) = named.filter(|(_, password)| password.len() <= PASSWORD_BYTES_MAX) else {
             return Verdict::Unauthorized;
         };
-        let digest = self.keys.each_ref().map(|key| key.hash_one((user, password)));
+        let digest = self.keys.each_ref().map(|key| key.hash_one((route, user, password)));
         if self.verified.get(&digest, now).is_some() {
             return Verdict::Welcome;
         }
@@ -177,7 +178,7 @@ mod tests {
     /// What is said to each of these values, one after the other at one moment, and what that took.
     fn judged(values: &[&[u8]]) -> (Vec<Verdict>, Duration) {
         let (mut gate, mut budget, now) = (Gate::default(), Budget::default(), Time::from_millis(9));
-        let mut judge = |value: &&[u8]| gate.judge(&auth(), [*value].into_iter(), &mut budget, now);
+        let mut judge = |value: &&[u8]| gate.judge(0, &auth(), [*value].into_iter(), &mut budget, now);
         (values.iter().map(&mut judge).collect(), budget.settled.since(now) / budget.share)
     }
 
@@ -222,9 +223,17 @@ mod tests {
         assert_eq!((verdicts, work), (vec![Verdict::Unauthorized; values.len()], Duration::ZERO));
         let (mut gate, mut budget) = (Gate::default(), Budget::default());
         for values in [&[][..], &[ALADDIN, ALADDIN]] {
-            let verdict = gate.judge(&auth(), values.iter().copied(), &mut budget, Time::START);
+            let verdict = gate.judge(0, &auth(), values.iter().copied(), &mut budget, Time::START);
             assert_eq!(verdict, Verdict::Unauthorized, "no field, or two");
         }
+    }
+
+    #[test]
+    fn who_may_come_in_at_one_door_has_to_be_verified_at_the_other() {
+        let (mut gate, mut budget, now) = (Gate::default(), Budget::default(), Time::START);
+        let mut judge = |route| gate.judge(route, &auth(), [ALADDIN].into_iter(), &mut budget, now);
+        assert_eq!([judge(0), judge(0), judge(1)], [Verdict::Welcome; 3]);
+        assert_eq!(budget.settled.since(now) / budget.share, Duration::from_millis(4));
     }
 
     #[test]
@@ -273,7 +282,7 @@ mod tests {
     #[test]
     fn whoever_was_verified_comes_in_when_others_have_spent_all_there_is() {
         let (mut gate, mut budget, now) = (Gate::default(), Budget::default(), Time::START);
-        let mut judge = |value: &[u8], now| gate.judge(&auth(), [value].into_iter(), &mut budget, now);
+        let mut judge = |value: &[u8], now| gate.judge(0, &auth(), [value].into_iter(), &mut budget, now);
         assert_eq!(judge(ALADDIN, now), Verdict::Welcome);
         let wrong = (0..1_000).map(|number| judge(&basic("Aladdin", &number.to_string()), now));
         let busy = wrong.filter(|verdict| *verdict == Verdict::Busy(1)).count();

@@ -119,11 +119,11 @@ fn told(name: &[u8]) -> Option<Told> {
     Some(if is_plain { told } else { Told::Misspelt })
 }
 
-/// Whether a name begins as `known` does, which is in lower case, in whatever spelling. Gateways such as CGI make the
+/// Whether a name begins as `known` does, in whatever spelling. Gateways such as CGI make the
 /// same variable of `X_Forwarded_For`, some also of `X.Forwarded.For`: that would forge the address.
-fn is_spelled(name: &[u8], known: &[u8]) -> bool {
+pub(super) fn is_spelled(name: &[u8], known: &[u8]) -> bool {
     let same = |(have, want): (&u8, &u8)| have.eq_ignore_ascii_case(want) || (*want == b'-' && is_mark(have));
-    name[0] | 0x20 == known[0] && name.iter().zip(known).all(same)
+    name[0] | 0x20 == known[0] | 0x20 && name.iter().zip(known).all(same)
 }
 
 fn is_mark(byte: &u8) -> bool {

@@ -7,43 +7,33 @@ use super::reply::{Answer, Status};
 use super::site::Decision;
 use crate::base::time::Time;
 use crate::config::route::Route;
-use crate::config::{Auth, Listener};
+use crate::config::{Auth, Listener, RateLimit};
 use crate::protocol::refusal::Cause;
 
-/// The limits of a listener and its routes, and what is remembered of the clients for their sake.
-#[derive(Debug, Default)]
+/// What is remembered of the clients of a listener for the sake of its limits and those of its routes.
+#[derive(Debug)]
 pub(super) struct Limits {
-    rate: Option<Buckets>,
-    /// `None` for a route that asks for nothing.
-    routes: Vec<Option<Box<Guard>>>,
+    buckets: Buckets,
+    gate: Gate,
     /// What may go into verifying passwords.
     pub(super) budget: Budget,
 }
 
-/// What a route asks for.
-#[derive(Debug)]
-struct Guard {
-    rate: Option<Buckets>,
-    gate: Gate,
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { buckets: Buckets::new([].iter()), gate: Gate::default(), budget: Budget::default() }
+    }
 }
 
 impl Limits {
     pub(super) fn new(listener: &Listener) -> Limits {
-        let guard = |route: &Route| {
-            let rate = route.rate_limit.as_ref().map(Buckets::new);
-            let asks = rate.is_some() || route.auth.is_some();
-            asks.then(|| Box::new(Guard { rate, gate: Gate::default() }))
-        };
-        Limits {
-            rate: listener.http.rate_limit.as_ref().map(Buckets::new),
-            routes: listener.routes.iter().map(guard).collect(),
-            budget: Budget::default(),
-        }
+        let of_routes = listener.routes.iter().filter_map(|route| route.rate_limit.as_ref());
+        Limits { buckets: Buckets::new(of_routes.chain(&listener.http.rate_limit)), ..Limits::default() }
     }
 
     /// Lets a request pass whatever it asks for, or tells what becomes of it.
-    pub(super) fn check(&mut self, asked: &Asked, now: Time) -> Result<(), Decision> {
-        take(&mut self.rate, asked, now)
+    pub(super) fn check(&mut self, listener: &Listener, asked: &Asked, now: Time) -> Result<(), Decision> {
+        self.take(0, listener.http.rate_limit.as_ref(), asked, now)
     }
 
     /// Lets a request take the route at `index`, or tells what becomes of it.
@@ -54,20 +44,19 @@ impl Limits {
         asked: &Asked,
         now: Time,
     ) -> Result<(), Decision> {
-        let Some(Some(guard)) = self.routes.get_mut(index) else { return Ok(()) };
-        take(&mut guard.rate, asked, now)?;
+        self.take(index + 1, route.rate_limit.as_ref(), asked, now)?;
         let Some(auth) = &route.auth else { return Ok(()) };
-        match guard.gate.judge(auth, asked.field("authorization"), &mut self.budget, now) {
+        match self.gate.judge(index, auth, asked.field("authorization"), &mut self.budget, now) {
             Verdict::Welcome => Ok(()),
             Verdict::Unauthorized => Err(unauthorized(auth)),
             Verdict::Busy(seconds) => Err(too_many(seconds, Cause::Verifications)),
         }
     }
-}
 
-fn take(buckets: &mut Option<Buckets>, asked: &Asked, now: Time) -> Result<(), Decision> {
-    let Some(buckets) = buckets else { return Ok(()) };
-    buckets.take(asked.client, now).map_err(|seconds| too_many(seconds, Cause::Rate))
+    fn take(&mut self, number: usize, limit: Option<&RateLimit>, asked: &Asked, now: Time) -> Result<(), Decision> {
+        let Some(limit) = limit else { return Ok(()) };
+        self.buckets.take(number, limit, asked.client, now).map_err(|seconds| too_many(seconds, Cause::Rate))
+    }
 }
 
 /// Come again in so many seconds (RFC 9110 section 10.2.3).

@@ -11,6 +11,7 @@
 //! | `%5C`, a backslash | data | a slash |
 //! | `%00` | data | the end |
 //! | `..;x`, `/;x/` | names like any other | `..`, nothing |
+//! | `/a;x` | `/a`, as far as rules are concerned | a name like any other |
 //! | `%` without two hexadecimal digits | itself | an error, or whatever |
 //!
 //! Nothing is decoded twice, and no query is looked at.
@@ -49,16 +50,18 @@ pub fn judge(raw: &[u8], refused: &[PathFault]) -> Result<(), Refusal> {
 }
 
 /// What a path means: escapes decoded, repeated slashes merged, dot segments removed after that; `..` above the root
-/// is the root. Parameters (`;x`) stay. Where that changes nothing it is `raw` itself, and `room` is left alone.
+/// is the root. Parameters (`;x`) are left away, but for those of segments of dots and of empty ones: to servers that
+/// know them they do not tell one resource from another. Where that changes nothing it is `raw` itself, and `room` is
+/// left alone.
 ///
 /// `%2F` stays what it is, because a slash that was data shall not separate segments. A path with `%252F` has the same
 /// meaning here.
 pub fn decode<'a>(raw: &'a [u8], room: &'a mut Vec<u8>) -> &'a [u8] {
-    if !raw.starts_with(b"/") || is_plain(raw) {
+    if !raw.starts_with(b"/") || (is_plain(raw) && memchr(b';', raw).is_none()) {
         return raw;
     }
     room.clear();
-    rebuild(raw, room, |byte, out| match byte {
+    rebuild(raw, room, without_parameters, |byte, out| match byte {
         Piece::Escape(b'/') => out.extend_from_slice(b"%2F"),
         Piece::Escape(byte) => out.push(byte),
         Piece::Percent => out.push(b'%'),
@@ -74,14 +77,19 @@ pub fn normalize(raw: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(raw);
         return;
     }
-    rebuild(raw, out, |piece, out| match piece {
-        Piece::Escape(byte) if UNRESERVED[usize::from(byte)] => out.push(byte),
-        Piece::Escape(byte) => {
-            let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value)];
-            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
-        }
-        Piece::Percent => out.extend_from_slice(b"%25"),
-    });
+    rebuild(
+        raw,
+        out,
+        |segment| segment,
+        |piece, out| match piece {
+            Piece::Escape(byte) if UNRESERVED[usize::from(byte)] => out.push(byte),
+            Piece::Escape(byte) => {
+                let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value)];
+                out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+            }
+            Piece::Percent => out.extend_from_slice(b"%25"),
+        },
+    );
 }
 
 /// What does not stand for itself in a segment.
@@ -97,8 +105,14 @@ fn is_plain(path: &[u8]) -> bool {
     memchr(b'%', path).is_none() && !path.windows(2).any(|pair| matches!(pair, b"//" | b"/."))
 }
 
-/// Appends the segments that are left of a path, with what does not stand for itself in them written by `write`.
-fn rebuild(path: &[u8], out: &mut Vec<u8>, write: impl Fn(Piece, &mut Vec<u8>)) {
+fn without_parameters(segment: &[u8]) -> &[u8] {
+    let name = memchr(b';', segment).map_or(segment, |at| &segment[..at]);
+    if dots(name).is_some() { segment } else { name }
+}
+
+/// Appends the segments that are left of a path, as much of them as `cut` leaves, with what does not stand for itself in
+/// them written by `write`.
+fn rebuild(path: &[u8], out: &mut Vec<u8>, cut: fn(&[u8]) -> &[u8], write: impl Fn(Piece, &mut Vec<u8>)) {
     let root = out.len();
     let mut segments = path[1..].split(|&byte| byte == b'/').peekable();
     while let Some(segment) = segments.next() {
@@ -110,7 +124,7 @@ fn rebuild(path: &[u8], out: &mut Vec<u8>, write: impl Fn(Piece, &mut Vec<u8>)) 
             }
             None => {
                 out.push(b'/');
-                append(segment, out, &write);
+                append(cut(segment), out, &write);
                 continue;
             }
         }
@@ -202,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_slashes_and_parameters_keep_their_meaning() {
+    fn ends_and_slashes_keep_their_meaning() {
         for (raw, want) in [
             ("/", "/"),
             ("*", "*"),
@@ -218,11 +232,24 @@ mod tests {
             ("/a/...", "/a/..."),
             ("/.well-known/x", "/.well-known/x"),
             ("/..a/.b", "/..a/.b"),
-            ("/a;x=1/b;y", "/a;x=1/b;y"),
             ("/a/..;x/b", "/a/..;x/b"),
         ] {
             assert_eq!(decoded(raw), want, "{raw}");
             assert_eq!(normalized(raw), want, "{raw}");
+        }
+    }
+
+    #[test]
+    fn rules_see_no_parameters_and_backends_get_them() {
+        for (raw, meaning, normal) in [
+            ("/a;x=1/b;y", "/a/b", "/a;x=1/b;y"),
+            ("/%61;x/", "/a/", "/a;x/"),
+            ("/a;/;b/c;", "/a/;b/c", "/a;/;b/c;"),
+            ("/a%3bx;y", "/a;x", "/a%3Bx;y"),
+            ("/%2e;x/%2e%2e;/a", "/.;x/..;/a", "/.;x/..;/a"),
+        ] {
+            assert_eq!(decoded(raw), meaning, "{raw}");
+            assert_eq!(normalized(raw), normal, "{raw}");
         }
     }
 
@@ -251,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_plain_path_is_not_copied() {
-        let (raw, mut room) = (b"/a/b.c;d/e..f".to_vec(), Vec::new());
+        let (raw, mut room) = (b"/a/b.cd/e..f".to_vec(), Vec::new());
         assert_eq!(decode(&raw, &mut room).as_ptr(), raw.as_ptr());
         assert_eq!(room.capacity(), 0);
     }

@@ -10,15 +10,12 @@ use crate::base::recent::Recent;
 use crate::base::time::Time;
 use crate::config::RateLimit;
 
-/// The most clients that a limit remembers: about 6 MiB of them.
-const CLIENTS_MAX: usize = 65_536;
+/// The most buckets of a listener: about 6 MiB of them.
+const BUCKETS_MAX: usize = 65_536;
 
-/// A rate limit with the buckets of its clients.
+/// The buckets of the clients of a listener, for each of its limits.
 #[derive(Debug)]
-pub struct Buckets {
-    rate: Rate,
-    clients: Recent<u128, Bucket>,
-}
+pub struct Buckets(Recent<(usize, u128), Bucket>);
 
 /// The limit in whole numbers, so that nothing is ever rounded: a token is worth as many drops as the period has
 /// microseconds, and as many drops come in each microsecond as requests in a period.
@@ -29,6 +26,20 @@ struct Rate {
     drops_max: u64,
 }
 
+impl Rate {
+    fn of(limit: &RateLimit) -> Rate {
+        let drops_each_token = limit.period.as_micros() as u64;
+        // The longest period, 720 hours, times the largest burst fits.
+        let drops_max = drops_each_token.saturating_mul(u64::from(limit.burst));
+        Rate { drops_each_token, drops_each_microsecond: u64::from(limit.requests), drops_max }
+    }
+
+    /// How long an empty bucket takes to be full: one that was not used for so long is as good as none.
+    fn refill(self) -> Duration {
+        Duration::from_micros(self.drops_max.div_ceil(self.drops_each_microsecond))
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     drops: u64,
@@ -36,35 +47,28 @@ struct Bucket {
 }
 
 impl Buckets {
-    /// No client was seen yet.
-    pub fn new(limit: &RateLimit) -> Buckets {
-        let drops_each_token = limit.period.as_micros() as u64;
-        let rate = Rate {
-            drops_each_token,
-            drops_each_microsecond: u64::from(limit.requests),
-            // The longest period, 720 hours, times the largest burst fits.
-            drops_max: drops_each_token.saturating_mul(u64::from(limit.burst)),
-        };
-        // What is not used for so long is full, as one that is not there.
-        let ttl = Duration::from_micros(rate.drops_max.div_ceil(rate.drops_each_microsecond));
-        Buckets { rate, clients: Recent::with_ttl(CLIENTS_MAX, ttl) }
+    /// No client was seen yet. These are all limits that there are.
+    pub fn new<'a>(limits: impl Iterator<Item = &'a RateLimit>) -> Buckets {
+        let ttl = limits.map(|limit| Rate::of(limit).refill()).max();
+        Buckets(Recent::with_ttl(BUCKETS_MAX, ttl.unwrap_or_default()))
     }
 
-    /// Takes a token of this client's. Otherwise tells after how many seconds there will be one, at least 1.
-    pub fn take(&mut self, client: IpAddr, now: Time) -> Result<(), u64> {
-        let key = network_of(client);
-        if let Some(bucket) = self.clients.get(&key, now) {
-            return bucket.take(&self.rate, now);
+    /// Takes a token of this client's for the limit of this number. Otherwise tells after how many seconds there will be
+    /// one, at least 1.
+    pub fn take(&mut self, number: usize, limit: &RateLimit, client: IpAddr, now: Time) -> Result<(), u64> {
+        let (key, rate) = ((number, network_of(client)), Rate::of(limit));
+        if let Some(bucket) = self.0.get(&key, now) {
+            return bucket.take(rate, now);
         }
-        let mut bucket = Bucket { drops: self.rate.drops_max, filled: now };
-        let taken = bucket.take(&self.rate, now);
-        self.clients.insert(key, bucket, now);
+        let mut bucket = Bucket { drops: rate.drops_max, filled: now };
+        let taken = bucket.take(rate, now);
+        self.0.insert(key, bucket, now);
         taken
     }
 }
 
 impl Bucket {
-    fn take(&mut self, rate: &Rate, now: Time) -> Result<(), u64> {
+    fn take(&mut self, rate: Rate, now: Time) -> Result<(), u64> {
         let elapsed = now.since(self.filled).as_micros() as u64;
         let fresh = elapsed.saturating_mul(rate.drops_each_microsecond);
         self.drops = self.drops.saturating_add(fresh).min(rate.drops_max);
@@ -89,8 +93,18 @@ mod tests {
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
-    fn buckets(requests: u32, period: Duration, burst: u32) -> Buckets {
-        Buckets::new(&RateLimit { requests, period, burst })
+    /// One limit with its buckets.
+    struct Limited(RateLimit, Buckets);
+
+    impl Limited {
+        fn take(&mut self, client: IpAddr, now: Time) -> Result<(), u64> {
+            self.1.take(0, &self.0, client, now)
+        }
+    }
+
+    fn buckets(requests: u32, period: Duration, burst: u32) -> Limited {
+        let limit = RateLimit { requests, period, burst };
+        Limited(limit, Buckets::new([limit].iter()))
     }
 
     #[test]
@@ -120,13 +134,25 @@ mod tests {
     }
 
     #[test]
+    fn limits_do_not_share_a_bucket_and_the_longest_is_remembered() {
+        let limit = |seconds| RateLimit { requests: 1, period: Duration::from_secs(seconds), burst: 1 };
+        let limits = [limit(1), limit(60)];
+        let mut buckets = Buckets::new(limits.iter());
+        let mut take = |number: usize, seconds: u64| {
+            buckets.take(number, &limits[number], CLIENT, Time::from_millis(1_000 * seconds)).is_ok()
+        };
+        assert!(take(0, 0) && take(1, 0) && !take(0, 0) && !take(1, 0));
+        assert!(take(0, 59) && !take(1, 59) && take(1, 60));
+    }
+
+    #[test]
     fn a_client_that_was_forgotten_starts_full() {
         let mut buckets = buckets(1, Duration::from_secs(1), 1);
         assert!(buckets.take(CLIENT, Time::START).is_ok() && buckets.take(CLIENT, Time::START).is_err());
-        for number in 0..CLIENTS_MAX as u32 {
+        for number in 0..BUCKETS_MAX as u32 {
             assert!(buckets.take(std::net::Ipv4Addr::from_bits(number).into(), Time::START).is_ok());
         }
-        assert_eq!(buckets.clients.len(), CLIENTS_MAX);
+        assert_eq!(buckets.1.0.len(), BUCKETS_MAX);
         assert!(buckets.take(CLIENT, Time::START).is_ok());
     }
 

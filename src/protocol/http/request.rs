@@ -19,6 +19,7 @@ use super::methods;
 use super::path;
 use super::reply::Status;
 use super::rewrite;
+use super::route::behind;
 use super::site::{Course, Decision, Site};
 use super::target::{Target, check_host};
 use super::upgrade::Protocol;
@@ -359,9 +360,10 @@ fn write_request_line(asked: &Asked, prefix: Option<&Prefix>, rules: &RequestRul
     let parts =
         |parts: &[&str], out: &mut Vec<u8>| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
     parts(&[method_name, " "], out);
-    match prefix {
+    // What does not begin with it is forwarded as without it.
+    match prefix.filter(|prefix| behind(asked.path, &prefix.from).is_some()) {
         None if !rules.listener.http.normalize_path => parts(&[target.root, target.path], out),
-        _ => {
+        prefix => {
             match prefix {
                 Some(prefix) => rewrite::write_path(prefix, asked, out),
                 None => path::normalize(asked.raw_path().as_bytes(), out),

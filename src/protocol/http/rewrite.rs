@@ -4,18 +4,19 @@ use httparse::Header;
 use memchr::memchr_iter;
 
 use super::asked::Asked;
-use super::fields::{FieldSet, write_field};
+use super::fields::{FieldSet, is_spelled, write_field};
 use super::path::{self, dots};
 use super::reply::{Answer, Status};
 use super::route::behind;
 use super::template::{Escaping, render, render_target};
 use crate::config::route::{Action, Edits, Prefix, Route};
 
-/// Has the fields dropped that the edits drop.
+/// Has the fields dropped that the edits drop, however they are spelled: whoever removes a field means that no backend
+/// takes another one for it.
 pub(super) fn drop_fields(edits: &Edits, fields: &[Header], dropped: &mut FieldSet) {
     for name in &edits.dropped {
         for (index, field) in fields.iter().enumerate() {
-            if field.name.eq_ignore_ascii_case(name) {
+            if field.name.len() == name.len() && is_spelled(field.name.as_bytes(), name.as_bytes()) {
                 dropped.insert(index);
             }
         }

@@ -107,7 +107,7 @@ impl Site {
 
     /// Decides who answers.
     pub(super) fn decide(&mut self, asked: &Asked, listener: &Listener, now: Time) -> Decision {
-        if let Err(refused) = self.limits.check(asked, now) {
+        if let Err(refused) = self.limits.check(listener, asked, now) {
             return refused;
         }
         let index = self.router.find(&listener.routes, asked);

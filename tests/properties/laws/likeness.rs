@@ -6,7 +6,7 @@ use super::reader::{Extent, Head, Message};
 #[rustfmt::skip] // a list of words
 const OWN: &[&str] = &[
     "connection", "content-length", "date", "expect", "forwarded", "host", "http2-settings", "keep-alive",
-    "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "via", "x-request-id",
+    "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "via",
 ];
 
 /// Of a request that is cut, what was written is a beginning.
@@ -44,25 +44,31 @@ fn split_target(head: &Head) -> (Option<&[u8]>, Vec<u8>) {
 /// What was written has the fields that nobody on the way may change, in their order, and of the others only plb's own.
 pub fn assert_same_fields(written: &Head, sent: &Head) {
     let own = |name: &[u8]| {
-        let name = String::from_utf8_lossy(name).to_lowercase().replace('_', "-");
-        OWN.contains(&name.as_str()) || name.starts_with("x-forwarded-")
+        let name = String::from_utf8_lossy(name).to_lowercase();
+        let any_mark = name.replace(|letter: char| !letter.is_alphanumeric(), "-");
+        let tells = any_mark.starts_with("x-forwarded-") || ["x-real-ip", "x-request-id"].contains(&&any_mark[..]);
+        OWN.contains(&name.as_str()) || tells
     };
     let dropped = sent.options();
     let crosses = |name: &[u8]| !own(name) && !dropped.contains(&name.to_ascii_lowercase());
-    // A location that was written anew stands behind the others.
+    // A location that was written anew has another place.
     let is_location = |name: &[u8]| [&b"location"[..], b"content-location"].contains(&&name.to_ascii_lowercase()[..]);
-    let (mut sent, mut written) = (sent.fields.clone(), written.fields.clone());
-    sent.retain(|(name, _)| crosses(name));
-    written.retain(|(name, _)| !own(name));
-    sent.sort_by_key(|(name, _)| is_location(name).then(|| name.to_ascii_lowercase()));
-    written.sort_by_key(|(name, _)| is_location(name).then(|| name.to_ascii_lowercase()));
-    assert_eq!(written.len(), sent.len(), "{written:?} of {sent:?}");
-    for ((name, value), (sent_name, sent_value)) in written.iter().zip(&sent) {
-        let is_same = value == sent_value || (is_location(name) && leads_back(value, sent_value));
-        assert_eq!(name, sent_name);
-        assert!(is_same, "{} of {}", value.escape_ascii(), sent_value.escape_ascii());
+    let (sent_locations, sent): (Vec<&Field>, Vec<&Field>) =
+        sent.fields.iter().filter(|(name, _)| crosses(name)).partition(|(name, _)| is_location(name));
+    let (mut locations, written): (Vec<&Field>, Vec<&Field>) =
+        written.fields.iter().filter(|(name, _)| !own(name)).partition(|(name, _)| is_location(name));
+    assert_eq!(written, sent);
+    for (name, value) in sent_locations {
+        let stays = locations.iter().position(|field| field == &&(name.clone(), value.clone()));
+        let back = || locations.iter().position(|field| field.0 == *name && leads_back(&field.1, value));
+        let found = stays.or_else(back).unwrap_or_else(|| panic!("{} became {locations:?}", value.escape_ascii()));
+        locations.swap_remove(found);
     }
+    assert!(locations.is_empty(), "{locations:?} from nowhere");
 }
+
+/// A name and its value.
+type Field = (Vec<u8>, Vec<u8>);
 
 /// Whether this is a path of plb's where the URL named the backend.
 fn leads_back(written: &[u8], url: &[u8]) -> bool {
