@@ -121,6 +121,11 @@
 //! - The protocol's credit alone bounds what takes off, and what is in flight is the pipe's knowledge: it counts for ends,
 //!   deadlines and the log. A kernel pipe with bytes in it can be emptied or closed, but not be lent.
 //! - splice(2) stops for good before an urgent byte: whoever has seen one is read from.
+//! - Of two chains that trusted proxies hand on, one counts for who the client is, and the settings say which: a proxy
+//!   that adds to one of them may well pass the other one on as the client wrote it. A chain is read from its end, where
+//!   the proxies added to it, and ends where it cannot be read.
+//! - Request ids come from the seeded generator: they are unique, and no secret.
+//! - A URL that names the backend becomes a path and no URL: nothing of the request need be kept for the response.
 //! - The log's default level is `info`; PLB 0.3's was 2, which is `warn`.
 //! - Logs are opened before the ports, so that a start that fails says so there, too.
 //! - Who serves is nobody, wherever root started it: there is no setting that lets root serve. Users and root directory are
