@@ -103,6 +103,21 @@ mod tests {
     }
 
     #[test]
+    fn a_field_is_dropped_in_every_spelling_that_backends_take_for_its_name() {
+        let fields =
+            ["X-User", "x_user", "X.User", "X-User-Id", "XUser", "Y-User"].map(|name| Header { name, value: b"" });
+        for name in ["X-User", "X_User", "x.user"] {
+            let (edits, mut dropped) =
+                (Edits { dropped: vec![name.to_string()], ..Edits::default() }, FieldSet::default());
+            drop_fields(&edits, &fields, &mut dropped);
+            assert_eq!(
+                [0, 1, 2, 3, 4, 5].map(|index| dropped.contains(index)),
+                [true, true, true, false, false, false]
+            );
+        }
+    }
+
+    #[test]
     fn a_prefix_is_taken_off_by_segments_and_the_rest_stays_as_it_was_sent() {
         for (raw, stripped, replaced) in [
             ("/api", "/", "/v2"),
