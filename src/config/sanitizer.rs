@@ -72,7 +72,7 @@ pub enum PathFault {
     Nul,
     /// `%2F`, `%5C` and backslashes.
     Slash,
-    /// Parameters of `.`, of `..`, and of an empty segment before others.
+    /// Parameters of `.`, of `..`, and of an empty segment before others; a `..` that leaves an empty segment.
     Dots,
     /// A `%` without two hexadecimal digits.
     Invalid,

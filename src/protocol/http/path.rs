@@ -11,12 +11,13 @@
 //! | `%5C`, a backslash | data | a slash |
 //! | `%00` | data | the end |
 //! | `..;x`, `/;x/` | names like any other | `..`, nothing |
+//! | `/a//..` | `/` | `/a/` |
 //! | `/a;x` | `/a`, as far as rules are concerned | a name like any other |
 //! | `%` without two hexadecimal digits | itself | an error, or whatever |
 //!
 //! Nothing is decoded twice, and no query is looked at.
 
-use memchr::{memchr, memchr3_iter, memrchr};
+use memchr::{memchr, memchr3_iter, memmem, memrchr};
 
 use super::fields;
 use super::head::Refusal;
@@ -45,6 +46,9 @@ pub fn judge(raw: &[u8], refused: &[PathFault]) -> Result<(), Refusal> {
         if refused.contains(&fault) {
             return Err(Refusal::bad(why));
         }
+    }
+    if refused.contains(&PathFault::Dots) && leaves_empty_segment(raw) {
+        return Err(Refusal::bad("a dot segment that leaves an empty one in the path"));
     }
     Ok(())
 }
@@ -163,6 +167,23 @@ pub(super) fn dots(mut segment: &[u8]) -> Option<usize> {
         };
     }
     None
+}
+
+/// Whether `..` takes an empty segment away in the reading of servers that keep those, and another one in that of others.
+fn leaves_empty_segment(path: &[u8]) -> bool {
+    if memmem::find(path, b"//").is_none() {
+        return false;
+    }
+    let mut ups = 0_usize;
+    path[1..].rsplit(|&byte| byte == b'/').any(|segment| {
+        match dots(segment) {
+            Some(0) => return ups > 0,
+            Some(1) => {}
+            Some(_) => ups += 1,
+            None => ups = ups.saturating_sub(1),
+        }
+        false
+    })
 }
 
 /// Whether the parameters that begin here make a segment that is gone in the reading of servers which drop parameters
@@ -290,6 +311,10 @@ mod tests {
             (&["/%00", "/a%00.gif"][..], PathFault::Nul),
             (&["/a%2fb", "/%2F", "/..%2F", "/a%5cb", "/%5C", "/a\\b"], PathFault::Slash),
             (
+                &["/a//..", "/a//../b", "/a//%2e%2E/b", "/a//./../b", "/a//b/../../c", "/a//b/c/../.%2e/../d"],
+                PathFault::Dots,
+            ),
+            (
                 &["/..;/a", "/a/..;x", "/.;x/", "/%2e%2E;x/", "/.%2e;", "/a/%2e;/b", "/a;b/..;x;y/c", "/a/;x/b", "/;/"],
                 PathFault::Dots,
             ),
@@ -301,9 +326,23 @@ mod tests {
                 assert!(!refused(path, &others), "{path}");
             }
         }
-        for good in
-            ["/", "*", "/a;x=1", "/a..;x/b", "/...;x", "/;id=5", "/a/;x", "/%61%2e%2e/%3b", "/a%252f", "/%20%C3%A9"]
-        {
+        for good in [
+            "/",
+            "*",
+            "/a;x=1",
+            "/a..;x/b",
+            "/...;x",
+            "/;id=5",
+            "/a/;x",
+            "/%61%2e%2e/%3b",
+            "/a%252f",
+            "/%20%C3%A9",
+            "/../a",
+            "//x/../a",
+            "/a//b/../c",
+            "/a/..//b",
+            "/a/../",
+        ] {
             assert!(!refused(good, STRICT), "{good}");
         }
     }
