@@ -41,15 +41,12 @@ impl<'a> Asked<'a> {
 
     /// The path as the client wrote it; `*` for a server as a whole.
     pub fn raw_path(&self) -> &'a str {
-        match self.target.path.split_once('?').map_or(self.target.path, |(path, _)| path) {
-            "" => self.target.root,
-            path => path,
-        }
+        if self.target.path.is_empty() { self.target.root } else { self.target.path }
     }
 
     /// The query as the client wrote it, without its question mark; none without one.
     pub fn query(&self) -> Option<&'a str> {
-        self.target.path.split_once('?').map(|(_, query)| query)
+        self.target.query.get(1..)
     }
 
     /// The values of the fields of this name, in their order.

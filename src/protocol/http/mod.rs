@@ -329,14 +329,15 @@ impl Http {
             }
             // The client does not take what it got so far: the rest waits, and this one is judged again.
             Err(_) if view.response.has_cleared() => Some(Step::Continue),
-            Err(_) => Some(Step::Fail(Failure::Malformed)),
+            // What was added takes more room than there is: that is not the backend's fault.
+            Err(_) => Some(Step::Fail(Failure::Local)),
         }
     }
 
     /// The final response was judged and written anew: it is forwarded.
     fn answer(&mut self, view: &mut View, head: ResponseHead) -> Step {
         if view.response.replace(head.bytes, view.scratch).is_err() {
-            return if view.response.has_cleared() { Step::Continue } else { Step::Fail(Failure::Malformed) };
+            return if view.response.has_cleared() { Step::Continue } else { Step::Fail(Failure::Local) };
         }
         if let Some(transcript) = &mut view.transcript {
             transcript.answer(head.status, view.scratch);

@@ -51,6 +51,9 @@ impl Router {
 
     /// The index of the first of the routes whose conditions hold.
     pub fn find(&self, routes: &[Route], asked: &Asked) -> Option<usize> {
+        if routes.is_empty() {
+            return None;
+        }
         let mut room = [0; HOST_BYTES_MAX];
         let host = lower(asked.host_name(), &mut room);
         let labels = memchr::memrchr_iter(b'.', host).take(self.labels_max);

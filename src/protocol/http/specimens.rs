@@ -1,5 +1,7 @@
 //! What the tests of this room share: settings, a seeded source of chance, and damage. Never part of the program.
 
+use std::sync::LazyLock;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::asked::Asked;
@@ -31,13 +33,13 @@ fn of_the_quick_start() -> Listener {
 }
 
 /// A target in origin form.
-pub(super) const fn target(path: &str) -> Target<'_> {
-    Target { root: "", path, authority: None }
+pub(super) fn target(path: &str) -> Target<'_> {
+    Target::new("", path, None)
 }
 
 /// A plain question.
 pub(super) fn asked() -> Asked<'static> {
-    const ROOT: Target = target("/");
+    static ROOT: LazyLock<Target> = LazyLock::new(|| target("/"));
     Asked {
         method: Method::Get,
         method_name: "GET",
