@@ -110,7 +110,8 @@ fn field<'a>(name: &str, asked: &Asked<'a>) -> impl Iterator<Item = &'a [u8]> {
     let name_of = Name::of(name.as_bytes());
     let is_told = matches!(name_of, Name::Forwarding(told) if told != Told::RequestId);
     let is_host = name_of == Name::Host;
-    let sent = asked.field(name).filter(move |_| !is_host && !(is_told && asked.peer == Peer::Client));
+    let is_hidden = is_host || (is_told && asked.peer == Peer::Client);
+    let sent = asked.field(name).filter(move |_| !is_hidden);
     sent.chain(asked.host.filter(|_| is_host))
 }
 
