@@ -7,6 +7,7 @@ use httparse::Header;
 use memchr::{memchr, memchr2};
 
 use super::cookie;
+use super::forwarding::Peer;
 use super::head::{Method, Scheme};
 use super::target::{Target, split_port};
 
@@ -26,6 +27,8 @@ pub struct Asked<'a> {
     pub fields: &'a [Header<'a>],
     /// Who asks.
     pub client: IpAddr,
+    /// Whose word it is.
+    pub(super) peer: Peer,
     /// The path without escapes and dot segments, for comparisons.
     pub path: &'a [u8],
 }

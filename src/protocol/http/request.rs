@@ -169,6 +169,7 @@ fn rewrite(
         target: &target,
         fields,
         client: judged.head.client,
+        peer: judged.peer,
         path: &[],
     };
     path::judge(asked.raw_path().as_bytes(), &rules.listener.http.path_refused.0)?;

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::asked::Asked;
+use super::forwarding::Peer;
 use super::head::{Method, Scheme};
 use super::target::Target;
 use crate::config::{HttpSettings, Listener, Methods, ProtocolName, Trailers, quick_start};
@@ -47,6 +48,7 @@ pub(super) fn asked() -> Asked<'static> {
         target: &ROOT,
         fields: &[],
         client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+        peer: Peer::Client,
         path: b"/",
     }
 }

@@ -8,7 +8,7 @@ use super::fields;
 use super::head::{Method, Refusal};
 
 /// The longest `Host`: a name of 255 bytes, a colon and a port.
-const HOST_BYTES_MAX: usize = 261;
+pub(super) const HOST_BYTES_MAX: usize = 261;
 
 /// Where a request goes, from its request line (RFC 9112 section 3.2).
 pub struct Target<'a> {
