@@ -264,6 +264,25 @@ fn a_response_of_plbs_own_comes_from_text_or_file_and_a_head_has_no_body() {
 }
 
 #[test]
+fn no_trailer_brings_a_field_back_that_a_route_takes_out() {
+    let origin = Origin::http(|request| {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        format!("{head}1\r\n{}\r\n0\r\nX-Secret: 1\r\n\r\n", request.trailers.len()).into_bytes()
+    });
+    let routes = [
+        "{ match: { path: /in }, pool: web, request_headers: { set: { X-User: nobody } } }",
+        "{ match: { path: /out }, pool: web, response_headers: { remove: X-Secret } }",
+        "{ pool: web, request_headers: { add: { X-More: y } } }",
+    ];
+    let plb = Plb::start(&site("trailers: forward", &routes, &[("web", origin.address())]));
+    for (path, got, given) in [("/in", "0", 1), ("/out", "1", 0), ("/", "1", 1)] {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: plb.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let response = exchange(plb.web(), &format!("{head}1\r\nx\r\n0\r\nX-User: admin\r\n\r\n"));
+        assert_eq!((response.text().as_str(), response.trailers.len()), (got, given), "{path}");
+    }
+}
+
+#[test]
 fn fields_are_set_added_and_removed_in_both_directions() {
     let origin = Origin::http(|request| {
         let text = format!("{:?}", request.fields);

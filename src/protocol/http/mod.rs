@@ -236,7 +236,8 @@ impl Http {
             return self.refuse(view, Status::HeadTooLarge);
         }
         self.exchange.request = Transfer::start(head.body, view.request, || {
-            Chunked::of_request(course.body_bytes_max(view.listener), view.listener.http.trailers)
+            let trailers = course.trailers(view.listener, |route| &route.request_edits);
+            Chunked::of_request(course.body_bytes_max(view.listener), trailers)
         });
         Step::Connect(Selection { pool: course.pool, key: course.key, reuse })
     }
@@ -347,7 +348,8 @@ impl Http {
             tunnel::open(view);
             return Step::Answered { learned: head.learned };
         }
-        let (exchange, trailers) = (&mut self.exchange, view.listener.http.trailers);
+        let exchange = &mut self.exchange;
+        let trailers = exchange.course.trailers(view.listener, |route| &route.response_edits);
         exchange.response_head_bytes = view.response.cleared().len() as u32;
         exchange.keep_client = head.keep_client;
         exchange.backend = if head.persistent { Parting::Keep } else { Parting::Drop };
