@@ -386,6 +386,9 @@ impl Http {
         view.scratch.clear();
         write_reply(view.scratch, &answer, connection, view.date, content);
         if let Some(transcript) = &mut view.transcript {
+            if transcript.request_line().is_empty() {
+                transcript.ask(view.request.pending());
+            }
             transcript.reply(answer.status, view.scratch);
         }
         view.request.drop_cleared();

@@ -54,7 +54,7 @@ pub fn judge(raw: &[u8], refused: &[PathFault]) -> Result<(), Refusal> {
 }
 
 /// What a path means: escapes decoded, repeated slashes merged, dot segments removed after that; `..` above the root
-/// is the root. Parameters (`;x`) are left away, but for those of segments of dots and of empty ones: to servers that
+/// is the root. Parameters (`;x`) are left away, but for those of segments of dots and of empty ones before others: to servers that
 /// know them they do not tell one resource from another. Where that changes nothing it is `raw` itself, and `room` is
 /// left alone.
 ///
@@ -64,6 +64,8 @@ pub fn decode<'a>(raw: &'a [u8], room: &'a mut Vec<u8>) -> &'a [u8] {
     if !raw.starts_with(b"/") || (is_plain(raw) && memchr(b';', raw).is_none()) {
         return raw;
     }
+    let last = memrchr(b'/', raw).map_or(0, |slash| slash + 1);
+    let raw = if raw[last..].starts_with(b";") { &raw[..last] } else { raw };
     room.clear();
     rebuild(raw, room, without_parameters, |byte, out| match byte {
         Piece::Escape(b'/') => out.extend_from_slice(b"%2F"),
@@ -266,6 +268,8 @@ mod tests {
             ("/a;x=1/b;y", "/a/b", "/a;x=1/b;y"),
             ("/%61;x/", "/a/", "/a;x/"),
             ("/a;/;b/c;", "/a/;b/c", "/a;/;b/c;"),
+            ("/a/;x", "/a/", "/a/;x"),
+            ("/;x", "/", "/;x"),
             ("/a%3bx;y", "/a;x", "/a%3Bx;y"),
             ("/%2e;x/%2e%2e;/a", "/.;x/..;/a", "/.;x/..;/a"),
         ] {
