@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde_yaml::Mapping;
-
 use super::error::Errors;
 use super::schema;
 use super::source::Node;
@@ -26,9 +24,9 @@ pub(super) fn rate_limit(node: &Node, path: String, errors: &mut Errors<'_>) -> 
         return None;
     }
     let mut section = Section::open(node, path, "with the keys requests, period and burst, or none", errors);
-    let (own, _) = section.read::<schema::RateLimit>(Mapping::new(), errors);
+    let own: schema::RateLimit = section.read(errors);
     section.close(&["requests"], errors);
     // Where there is none, that is reported.
-    let (requests, period) = (own.requests.0.map_or(1, |requests| requests.0), own.period.0);
-    Some(RateLimit { requests, period, burst: own.burst.0.map_or(requests, |burst| burst.0) })
+    let requests = own.requests.unwrap_or(1);
+    Some(RateLimit { requests, period: own.period, burst: own.burst.unwrap_or(requests) })
 }

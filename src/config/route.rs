@@ -3,6 +3,7 @@
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::network::Networks;
+pub use super::schema::Named;
 use super::template::Template;
 use super::{Auth, Document, RateLimit};
 
@@ -68,17 +69,6 @@ pub enum HostName {
     Exact(String),
     /// All hosts below this one: `example.org` for `*.example.org`.
     Below(String),
-}
-
-/// Something that has a name and a value.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Named {
-    /// The name; that of a field is compared without regard to case.
-    pub name: String,
-    /// What the value has to be, if it matters.
-    pub equals: Option<String>,
-    /// What has to find something in the value.
-    pub regex: Option<Pattern>,
 }
 
 /// A regular expression over bytes: what is not ASCII in it has to be written as its bytes.
