@@ -95,7 +95,7 @@ fn a_wrong_setting_is_reported_with_what_is_allowed() {
         ("log_file: none", "f:1:11: log_file: must be a file, -, syslog or udp://HOST:PORT, not \"none\"".to_string()),
         ("access_log: udp://a", "f:1:13: access_log: must be none or a file, -, syslog or udp://HOST:PORT, not \"udp://a\"".to_string()),
         ("access_log_format: jsn", "f:1:20: access_log_format: must be plb or combined or json, not \"jsn\"; did you mean 'json'?".to_string()),
-        ("pid_file: 5", "f:1:11: pid_file: must be a file, auto or none, not 5".to_string()),
+        ("pid_file: 5", "f:1:11: pid_file: must be text: a file, auto or none, not 5".to_string()),
         ("pid_file: \"\"", "f:1:11: pid_file: must be a file, auto or none, not \"\"".to_string()),
         ("user: 0", format!("f:1:7: user: must be {account}, not 0")),
         ("user: -1", format!("f:1:7: user: must be {account}, not -1")),
