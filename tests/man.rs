@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use plb::base::time::Time;
 use plb::cli;
+use plb::config::route::Prefix;
 use plb::config::schema::{
-    Affinity, Backend, BasicAuth, Conditions, FieldEdits, Named, Negation, RateLimit, Redirect, ReplacePrefix, Respond,
-    Route, Schema,
+    Affinity, Backend, BasicAuth, Conditions, FieldEdits, Named, Negation, Redirect, Respond, Route, Schema,
 };
 use plb::config::{
-    self, AccessFormat, ClientTimeouts, Config, Confinement, Forwarding, HttpSettings, ProtocolName, ServerTimeouts,
-    schema,
+    self, AccessFormat, ClientTimeouts, Config, Confinement, Forwarding, HttpSettings, ProtocolName, RateLimit,
+    ServerTimeouts, schema,
 };
 use plb::log::access::Format;
 use plb::protocol::transcript::Transcript;
@@ -144,7 +144,7 @@ fn plb_yaml_5_describes_every_setting_with_its_default_and_range() {
     assert_described("REDIRECTIONS", &[keys::<Redirect>()]);
     assert_described("RESPONSES", &[keys::<Respond>()]);
     assert_described("NAMES AND VALUES", &[keys::<Named>()]);
-    assert_described("PREFIXES", &[keys::<ReplacePrefix>()]);
+    assert_described("PREFIXES", &[keys::<Prefix>()]);
     assert_described("FIELDS", &[keys::<FieldEdits>()]);
     assert_described("BASIC AUTHENTICATION", &[keys::<BasicAuth>()]);
     assert_described("RATE LIMITS", &[keys::<RateLimit>()]);

@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 use super::Backend;
-use super::error::{Errors, joined, quoted};
+use super::error::{Errors, quoted};
 use super::schema;
 use super::source::Node;
 use super::validate::Section;
@@ -218,7 +218,7 @@ fn insert_cookie(section: &Section, own: schema::Affinity, backends: &[Backend],
     let same_site = own.same_site;
     if same_site == Site::None && !own.secure {
         let message = "browsers take a cookie with same_site: none only with secure: true";
-        errors.add(section.place("same_site"), &joined(&section.path, "same_site"), message);
+        section.refuse("same_site", message, errors);
     }
     let path = own.path.unwrap_or_else(|| "/".to_string());
     let domain = own.domain.map_or(String::new(), |domain| format!("; Domain={domain}"));
@@ -238,18 +238,18 @@ fn insert_cookie(section: &Section, own: schema::Affinity, backends: &[Backend],
 /// The secret from the text or from the file that it names; a line end behind it does not count.
 fn secret(section: &Section, text: Option<String>, file: Option<String>, errors: &mut Errors) -> Option<Vec<u8>> {
     let key = if file.is_some() { "secret_file" } else { "secret" };
-    let (at, path) = (section.place(key), joined(&section.path, key));
     let secret = match (text, file) {
         (Some(_), Some(_)) => {
-            errors.add(at, &path, "only one of secret and secret_file can be used");
+            section.refuse(key, "only one of secret and secret_file can be used", errors);
             return None;
         }
-        (None, Some(file)) => errors.file(at, &path, &file, *SECRET_BYTES.end())?.trim_ascii_end().to_vec(),
+        (None, Some(file)) => section.file(key, &file, *SECRET_BYTES.end(), errors)?.trim_ascii_end().to_vec(),
         (text, None) => text?.into_bytes(),
     };
     if !SECRET_BYTES.contains(&secret.len()) {
         let (least, most) = SECRET_BYTES.into_inner();
-        errors.add(at, &path, format!("the secret must have {least} to {most} bytes, not {}", secret.len()));
+        let message = format!("the secret must have {least} to {most} bytes, not {}", secret.len());
+        section.refuse(key, message, errors);
     }
     Some(secret)
 }

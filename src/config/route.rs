@@ -2,9 +2,11 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::leaf::UrlPrefix;
 use super::network::Networks;
 pub use super::schema::Named;
 use super::template::Template;
+use super::word::settings;
 use super::{Auth, Document, RateLimit};
 
 /// The most routes of a listener.
@@ -139,11 +141,13 @@ pub struct Edits {
     pub host: Option<String>,
 }
 
-/// The segments that a path begins with, and what they become.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prefix {
-    /// As in [`Test::PathPrefix`].
-    pub from: String,
-    /// Percent-encoded, without a slash at the end.
-    pub to: String,
+settings! {
+    /// The segments that a path begins with, and what they become.
+    #[derive(Eq)]
+    Prefix {
+        /// As in [`Test::PathPrefix`].
+        from: UrlPrefix,
+        /// Percent-encoded, without a slash at the end.
+        to: UrlPrefix,
+    }
 }

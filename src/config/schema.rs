@@ -30,7 +30,7 @@ settings! {
         pool: Name,
         /// A list of maps, each read as [`Route`].
         routes: Nested,
-        /// How often each client may ask: `none`, or a map that is read as [`RateLimit`].
+        /// How often each client may ask: `none`, or a map that is read as [`RateLimit`](super::RateLimit).
         rate_limit: OrNone<Nested> = None,
     }
 }
@@ -94,18 +94,6 @@ settings! {
 }
 
 settings! {
-    /// How often a client may ask.
-    RateLimit {
-        /// So many requests in each period.
-        requests: Maybe<Whole<1, 1_000_000>>,
-        /// That period.
-        period: Period = Duration::from_secs(1),
-        /// So many at once after a rest; as many as `requests` unless it is set.
-        burst: Maybe<Whole<1, 1_000_000>>,
-    }
-}
-
-settings! {
     /// Basic authentication.
     BasicAuth {
         /// What the client is told that the password is for.
@@ -132,7 +120,7 @@ settings! {
         deny: Maybe<Switch>,
         /// The segments that are taken off the path.
         strip_prefix: Maybe<UrlPrefix>,
-        /// A map, read as [`ReplacePrefix`].
+        /// A map, read as [`Prefix`](super::route::Prefix).
         replace_prefix: Nested,
         /// A map, read as [`FieldEdits`].
         request_headers: Nested,
@@ -140,7 +128,7 @@ settings! {
         response_headers: Nested,
         /// A map, read as [`BasicAuth`].
         basic_auth: Nested,
-        /// `none`, or a map that is read as [`RateLimit`].
+        /// `none`, or a map that is read as [`RateLimit`](super::RateLimit).
         rate_limit: Nested,
         /// The longest request body, instead of the listener's.
         body_max: Maybe<OrNone<Bytes>>,
@@ -214,16 +202,6 @@ settings! {
         content_type: Maybe<FieldValue>,
         /// A map from names of fields to their values.
         headers: Nested,
-    }
-}
-
-settings! {
-    /// A change of the path.
-    ReplacePrefix {
-        /// The segments that it begins with.
-        from: Maybe<UrlPrefix>,
-        /// What they become.
-        to: Maybe<UrlPrefix>,
     }
 }
 

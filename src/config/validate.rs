@@ -7,6 +7,7 @@ mod route;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde_yaml::{Mapping, Value};
 
@@ -82,6 +83,19 @@ impl<'n> Section<'n> {
         };
         let known = vec![false; entries.map_or(0, <[Entry]>::len)];
         Section { at: node.at, path, entries, known, allowed: Vec::new(), accepted: Mapping::new() }
+    }
+
+    /// A map that is only read as `T`; these keys are required in it.
+    pub(super) fn whole<T: Schema>(
+        (node, path): (&'n Node, String),
+        meaning: &str,
+        required: &[&str],
+        errors: &mut Errors<'_>,
+    ) -> (Section<'n>, T) {
+        let mut section = Section::open(node, path, meaning, errors);
+        let own = section.read(errors);
+        section.close(required, errors);
+        (section, own)
     }
 
     /// The section, where these values are the defaults.
@@ -163,8 +177,17 @@ impl<'n> Section<'n> {
 
     /// The pages that stand here.
     fn error_pages(&self, errors: &mut Errors<'_>) -> Option<Vec<(u16, Document)>> {
-        let key = "error_pages";
-        self.entry(key).map(|entry| pages::read(&entry.value, &joined(&self.path, key), errors))
+        self.child("error_pages").map(|(node, path)| pages::read(node, &path, errors))
+    }
+
+    /// Reports what is wrong with the value of `key`.
+    pub(super) fn refuse(&self, key: &str, message: impl Into<String>, errors: &mut Errors<'_>) {
+        errors.add(self.place(key), &joined(&self.path, key), message);
+    }
+
+    /// What is in the file that `key` names.
+    pub(super) fn file(&self, key: &str, name: &str, bytes_max: usize, errors: &mut Errors) -> Option<Arc<[u8]>> {
+        errors.file(self.place(key), &joined(&self.path, key), name, bytes_max)
     }
 
     /// Where the value of `key` stands.
@@ -239,10 +262,8 @@ fn pool(entry: &Entry, defaults: &Mapping, backends_left: &mut Option<usize>, er
     let mut pool = section.pool(errors);
     pool.name.clone_from(&entry.key);
     section.close(&["backends"], errors);
-    let path = joined(&section.path, "backends");
-    let node = section.entry("backends").map(|entry| &entry.value);
-    let nodes = node.and_then(|node| list(node, &path, "a list of HOST:PORT or maps", usize::MAX, errors));
-    let nodes = nodes.unwrap_or_default();
+    let Some((node, path)) = section.child("backends") else { return pool };
+    let nodes = list(node, &path, "a list of HOST:PORT or maps", usize::MAX, errors).unwrap_or_default();
     let Some(left) = *backends_left else { return pool };
     *backends_left = left.checked_sub(nodes.len());
     if backends_left.is_none() {
@@ -279,9 +300,8 @@ fn backend(node: &Node, path: &str, errors: &mut Errors<'_>) -> Option<(Backend,
         let address = HostPort::read(value).map_err(|message| errors.add(node.at, path, message)).ok()?;
         return Some((backend_with(address, String::new(), 1), node.at));
     }
-    let mut section = Section::open(node, path.to_string(), "with the key address, or HOST:PORT", errors);
-    let own: schema::Backend = section.read(errors);
-    section.close(&["address"], errors);
+    let meaning = "with the key address, or HOST:PORT";
+    let (section, own) = Section::whole::<schema::Backend>((node, path.to_string()), meaning, &["address"], errors);
     let at = section.entry("name").map_or(section.place("address"), |entry| entry.value.at);
     Some((backend_with(own.address?, own.name, own.weight), at))
 }
@@ -315,8 +335,7 @@ impl<'p> PoolNames<'p> {
         if name.is_empty() || self.listed.is_empty() {
             return None;
         }
-        let add = |message| errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
-        self.index(name).map_err(add).ok()
+        self.index(name).map_err(|message| section.refuse("pool", message, errors)).ok()
     }
 }
 
@@ -351,7 +370,7 @@ impl Listeners<'_> {
         let affinity = listener.pool.and_then(|pool| self.affinities.get(pool).copied().flatten());
         if own.protocol == ProtocolName::Tcp && affinity.is_some_and(Affinity::needs_http) {
             let message = "its affinity is of a type that a tcp listener cannot follow (allowed: source)";
-            errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
+            section.refuse("pool", message, errors);
         }
         if let Some(entry) = section.entry("routes") {
             let path = joined(&section.path, "routes");
@@ -361,24 +380,22 @@ impl Listeners<'_> {
             listener.routes = route::routes(&entry.value, &path, &self.pools, errors);
         }
         listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.to_vec());
-        listener.http.rate_limit =
-            section.child("rate_limit").and_then(|(node, path)| rate::rate_limit(node, path, errors));
-        if let Some(entry) = section.entry("listen") {
+        listener.http.rate_limit = section.child("rate_limit").and_then(|place| rate::rate_limit(place, errors));
+        if let Some((node, path)) = section.child("listen") {
             let address = |address| ListenAddress { address, v6_only: listener.v6_only, optional: false };
-            let addresses = self.addresses(&entry.value, &joined(&section.path, "listen"), errors);
+            let addresses = self.addresses(node, &path, errors);
             listener.listen = addresses.into_iter().map(address).collect();
         }
         listener
     }
 
     fn refuse_duplicate(&mut self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) {
-        let at = section.place("name");
         if name.is_empty() {
             return;
         }
-        if let Some(line) = self.lines_of_names.insert(name.to_string(), at.line) {
+        if let Some(line) = self.lines_of_names.insert(name.to_string(), section.place("name").line) {
             let message = format!("duplicate listener {}; it is already in line {line}", quoted(name));
-            errors.add(at, &joined(&section.path, "name"), message);
+            section.refuse("name", message, errors);
         }
     }
 

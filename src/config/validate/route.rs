@@ -30,18 +30,17 @@ pub(super) fn routes(node: &Node, path: &str, pools: &PoolNames<'_>, errors: &mu
 }
 
 fn route(node: &Node, path: String, pools: &PoolNames<'_>, errors: &mut Errors<'_>) -> Route {
-    let mut section = Section::open(node, path, "with one of the keys pool, redirect, respond and deny", errors);
-    let own: schema::Route = section.read(errors);
-    section.close(&[], errors);
+    let meaning = "with one of the keys pool, redirect, respond and deny";
+    let (section, own) = Section::whole::<schema::Route>((node, path), meaning, &[], errors);
     let action = action(&section, &own, pools, errors);
     if !matches!(action, Action::Pool(_)) {
         for key in FOR_POOLS.iter().filter(|key| section.entry(key).is_some()) {
-            errors.add(section.place(key), &joined(&section.path, key), "means nothing where no pool serves");
+            section.refuse(key, "means nothing where no pool serves", errors);
         }
     }
     let response_edits = edits(&section, RESPONSE, errors);
     if !matches!(action, Action::Pool(_)) && response_edits.added.iter().any(|(name, _)| is_type(name)) {
-        errors.add(section.place(RESPONSE), &joined(&section.path, RESPONSE), TYPE_ELSEWHERE);
+        section.refuse(RESPONSE, TYPE_ELSEWHERE, errors);
     }
     let (mut conditions, mut exceptions) = (Vec::new(), Vec::new());
     if let Some((node, path)) = section.child("match") {
@@ -54,8 +53,8 @@ fn route(node: &Node, path: String, pools: &PoolNames<'_>, errors: &mut Errors<'
         request_edits: edits(&section, REQUEST, errors),
         response_edits,
         prefix: prefix(&section, own.strip_prefix, errors),
-        auth: section.child("basic_auth").and_then(|(node, path)| auth::auth(node, path, errors)),
-        rate_limit: section.child("rate_limit").and_then(|(node, path)| rate::rate_limit(node, path, errors)),
+        auth: section.child("basic_auth").and_then(|place| auth::auth(place, errors)),
+        rate_limit: section.child("rate_limit").and_then(|place| rate::rate_limit(place, errors)),
         body_bytes_max: own.body_max,
     }
 }
@@ -75,7 +74,7 @@ fn action(section: &Section<'_>, own: &schema::Route, pools: &PoolNames<'_>, err
         "respond" => respond(section, errors),
         _ => {
             if own.deny == Some(false) {
-                errors.add(section.place(key), &joined(&section.path, key), "must be true, not false");
+                section.refuse(key, "must be true, not false", errors);
             }
             Action::Deny
         }
@@ -91,11 +90,10 @@ fn respond(route: &Section<'_>, errors: &mut Errors<'_>) -> Action {
     let (section, own) = route.map::<schema::Respond>("respond", "with the key text or file", &[], errors);
     let mut body: Option<Arc<[u8]>> = own.text.map(|text| text.into_bytes().into());
     if let Some(name) = own.file {
-        let (at, path) = (section.place("file"), joined(&section.path, "file"));
         if body.is_some() {
-            errors.add(at, &path, "there is a text already");
+            section.refuse("file", "there is a text already", errors);
         }
-        body = errors.file(at, &path, &name, RESPOND_BYTES_MAX);
+        body = section.file("file", &name, RESPOND_BYTES_MAX, errors);
     }
     let status = own.status.unwrap_or(200);
     if matches!(status, 205 | 304) || (status == 204 && body.is_some()) {
@@ -104,7 +102,7 @@ fn respond(route: &Section<'_>, errors: &mut Errors<'_>) -> Action {
     let content_type = own.content_type.as_deref().unwrap_or(CONTENT_TYPE).into();
     let fields = values::<FieldValue>(&section, "headers", None, errors);
     if fields.iter().any(|(name, _)| is_type(name)) {
-        errors.add(section.place("headers"), &joined(&section.path, "headers"), TYPE_ELSEWHERE);
+        section.refuse("headers", TYPE_ELSEWHERE, errors);
     }
     Action::Respond { status, document: body.map(|body| Document { content_type, body }), fields }
 }
@@ -117,12 +115,12 @@ fn prefix(route: &Section<'_>, strip: Option<String>, errors: &mut Errors<'_>) -
     if route.entry("replace_prefix").is_none() {
         return strip.map(|from| Prefix { from, to: String::new() });
     }
-    let (section, own) =
-        route.map::<schema::ReplacePrefix>("replace_prefix", "with the keys from and to", &["from", "to"], errors);
+    let required = ["from", "to"];
+    let (section, own) = route.map::<Prefix>("replace_prefix", "with the keys from and to", &required, errors);
     if route.entry("strip_prefix").is_some() {
         errors.add(section.at, &section.path, "there is a strip_prefix already");
     }
-    own.from.zip(own.to).map(|(from, to)| Prefix { from, to: encoded(&to) })
+    Some(Prefix { to: encoded(&own.to), ..own })
 }
 
 /// A path as it is sent (RFC 3986 section 3.3).
@@ -186,10 +184,7 @@ fn named(entry: &Entry, path: &str, errors: &mut Errors<'_>) -> Vec<Named> {
 }
 
 fn one_named(node: &Node, path: String, errors: &mut Errors<'_>) -> Named {
-    let mut section = Section::open(node, path, "with the key name, or a list of them", errors);
-    let own: schema::Named = section.read(errors);
-    section.close(&["name"], errors);
-    own
+    Section::whole((node, path), "with the key name, or a list of them", &["name"], errors).1
 }
 
 /// The changes at `key`: `Host` can be set in requests.
@@ -245,10 +240,6 @@ fn values<W: Word>(
 impl Section<'_> {
     /// The map at `key`, read as `T`.
     fn map<T: Schema>(&self, key: &str, meaning: &str, required: &[&str], errors: &mut Errors<'_>) -> (Section<'_>, T) {
-        let (node, path) = self.child(key).expect("the caller asked for it");
-        let mut section = Section::open(node, path, meaning, errors);
-        let own: T = section.read(errors);
-        section.close(required, errors);
-        (section, own)
+        Section::whole(self.child(key).expect("the caller asked for it"), meaning, required, errors)
     }
 }

@@ -1,5 +1,7 @@
 //! What the tests of this room share: settings, a seeded source of chance, and damage. Never part of the program.
 
+#![cfg(test)]
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::asked::Asked;
