@@ -96,7 +96,9 @@ words! {
     /// Host and port of a backend.
     HostPort((String, u16)) = |value| text(value, HOST_ALLOWED, units::host_and_port);
     /// A user or a group.
-    AccountName(Account) = |value| found(value, ACCOUNT_ALLOWED, number_or_text(value).and_then(|text| units::account(&text)));
+    AccountName(Account) = |value| {
+        found(value, ACCOUNT_ALLOWED, number_or_text(value).and_then(|text| units::account(&text)))
+    };
     /// A directory.
     Directory(PathBuf) = |value| text(value, DIRECTORY_ALLOWED, units::directory);
     /// A log level.

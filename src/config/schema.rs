@@ -1,9 +1,8 @@
 //! The maps of the file: which keys there are, of which kind, and their defaults. `plb.yaml.sample` mirrors them.
 //!
-//! A map may be read by several structs; a key that none of them knows is unknown. Many of them are structs of the
-//! model, which is where these are declared: [`Config`], [`Confinement`], [`Listener`](super::Listener),
-//! [`HttpSettings`], [`Forwarding`], [`ClientTimeouts`], [`Pool`](super::Pool) and [`ServerTimeouts`]. Here are the
-//! others, of which the model is made in `validate` and in the files about their subjects.
+//! A map may be read by several structs; a key that none of them knows is unknown. Many of them are structs of the model
+//! and declared there, from [`Config`](super::Config) to [`ServerTimeouts`](super::ServerTimeouts). Here are the others,
+//! of which the model is made in `validate` and in the files about their subjects.
 
 use std::time::Duration;
 
