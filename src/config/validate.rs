@@ -29,18 +29,18 @@ const NAMES_LISTED_MAX: usize = 8;
 /// The model of the file whose tree is `root`; wrong wherever `errors` has been added to.
 pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
     let mut top = Section::open(root, String::new(), "with the keys listeners and pools", errors);
-    let mut config: Config = top.read(errors);
-    config.confinement = top.read(errors);
-    // What stands here is the default of all listeners and pools.
     top.listener(errors);
     top.pool(errors);
+    let defaults = top.accepted.clone();
+    let mut config: Config = top.read(errors);
+    config.confinement = top.read(errors);
     let error_pages = top.error_pages(errors).unwrap_or_default();
     top.close(&["listeners", "pools"], errors);
     if let Some(entry) = top.entry("pools") {
-        config.pools = pools(&entry.value, &top.accepted, errors);
+        config.pools = pools(&entry.value, &defaults, errors);
     }
     let mut reader = Listeners {
-        defaults: &top.accepted,
+        defaults: &defaults,
         error_pages: &error_pages,
         pools: PoolNames::of(&config.pools),
         affinities: config.pools.iter().map(|pool| pool.affinity.as_ref()).collect(),
@@ -262,8 +262,10 @@ fn pool(entry: &Entry, defaults: &Mapping, backends_left: &mut Option<usize>, er
     let mut pool = section.pool(errors);
     pool.name.clone_from(&entry.key);
     section.close(&["backends"], errors);
-    let Some((node, path)) = section.child("backends") else { return pool };
-    let nodes = list(node, &path, "a list of HOST:PORT or maps", usize::MAX, errors).unwrap_or_default();
+    let path = joined(&section.path, "backends");
+    let node = section.entry("backends").map(|entry| &entry.value);
+    let nodes = node.and_then(|node| list(node, &path, "a list of HOST:PORT or maps", usize::MAX, errors));
+    let nodes = nodes.unwrap_or_default();
     let Some(left) = *backends_left else { return pool };
     *backends_left = left.checked_sub(nodes.len());
     if backends_left.is_none() {
