@@ -432,7 +432,9 @@ impl Server {
     fn reap(&mut self) {
         for id in self.finished.drain(..) {
             let Some(mut pair) = self.pairs.remove(id) else { continue };
-            self.crowd.leave(pair.session.listener(), pair.session.client().ip());
+            let position = pair.session.listener();
+            let listener = &self.core.config.listeners[usize::from(position)];
+            self.crowd.leave(position, listener, pair.session.client().ip());
             if pair.lacks {
                 self.lacking.retain(|other| *other != id);
             }

@@ -54,8 +54,8 @@ impl Word for Methods {
 }
 
 words! {
-    /// The name of a method.
-    Method(String) = |value| good(value, "a method in capitals, such as GET, but not CONNECT", |name| {
+    /// The name of a method that plb can serve.
+    Method(String) = |value| good(value, "a method in capitals but CONNECT, such as GET", |name| {
         let is_letter = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
         !name.is_empty() && name.bytes().all(is_letter) && name != "CONNECT"
     });
@@ -73,7 +73,7 @@ pub enum PathFault {
     Nul,
     /// `%2F`, `%5C` and backslashes.
     Slash,
-    /// Parameters of `.`, of `..`, and of an empty segment before others.
+    /// Parameters of `.`, of `..`, and of an empty segment before others; a `..` that leaves an empty segment.
     Dots,
     /// A `%` without two hexadecimal digits.
     Invalid,

@@ -13,6 +13,7 @@ use super::leaf::{
     Redirection, Switch, Text, Token, UrlPath, UrlPrefix, Whole,
 };
 use super::network::Networks;
+use super::sanitizer::Method;
 use super::word::{Maybe, Nested, OrNone, Several, settings};
 pub use super::word::{Schema, Word};
 
@@ -152,7 +153,7 @@ settings! {
         /// A cookie, likewise.
         cookie: Nested,
         /// The method.
-        method: Several<Token>,
+        method: Several<Method>,
         /// The client's address.
         client: Networks,
     }

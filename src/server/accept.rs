@@ -57,12 +57,10 @@ impl Server {
     /// Whether this client may have one more connection to the listener.
     fn lets_in(&mut self, position: u16, client: IpAddr) -> bool {
         let listener = &self.core.config.listeners[usize::from(position)];
-        let Some(max) = listener.clients_per_address_max else { return true };
-        // Behind a proxy there are many clients.
-        let is_proxy = listener.http.forwarding.trusted_proxies.contains(client);
-        if is_proxy || self.crowd.enter(position, client, max) {
+        if self.crowd.enter(position, listener, client) {
             return true;
         }
+        let max = listener.clients_per_address_max.unwrap_or_default();
         let times = self.core.refuse(position, Cause::Crowd);
         // Once for the first time, and then ever more rarely.
         if times.is_power_of_two() {
@@ -134,7 +132,8 @@ impl Server {
             return stream.reset_on_drop();
         }
         let Ok(stream) = self.driver.insert(stream) else {
-            return self.crowd.leave(position, client.ip());
+            let listener = &self.core.config.listeners[usize::from(position)];
+            return self.crowd.leave(position, listener, client.ip());
         };
         self.stats.accepted += 1;
         let pair = Pair {

@@ -189,3 +189,78 @@ impl Facts<'_> {
 fn earlier(one: Deadline, other: Deadline) -> Deadline {
     if other.0 < one.0 { other } else { one }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::Failure;
+    use crate::base::buffers::Buffers;
+    use crate::session::record::CloseReason;
+    use crate::session::{Core, Io, Outcome, Part, Readiness, Side};
+
+    const ROUTED: &str = "
+listeners:
+  - { name: l, listen: 127.0.0.1:80, pool: p, routes: [{ match: { path: /q }, pool: q }] }
+pools:
+  p: { timeout_header_server_write: 1s, backends: [a:1] }
+  q: { timeout_header_server_write: 7s, backends: [a:1, a:2] }
+";
+
+    #[test]
+    fn the_backends_of_a_route_have_the_time_of_their_own_pool_in_every_attempt() {
+        let config = config::parse("f", ROUTED).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let mut core = Core::new(config, String::new());
+        let context = &mut core.context();
+        for (path, seconds, attempts) in [("/", 1, 1), ("/q", 7, 2)] {
+            let mut session = Session::new(0, 80, "192.0.2.1:1".parse().expect("it is an address"), context);
+            assert!(session.borrow(&mut Buffers::new(1 << 20)), "there are buffers");
+            let get = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+            session.room(Side::Client)[..get.len()].copy_from_slice(get.as_bytes());
+            session.complete(Io::Read(Side::Client), Outcome::Bytes { count: get.len(), owes: false }, context);
+            for attempt in 0..attempts {
+                let acquire = session.next_io([Readiness::default(); 2]);
+                assert!(matches!(acquire, Io::Acquire { .. }), "{path}, attempt {attempt}: {acquire:?}");
+                let deadline = context.now + Duration::from_secs(seconds);
+                assert_eq!(session.deadline(context.config, Stage::Serving), deadline, "{path}, attempt {attempt}");
+                session.complete(acquire, Outcome::Started { alternatives: 0 }, context);
+                assert_eq!(session.deadline(context.config, Stage::Serving), deadline, "{path}, attempt {attempt}");
+                session.complete(Io::FinishConnect, Outcome::Failed(Failure::Refused), context);
+                session.complete(Io::Part(Part::Discard), Outcome::Done, context);
+            }
+            session.close(CloseReason::Killed, context);
+        }
+    }
+
+    #[test]
+    fn a_client_may_send_all_it_has_while_a_long_last_answer_leaves() {
+        let text = "listeners: [{ name: l, listen: 1.2.3.4:80, routes: [{ respond: { file: f } }] }]\n\
+                    pools: { p: { backends: [a:1] } }";
+        let config = config::parse_with("f", text, &|_, _| Ok(vec![b'a'; 100_000])).expect("it is right");
+        let mut core = Core::new(config, String::new());
+        let context = &mut core.context();
+        let mut session = Session::new(0, 80, "192.0.2.1:1".parse().expect("it is an address"), context);
+        assert!(session.borrow(&mut Buffers::new(1 << 20)), "there are buffers");
+        let post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
+        session.room(Side::Client)[..post.len()].copy_from_slice(post);
+        session.complete(Io::Read(Side::Client), Outcome::Bytes { count: post.len(), owes: false }, context);
+        let mut left = 1_000_000;
+        while left > 0 {
+            // It takes nothing of its answer meanwhile.
+            let readable = Readiness { readable: true, ..Readiness::default() };
+            let io = session.next_io([readable, Readiness::default()]);
+            assert_eq!(io, Io::Read(Side::Client), "{left} bytes are left");
+            let count = session.room(Side::Client).len().min(left);
+            session.complete(io, Outcome::Bytes { count, owes: false }, context);
+            left -= count;
+        }
+        let mut taken = 0;
+        let writable = Readiness { writable: true, ..Readiness::default() };
+        while session.next_io([writable, Readiness::default()]) == Io::Write(Side::Client) {
+            let count = session.cleared(Side::Client).len();
+            taken += count;
+            session.complete(Io::Write(Side::Client), Outcome::Bytes { count, owes: false }, context);
+        }
+        assert!((100_000..100_400).contains(&taken), "{taken}");
+        session.close(CloseReason::Finished, context);
+    }
+}

@@ -1,4 +1,10 @@
-//! The deliberate bugs: each breaks one rule of the loop or of the streams, to show that the simulation would see it.
+//! The deliberate bugs: each breaks one rule of the loop or of the streams, or what the configuration says, to show that
+//! the simulation would see it.
+
+use std::sync::Arc;
+
+use plb::config::route::Action;
+use plb::config::{Affinity, Config};
 
 /// One broken rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,11 +51,21 @@ pub enum Bug {
     FlightIsNotDiscarded,
     /// Bytes take off although an urgent one stops them for good.
     SplicesUrgentData,
+    /// Routes lead to the first pool.
+    RoutesAreMixedUp,
+    /// The end of a long answer is missing.
+    LongAnswersAreCut,
+    /// Nobody counts the requests of a connection.
+    RequestsAreNotCounted,
+    /// Clients get no cookie.
+    CookiesAreNotSet,
+    /// Nobody remembers where clients were served.
+    TablesAreForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 21] = [
+    pub const ALL: [Bug; 26] = [
         Bug::AnEdgeIsForgotten,
         Bug::ShortReadHidesTheEnd,
         Bug::ParkedWhileReadable,
@@ -71,5 +87,35 @@ impl Bug {
         Bug::FullWithoutAnEdge,
         Bug::FlightIsNotDiscarded,
         Bug::SplicesUrgentData,
+        Bug::RoutesAreMixedUp,
+        Bug::LongAnswersAreCut,
+        Bug::RequestsAreNotCounted,
+        Bug::CookiesAreNotSet,
+        Bug::TablesAreForgotten,
     ];
+
+    /// What is left of the configuration.
+    pub fn spoil(bug: Option<Bug>, mut config: Config) -> Config {
+        let listener = &mut config.listeners[0];
+        match bug {
+            Some(Bug::RequestsAreNotCounted) => listener.http.requests_max = None,
+            Some(Bug::CookiesAreNotSet | Bug::TablesAreForgotten) => {
+                for pool in &mut config.pools {
+                    let is_table = matches!(pool.affinity, Some(Affinity::Table(_)));
+                    pool.affinity.take_if(|_| is_table == (bug == Some(Bug::TablesAreForgotten)));
+                }
+            }
+            _ => {}
+        }
+        for route in &mut listener.routes {
+            match (&mut route.action, bug) {
+                (Action::Pool(pool), Some(Bug::RoutesAreMixedUp)) => *pool = 0,
+                (Action::Respond { document: Some(document), .. }, Some(Bug::LongAnswersAreCut)) => {
+                    document.body = Arc::from(&document.body[..document.body.len() - 1]);
+                }
+                _ => {}
+            }
+        }
+        config
+    }
 }

@@ -4,11 +4,12 @@ use plb::base::time::Time;
 use plb::config::ProtocolName;
 
 use super::kernel::Given;
-use super::message::{Decoder, Kind, Message, chunked, content};
+use super::message::{Decoder, Kind, Message, chunked, content, find};
+use super::site::{Goal, Homes};
 use super::world::{Fault, Peer, Weather, World};
 
 /// The requests of one client are numbered from its own number times this.
-const REQUESTS_MAX: u32 = 64;
+const REQUESTS_MAX: u32 = 256;
 
 /// Whether the request with this number may be sent twice: the number says so.
 pub fn is_idempotent(id: u32) -> bool {
@@ -41,7 +42,12 @@ enum Manner {
 
 struct Request {
     id: u32,
+    goal: Goal,
+    /// The cookie of plb's that it carried.
+    carried: Option<String>,
     head: bool,
+    /// It is the last one, or cannot be followed by another one for certain.
+    ends: bool,
     /// It speaks HTTP/1.0.
     old: bool,
     body_bytes: usize,
@@ -51,13 +57,15 @@ struct Request {
 impl Request {
     /// Whether whoever answered must have read its request line: plb may tire of waiting for that.
     fn is_known_by(&self, answer: &Message) -> bool {
-        answer.field("x-id").is_some() || answer.status() >= 500
+        answer.field("x-id").or(answer.field("x-own")).is_some() || answer.status() >= 500
     }
 }
 
 /// A client.
 pub struct HttpClient {
     wire: usize,
+    number: u32,
+    homes: Homes,
     requests: Vec<Request>,
     manner: Manner,
     /// Requests that are sent before the answer to the first of them.
@@ -99,6 +107,8 @@ impl HttpClient {
         let depth = [1, 1, 2, 5][world.rng.below(4) as usize];
         HttpClient {
             wire,
+            number,
+            homes: Homes::default(),
             requests,
             manner,
             depth,
@@ -164,12 +174,18 @@ impl HttpClient {
         if request.is_known_by(message) {
             world.answered.push((request.id, status));
         }
-        match message.field("x-id") {
-            Some(id) => {
+        match (message.field("x-id"), message.field("x-own")) {
+            (Some(id), _) => {
                 assert!(id == request.id.to_string(), "{name}: the answer to {id} for request {}", request.id);
                 check_body(&name, message, request);
+                self.homes.settle(&name, world, request.goal, request.carried.as_ref(), message);
             }
-            None => {
+            (None, Some(_)) => {
+                world.profile.site.check_own(&name, request.goal, request.id, request.head, message);
+                let ends = request.ends || Some(self.answered as u32 + 1) == world.profile.site.requests_max;
+                assert!(message.closes() == ends || world.draining, "{name}: {:?} after {}", ends, request.id);
+            }
+            (None, None) => {
                 self.excuse(world, request, status, message);
                 if request.head && status == 408 {
                     self.misread = true;
@@ -179,12 +195,15 @@ impl HttpClient {
         }
         self.told_to_go = message.closes();
         self.answered += 1;
+        let is_last = world.profile.site.requests_max == Some(self.answered as u32);
+        assert!(!is_last || self.told_to_go, "{name}: the last request that it may send is not answered as such");
     }
 
     /// An answer of plb's own: is it allowed?
     fn excuse(&self, world: &World, request: &Request, status: u32, message: &Message) {
         let name = self.name();
         assert!(message.field("content-type") == Some("text/html"), "{name}: a strange answer {status}");
+        world.profile.site.check_page(&name, request.head, message);
         let profile = &world.profile;
         let asked_badly = match self.manner {
             Manner::EndsAt(_) => status == 400 || status == 408,
@@ -195,6 +214,7 @@ impl HttpClient {
             (_, 400..500) => asked_badly,
             (Weather::Chaos, _) => true,
             (Weather::Calm, _) => false,
+            (Weather::OneBad, _) if request.goal != Goal::First => profile.idle_closes && request.goal == Goal::Second,
             (Weather::OneBad, _) => {
                 let fault = profile.fault();
                 let sent = !fault.is_some_and(Fault::is_before_sending);
@@ -253,7 +273,12 @@ impl HttpClient {
             return false;
         }
         while self.begun < self.requests.len() && self.begun - self.answered < self.depth && !self.told_to_go {
-            self.outgoing.extend_from_slice(&self.requests[self.begun].bytes);
+            let request = &mut self.requests[self.begun];
+            request.carried = self.homes.carried(request.goal);
+            let line = find(&request.bytes, b"\r\n").expect("a request has lines") + 2;
+            self.outgoing.extend_from_slice(&request.bytes[..line]);
+            self.outgoing.extend_from_slice(self.homes.line(self.number).as_bytes());
+            self.outgoing.extend_from_slice(&request.bytes[line..]);
             self.begun += 1;
         }
         let most = 1 + world.rng.below(self.piece_max) as usize;
@@ -366,7 +391,9 @@ fn check_body(name: &str, message: &Message, request: &Request) {
     );
 }
 
-fn request(world: &mut World, id: u32, last: bool, most: u64) -> Request {
+fn request(world: &mut World, number: u32, last: bool, most: u64) -> Request {
+    let goal = world.profile.site.draw_goal(&mut world.rng);
+    let id = number + goal.offset();
     let (method, id) = match world.rng.below(10) {
         0..4 => ("GET", id),
         4 => ("HEAD", id + 1),
@@ -377,8 +404,10 @@ fn request(world: &mut World, id: u32, last: bool, most: u64) -> Request {
     let body_bytes = if has_body { world.rng.below(most) as usize } else { 0 };
     let old = last && world.rng.chance(1, 4);
     let version = if old { "1.0" } else { "1.1" };
-    let mut text = format!("{method} /{id} HTTP/{version}\r\nHost: a.example\r\n");
-    if last && world.rng.chance(1, 3) {
+    let prefix = goal.prefix();
+    let mut text = format!("{method} {prefix}/{id} HTTP/{version}\r\nHost: a.example\r\n");
+    let says_close = last && world.rng.chance(1, 3);
+    if says_close {
         text.push_str("Connection: close\r\n");
     }
     let body = content(id, body_bytes);
@@ -393,5 +422,6 @@ fn request(world: &mut World, id: u32, last: bool, most: u64) -> Request {
         true => bytes.extend(chunked(&body, world.draw_chunk(body.len()))),
         false => bytes.extend(body),
     }
-    Request { id, head: method == "HEAD", old, body_bytes, bytes }
+    let ends = old || says_close || body_bytes > 0 || in_chunks;
+    Request { id, goal, carried: None, head: method == "HEAD", ends, old, body_bytes, bytes }
 }

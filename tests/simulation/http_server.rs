@@ -6,6 +6,7 @@ use plb::base::time::Time;
 use super::http_client::answer_content;
 use super::kernel::Given;
 use super::message::{Decoder, Kind, Message, chunked, content, find};
+use super::site::Goal;
 use super::world::{Fault, Peer, World};
 
 /// The connection of a backend.
@@ -106,6 +107,8 @@ impl HttpServer {
             self.fault = world.draw_fault(self.backend);
         }
         let id = id_of(&line);
+        let pool = world.profile.site.pool_of(self.backend);
+        assert!(Goal::of(id).pool() == Some(pool), "{}: {line} does not belong here", self.name());
         let count = world.seen.entry(id).or_default();
         *count += 1;
         let count = *count;
@@ -117,6 +120,9 @@ impl HttpServer {
         assert!(request.body == content(id, request.body.len()), "{}: the body of {id} is not its own", self.name());
         let announced = request.field("x-forwarded-for");
         assert!(announced == Some("192.0.2.1"), "{}: {id} does not tell its client", self.name());
+        let cookies = request.field("cookie").unwrap_or_default();
+        let own = ["PLB-p", "PLB-q"][world.profile.site.pool_of(self.backend)];
+        assert!(cookies.starts_with("SESSION=") && !cookies.contains(own), "{}: {id} brings {cookies}", self.name());
         self.served += 1;
         let before = self.outgoing.len();
         match self.fault {
@@ -153,7 +159,8 @@ impl HttpServer {
         let old = framing == 7;
         let status = if framing == 0 { "204 No Content" } else { "200 OK" };
         let version = if old { "1.0" } else { "1.1" };
-        let mut text = format!("HTTP/{version} {status}\r\nX-Id: {id}\r\nX-Length: {length}\r\n");
+        let mut text =
+            format!("HTTP/{version} {status}\r\nX-Id: {id}\r\nX-Length: {length}\r\nX-Backend: {}\r\n", self.backend);
         let (mut body, until_close) = match framing {
             0 => (Vec::new(), false),
             1..3 => {

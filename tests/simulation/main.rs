@@ -11,6 +11,7 @@ mod http_client;
 mod http_server;
 mod kernel;
 mod message;
+mod site;
 mod stream;
 mod tcp_peer;
 mod turn;

@@ -95,6 +95,8 @@ pub struct Plb {
     finished: Vec<Id<Pair>>,
     retired: Vec<Id<Stream>>,
     newly_idle: Vec<BackendId>,
+    /// The backends before those of each pool.
+    before: Vec<usize>,
     /// The parked streams of each backend, the one that was used last at the end.
     idle: Vec<Vec<(Id<Stream>, Time)>>,
     watched: Vec<bool>,
@@ -116,7 +118,9 @@ pub struct Plb {
 
 impl Plb {
     pub fn new(config: Config, calls_max: u32, bug: Option<Bug>) -> Plb {
-        let backends = config.pools[0].backends.len();
+        let counts: Vec<usize> = config.pools.iter().map(|pool| pool.backends.len()).collect();
+        let backends = counts.iter().sum();
+        let config = Bug::spoil(bug, config);
         Plb {
             streams: Arena::with_capacity(0),
             pairs: Arena::with_capacity(0),
@@ -127,6 +131,7 @@ impl Plb {
             finished: Vec::new(),
             retired: Vec::new(),
             newly_idle: Vec::new(),
+            before: counts.iter().scan(0, |sum, count| Some(std::mem::replace(sum, *sum + count))).collect(),
             idle: vec![Vec::new(); backends],
             watched: vec![false; backends],
             wheel: TimerWheel::new(Time::START),
@@ -145,6 +150,11 @@ impl Plb {
                 "Sun, 06 Nov 1994 08:49:37 GMT".to_string(),
             ),
         }
+    }
+
+    /// The number that the world knows a backend by.
+    fn number(&self, backend: BackendId) -> usize {
+        self.before[backend.pool()] + backend.backend()
     }
 
     /// One turn: mark, expire, accept, run, reap.
@@ -236,7 +246,8 @@ impl Plb {
         match stream.owner {
             Owner::Session(pair, _) => self.enqueue(pair),
             Owner::Idle(backend) if readable && self.bug != Some(Bug::IdleEndIsIgnored) => {
-                self.idle[backend.backend()].retain(|&(parked, _)| parked != id);
+                let number = self.number(backend);
+                self.idle[number].retain(|&(parked, _)| parked != id);
                 self.retire(id);
             }
             Owner::Idle(_) | Owner::Retired => {}
@@ -281,26 +292,26 @@ impl Plb {
         self.enqueue(id);
     }
 
-    fn idle_timeout(&self) -> Duration {
-        self.core.config.pools[0].timeouts.idle
+    fn idle_timeout(&self, backend: BackendId) -> Duration {
+        self.core.config.pools[backend.pool()].timeouts.idle
     }
 
     fn expire_idle(&mut self, backend: BackendId) {
-        let timeout = self.idle_timeout();
-        while let Some(&(id, since)) = self.idle[backend.backend()].first() {
+        let (timeout, number) = (self.idle_timeout(backend), self.number(backend));
+        while let Some(&(id, since)) = self.idle[number].first() {
             if since + timeout > self.core.now {
                 self.wheel.insert(since + timeout, Alarm::Idle(backend));
                 return;
             }
-            self.idle[backend.backend()].remove(0);
+            self.idle[number].remove(0);
             self.retire(id);
         }
-        self.watched[backend.backend()] = false;
+        self.watched[number] = false;
     }
 
     fn revive(&mut self, world: &mut World, backend: BackendId) {
         if self.core.pools.begin_trial(backend, self.core.now) {
-            self.core.pools.end_trial(backend, world.probe(backend.backend()), self.core.now);
+            self.core.pools.end_trial(backend, world.probe(self.number(backend)), self.core.now);
         }
     }
 
@@ -436,7 +447,7 @@ impl Plb {
             self.gone.push(id);
         }
         for backend in std::mem::take(&mut self.newly_idle) {
-            let timeout = self.idle_timeout();
+            let timeout = self.idle_timeout(backend);
             self.wheel.insert(self.core.now + timeout, Alarm::Idle(backend));
         }
         self.feed();
@@ -447,8 +458,9 @@ impl Plb {
             world.trace(|| format!("{:?}: {transition}", transition.backend));
             if transition.to == State::Down {
                 let backend = transition.backend;
-                assert!(!world.is_healthy(backend.backend()), "a healthy backend is {transition}");
-                for (id, _) in std::mem::take(&mut self.idle[backend.backend()]) {
+                let number = self.number(backend);
+                assert!(!world.is_healthy(number), "a healthy backend is {transition}");
+                for (id, _) in std::mem::take(&mut self.idle[number]) {
                     self.retire(id);
                 }
                 let pause = self.core.config.pools[backend.pool()].timeout_cleanup;

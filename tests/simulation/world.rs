@@ -15,6 +15,7 @@ use plb::config::{Config, ProtocolName};
 use super::http_client::HttpClient;
 use super::http_server::HttpServer;
 use super::kernel::{Connecting, Edge, Wire};
+use super::site::Site;
 use super::stream::Stream;
 use super::tcp_peer::{Role, TcpPeer};
 
@@ -97,6 +98,8 @@ pub struct Profile {
     pub max_clients: usize,
     /// Of every backend, what is wrong with it: nothing, one thing, or anything (`Err`).
     pub backends: Vec<Result<Option<Fault>, ()>>,
+    /// What the listener has besides its pool.
+    pub site: Site,
     /// Backends close connections that are idle, at the worst moment.
     pub idle_closes: bool,
     /// Descriptors run out now and then.
@@ -126,7 +129,7 @@ impl Profile {
         let look = |rng: &mut Rng| if rng.chance(1, tls_in) { Look::Tls } else { Look::Plain };
         let upgrades = protocol == ProtocolName::Http && rng.chance(1, 5);
         let count = 1 + rng.below(3) as usize;
-        let backends = match weather {
+        let mut backends = match weather {
             Weather::Calm => vec![Ok(None); count],
             Weather::OneBad => {
                 let mut backends = vec![Ok(None); count + 1];
@@ -137,6 +140,15 @@ impl Profile {
             Weather::Chaos => (0..count).map(|_| if rng.chance(1, 3) { Ok(None) } else { Err(()) }).collect(),
         };
         let chaos = weather == Weather::Chaos;
+        let piece_max = if bulk { BULK_PIECE } else { [6, 50, 800, 20_000][rng.below(4) as usize] };
+        let site = match protocol {
+            ProtocolName::Http if !upgrades => Site::new(backends.len(), piece_max, rng),
+            _ => Site::default(),
+        };
+        if site.second_from.is_some() {
+            let others = 1 + rng.below(2);
+            backends.extend((0..others).map(|_| if chaos && rng.chance(1, 2) { Err(()) } else { Ok(None) }));
+        }
         let clients = 1 + rng.below(6) as usize;
         Profile {
             weather,
@@ -146,6 +158,7 @@ impl Profile {
             clients,
             max_clients: 1 + rng.below(8) as usize,
             backends,
+            site,
             idle_closes: rng.chance(1, 3),
             lacks: chaos && rng.chance(1, 3),
             alternatives: rng.chance(1, 5),
@@ -160,7 +173,7 @@ impl Profile {
             server_retry: 1 + rng.below(3),
             calls_max: [6, 32][rng.below(2) as usize],
             capacity_max: if bulk { BULK_CAPACITY } else { [20, 100, 2_000, 30_000][rng.below(4) as usize] },
-            piece_max: if bulk { BULK_PIECE } else { [6, 50, 800, 20_000][rng.below(4) as usize] },
+            piece_max,
             drains_at: if rng.chance(1, 10) { Time::from_millis(rng.below(300)) } else { Time::NEVER },
         }
     }
@@ -168,25 +181,23 @@ impl Profile {
     /// The configuration of plb.
     pub fn config(&self) -> Config {
         let protocol = if self.protocol == ProtocolName::Tcp { "tcp" } else { "http" };
-        let backends: String = (0..self.backends.len()).map(|port| format!("10.0.0.1:{},", port + 1)).collect();
-        let text = format!(
+        let globals = format!(
             "max_clients: {}\n\
              timeout_header_client_read: 2s\ntimeout_header_client_write: 2s\n\
              timeout_forward_client_read: 1500ms\ntimeout_forward_client_write: 1500ms\n\
              timeout_keep_alive: 3s\ntimeout_tunnel: 5s\ntimeout_cleanup: 300ms\n\
              timeout_header_server_read: 1s\ntimeout_header_server_write: 700ms\n\
-             timeout_forward_server_read: 1s\ntimeout_forward_server_write: 1s\ntimeout_idle: 400ms\n\
-             listeners: [{{name: l, listen: \"127.0.0.1:80\", protocol: {protocol}, pool: p}}]\n\
-             pools: {{p: {{server_retry: {}, idle_backend_max: {}, backends: [{backends}]}}}}\n",
-            self.max_clients, self.server_retry, self.idle_backend_max,
+             timeout_forward_server_read: 1s\ntimeout_forward_server_write: 1s\ntimeout_idle: 400ms\n",
+            self.max_clients,
         );
-        let config = plb::config::parse("simulation", &text).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let pool = format!("server_retry: {}, idle_backend_max: {}", self.server_retry, self.idle_backend_max);
+        let config = self.site.config(&globals, &format!("protocol: {protocol}"), &pool, self.backends.len());
         // Scarcer than a file may say.
         let buffer_memory = 2 * (self.buffer_pairs * BUFFER_BYTES) as u64;
         Config { buffer_memory, kernel_pipes: self.kernel_pipes, ..config }
     }
 
-    /// The one thing that is wrong.
+    /// The one thing that is wrong, in the first pool.
     pub fn fault(&self) -> Option<Fault> {
         self.backends.iter().find_map(|backend| backend.unwrap_or_default())
     }

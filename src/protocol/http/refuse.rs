@@ -60,6 +60,10 @@ impl Http {
 
     /// Puts as much of the answer's content into the pipe as there is room for.
     pub(super) fn go_on_replying(&mut self, view: &mut View, connection: KeepClient) -> Step {
+        if connection == KeepClient::Close {
+            // Many a client sends all it has before it reads: that has no use any more, and must not hold it up.
+            view.request.discard(view.request.pending().len());
+        }
         let body = self.rest.body.as_deref().unwrap_or_default();
         let rest = &body[self.rest.position..];
         let count = rest.len().min(view.response.emit_room());

@@ -3,8 +3,10 @@
 #![cfg(test)]
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::LazyLock;
 
 use super::asked::Asked;
+use super::forwarding::Peer;
 use super::head::{Method, Scheme};
 use super::target::Target;
 use crate::config::{HttpSettings, Listener, Methods, ProtocolName, Trailers, quick_start};
@@ -32,13 +34,13 @@ fn of_the_quick_start() -> Listener {
 }
 
 /// A target in origin form.
-pub(super) const fn target(path: &str) -> Target<'_> {
-    Target { root: "", path, authority: None }
+pub(super) fn target(path: &str) -> Target<'_> {
+    Target::new("", path, None)
 }
 
 /// A plain question.
 pub(super) fn asked() -> Asked<'static> {
-    const ROOT: Target = target("/");
+    static ROOT: LazyLock<Target> = LazyLock::new(|| target("/"));
     Asked {
         method: Method::Get,
         method_name: "GET",
@@ -47,6 +49,7 @@ pub(super) fn asked() -> Asked<'static> {
         target: &ROOT,
         fields: &[],
         client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+        peer: Peer::Client,
         path: b"/",
     }
 }

@@ -202,7 +202,8 @@ impl Plb {
         address: u8,
     ) -> Outcome {
         assert!(pair.backend.is_none(), "a second connection for one session");
-        let idle = &mut self.idle[backend.backend()];
+        let number = self.number(backend);
+        let idle = &mut self.idle[number];
         let found = match self.bug {
             _ if reuse == Reuse::Fresh => None,
             Some(Bug::IdleConnectionIsUsedTwice) => idle.last().copied(),
@@ -215,7 +216,7 @@ impl Plb {
             pair.backend = Some(found);
             return Outcome::Reused;
         }
-        match world.connect(backend.backend(), address) {
+        match world.connect(number, address) {
             Ok((wire, alternatives)) => {
                 let stream = Stream::connecting(wire, world.profile.tls[1], Owner::Session(id, Side::Backend));
                 let stream = self.streams.insert(stream);
@@ -262,8 +263,9 @@ impl Plb {
             return self.retire(id);
         }
         stream.owner = Owner::Idle(backend);
-        self.idle[backend.backend()].push((id, self.core.now));
-        if !std::mem::replace(&mut self.watched[backend.backend()], true) {
+        let number = self.number(backend);
+        self.idle[number].push((id, self.core.now));
+        if !std::mem::replace(&mut self.watched[number], true) {
             self.newly_idle.push(backend);
         }
     }

@@ -61,7 +61,7 @@ impl Ledger {
             assert_eq!(entries().count(), self.sessions, "a TCP session has one record");
         }
         for &(id, status) in &world.answered {
-            let path = format!(" /{id} HTTP/1.");
+            let path = format!("/{id} HTTP/1.");
             let told: Vec<u32> =
                 entries().filter(|entry| entry.request.contains(&path)).map(|entry| entry.status).collect();
             assert!(told == [status], "request {id} was answered {status}, and its records say {told:?}");
