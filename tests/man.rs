@@ -10,15 +10,17 @@ use std::time::Duration;
 
 use plb::base::time::Time;
 use plb::cli;
+use plb::config::route::Prefix;
 use plb::config::schema::{
-    Affinity, Backend, BasicAuth, Conditions, FieldEdits, Listener, ListenerSettings, Named, Negation, Pool,
-    PoolSettings, Process, RateLimit, Redirect, ReplacePrefix, Respond, Route, Schema,
+    Affinity, Backend, BasicAuth, Conditions, FieldEdits, Named, Negation, Redirect, Respond, Route, Schema,
 };
-use plb::config::{AccessFormat, ProtocolName};
+use plb::config::{
+    self, AccessFormat, ClientTimeouts, Config, Confinement, Forwarding, HttpSettings, ProtocolName, RateLimit,
+    ServerTimeouts, schema,
+};
 use plb::log::access::Format;
 use plb::protocol::transcript::Transcript;
 use plb::session::record::Record;
-use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
 const CONFIGURATION_PAGE: &str = include_str!("../man/plb.yaml.5");
@@ -44,14 +46,27 @@ const DESCRIBED: [&str; 16] = [
     "RATE LIMITS",
 ];
 
-/// All conditions of a route.
-#[derive(Default, Deserialize, Serialize)]
-#[serde(default)]
-struct Match {
-    #[serde(flatten)]
-    conditions: Conditions,
-    #[serde(flatten)]
-    negation: Negation,
+/// A key of the schema.
+struct Key {
+    name: &'static str,
+    /// Null: it has none.
+    default: Value,
+    /// Reads a value of it, and writes that.
+    read: fn(&str, Value) -> Result<Value, String>,
+}
+
+/// The keys of `T`.
+fn keys<T: Schema>() -> Vec<Key> {
+    let defaults = T::default().written();
+    assert_eq!(T::KEYS.len(), defaults.len());
+    let key = |&name: &&'static str| Key { name, default: defaults[name].clone(), read: read::<T> };
+    T::KEYS.iter().map(key).collect()
+}
+
+fn read<T: Schema>(key: &str, value: Value) -> Result<Value, String> {
+    let alone = Value::Mapping(Mapping::from_iter([(key.into(), value)]));
+    let read: T = serde_yaml::from_value(alone).map_err(|error| error.to_string())?;
+    Ok(read.written()[key].clone())
 }
 
 /// A key as the page shows it.
@@ -81,73 +96,66 @@ fn items(heading: &str) -> Vec<Item> {
     section(CONFIGURATION_PAGE, heading).split(".It Ic ").skip(1).map(item).collect()
 }
 
-/// The section describes the keys of `T` and no others, each with its default and its range.
-fn assert_described<T: Schema>(heading: &str) {
+/// The section describes these keys and no others, each with its default and its range.
+fn assert_described(heading: &str, keys: &[Vec<Key>]) {
     let items = items(heading);
-    let defaults = T::defaults();
-    let described: Vec<&str> = items.iter().map(|item| item.key.as_str()).collect();
-    let known: Vec<&str> = defaults.keys().filter_map(Value::as_str).collect();
-    assert_eq!(BTreeSet::from_iter(&described), BTreeSet::from_iter(&known), "plb.yaml(5), {heading}");
-    assert_eq!(described.len(), known.len(), "plb.yaml(5), {heading}: a key is described twice");
+    let described: BTreeSet<&str> = items.iter().map(|item| item.key.as_str()).collect();
+    let known: BTreeSet<&str> = keys.iter().flatten().map(|key| key.name).collect();
+    assert_eq!(described, known, "plb.yaml(5), {heading}");
+    assert_eq!(described.len(), items.len(), "plb.yaml(5), {heading}: a key is described twice");
     for item in &items {
-        assert_default::<T>(item, &defaults[item.key.as_str()]);
-        if let Some(range) = range::<T>(&item.key) {
-            let key = &item.key;
-            assert!(item.text.contains(&range), "plb.yaml(5) does not say that {key} goes {range}");
+        let key = keys.iter().flatten().find(|key| key.name == item.key).unwrap();
+        assert_default(item, key);
+        if let Some(range) = range(key) {
+            assert!(item.text.contains(&range), "plb.yaml(5) does not say that {} goes {range}", key.name);
         }
     }
 }
 
-fn assert_default<T: Schema>(item: &Item, default: &Value) {
-    let key = item.key.as_str();
-    let has_none = default.is_null() || default.as_str() == Some("");
+fn assert_default(item: &Item, Key { name, default, read }: &Key) {
     let shown = item.default.as_deref().map(|shown| serde_yaml::from_str::<Value>(shown).unwrap());
-    assert_eq!(shown.is_none(), has_none, "plb.yaml(5): whether {key} has a default");
+    assert_eq!(shown.is_none(), default.is_null(), "plb.yaml(5): whether {name} has a default");
     if let Some(shown) = shown {
         // What is shown may be written otherwise, as 60s for 1m.
-        let read: T = serde_yaml::from_value(alone(key, shown)).unwrap();
-        let read = serde_yaml::to_value(read).unwrap();
-        assert_eq!(&read[key], default, "plb.yaml(5) shows another default of {key}");
+        assert_eq!(read(name, shown).as_ref(), Ok(default), "plb.yaml(5) shows another default of {name}");
     }
 }
 
 /// `from A to B`, as the error message about a wrong value of this key says; durations have a common range.
-fn range<T: Schema>(key: &str) -> Option<String> {
-    let error = serde_yaml::from_value::<T>(alone(key, Value::Sequence(Vec::new()))).err()?.to_string();
+fn range(key: &Key) -> Option<String> {
+    let error = (key.read)(key.name, Value::Mapping(Mapping::new())).err()?;
     let (_, range) = error.split_once("from ").filter(|_| !error.contains("duration"))?;
     let words: Vec<&str> = range.split([' ', ',']).take(3).collect();
     Some(format!("from {}", words.join(" ")))
 }
 
-fn alone(key: &str, value: Value) -> Value {
-    Value::Mapping(Mapping::from_iter([(key.into(), value)]))
-}
-
 #[test]
 fn plb_yaml_5_describes_every_setting_with_its_default_and_range() {
-    assert_described::<Process>("THE PROCESS");
-    assert_described::<Listener>("EACH LISTENER");
-    assert_described::<ListenerSettings>("SETTINGS OF LISTENERS");
-    assert_described::<Pool>("EACH POOL");
-    assert_described::<PoolSettings>("SETTINGS OF POOLS");
-    assert_described::<Backend>("EACH BACKEND");
-    assert_described::<Affinity>("AFFINITY");
-    assert_described::<Route>("EACH ROUTE");
-    assert_described::<Redirect>("REDIRECTIONS");
-    assert_described::<Respond>("RESPONSES");
-    assert_described::<Named>("NAMES AND VALUES");
-    assert_described::<ReplacePrefix>("PREFIXES");
-    assert_described::<FieldEdits>("FIELDS");
-    assert_described::<BasicAuth>("BASIC AUTHENTICATION");
-    assert_described::<RateLimit>("RATE LIMITS");
-    // It has one key more, which is not for what stands in that.
-    assert_described::<Match>("CONDITIONS");
+    assert_described("THE PROCESS", &[keys::<Config>(), keys::<Confinement>()]);
+    assert_described("EACH LISTENER", &[keys::<schema::Listener>()]);
+    let of_listeners =
+        [keys::<config::Listener>(), keys::<HttpSettings>(), keys::<Forwarding>(), keys::<ClientTimeouts>()];
+    assert_described("SETTINGS OF LISTENERS", &of_listeners);
+    assert_described("EACH POOL", &[keys::<schema::Pool>()]);
+    assert_described("SETTINGS OF POOLS", &[keys::<config::Pool>(), keys::<ServerTimeouts>()]);
+    assert_described("EACH BACKEND", &[keys::<Backend>()]);
+    assert_described("AFFINITY", &[keys::<Affinity>()]);
+    assert_described("EACH ROUTE", &[keys::<Route>()]);
+    assert_described("REDIRECTIONS", &[keys::<Redirect>()]);
+    assert_described("RESPONSES", &[keys::<Respond>()]);
+    assert_described("NAMES AND VALUES", &[keys::<Named>()]);
+    assert_described("PREFIXES", &[keys::<Prefix>()]);
+    assert_described("FIELDS", &[keys::<FieldEdits>()]);
+    assert_described("BASIC AUTHENTICATION", &[keys::<BasicAuth>()]);
+    assert_described("RATE LIMITS", &[keys::<RateLimit>()]);
+    assert_described("CONDITIONS", &[keys::<Conditions>(), keys::<Negation>()]);
     let all = CONFIGURATION_PAGE.matches(".It Ic ").count();
     let headings = CONFIGURATION_PAGE.split("\n.Sh ").filter_map(|section| section.lines().next());
     let described: usize =
         headings.filter(|heading| DESCRIBED.contains(heading)).map(|heading| items(heading).len()).sum();
     assert_eq!(all, described, "plb.yaml(5) describes a key elsewhere");
-    assert_eq!(range::<Process>("max_clients").as_deref(), Some("from 1 to 1000000"), "ranges are found");
+    let found: Vec<String> = of_listeners.iter().flatten().filter_map(range).collect();
+    assert!(found.contains(&"from 1 to 65535".to_string()), "ranges are found: {found:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `plb.yaml.sample` and the schema say the same: every key of one is in the other, with the schema's default.
 
-use plb::config::schema::{Affinity, Backend, Listener, ListenerSettings, Pool, PoolSettings, Process, Schema};
+use plb::config::schema::{self, Affinity, Backend, Schema};
+use plb::config::{ClientTimeouts, Config, Confinement, Forwarding, HttpSettings, Listener, Pool, ServerTimeouts};
 use serde_yaml::{Mapping, Value};
 
 const SAMPLE: &str = include_str!("../plb.yaml.sample");
@@ -25,26 +26,30 @@ fn is_setting(text: &str) -> bool {
 
 /// Every key of `T` is in `section`, with its default where it has one.
 fn assert_defaults<T: Schema>(section: &Value) {
-    for (key, default) in T::defaults() {
+    for (key, default) in T::default().written() {
         let shown = section.get(&key).unwrap_or_else(|| panic!("the sample lacks {key:?}"));
-        if default.is_null() || default.as_str() == Some("") {
+        if default.is_null() {
             continue;
         }
         let alone = Value::Mapping(Mapping::from_iter([(key.clone(), shown.clone())]));
         let read: T = serde_yaml::from_value(alone).unwrap();
-        let read = serde_yaml::to_value(read).unwrap();
-        assert_eq!(read[&key], default, "the sample's value of {key:?} is not the default");
+        assert_eq!(read.written()[&key], default, "the sample's value of {key:?} is not the default");
     }
 }
 
 #[test]
 fn the_sample_shows_every_setting_with_its_default() {
     let sample: Value = serde_yaml::from_str(&with_all_settings_active()).unwrap();
-    assert_defaults::<Process>(&sample);
-    assert_defaults::<ListenerSettings>(&sample);
-    assert_defaults::<PoolSettings>(&sample);
-    assert_defaults::<Listener>(&sample["listeners"][0]);
-    assert_defaults::<Pool>(&sample["pools"]["web"]);
+    assert_defaults::<Config>(&sample);
+    assert_defaults::<Confinement>(&sample);
+    assert_defaults::<Listener>(&sample);
+    assert_defaults::<HttpSettings>(&sample);
+    assert_defaults::<Forwarding>(&sample);
+    assert_defaults::<ClientTimeouts>(&sample);
+    assert_defaults::<Pool>(&sample);
+    assert_defaults::<ServerTimeouts>(&sample);
+    assert_defaults::<schema::Listener>(&sample["listeners"][0]);
+    assert_defaults::<schema::Pool>(&sample["pools"]["web"]);
     let mut affinity = sample["pools"]["web"]["affinity"].as_mapping().unwrap().clone();
     affinity.extend(sample["pools"]["database"]["affinity"].as_mapping().unwrap().clone());
     assert!(SAMPLE.contains("# secret_file: "));

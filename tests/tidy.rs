@@ -323,6 +323,9 @@ impl Source {
 
     /// The lines that are neither empty nor a comment nor a test: what has to be understood, and not what explains it.
     fn lines_of_code(&self) -> usize {
+        if self.lines.iter().any(|line| line.code.starts_with("#![cfg(test)]")) {
+            return 0;
+        }
         self.lines.iter().filter(|line| !line.in_tests && !line.code.trim().is_empty()).count()
     }
 

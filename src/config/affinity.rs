@@ -6,16 +6,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
-use serde::{Deserialize, Serialize};
-use serde_yaml::{Mapping, Value};
 use sha2::{Digest, Sha256};
 
 use super::Backend;
-use super::error::{Errors, joined, quoted};
-use super::leaf::{choice, chosen, leaf, name_of};
+use super::error::{Errors, quoted};
 use super::schema;
 use super::source::Node;
 use super::validate::Section;
+use super::word::choices;
 
 /// How many bytes of the SHA-256 sum of a backend's name are its id.
 const ID_BYTES: usize = 4;
@@ -167,28 +165,9 @@ pub enum Site {
     None,
 }
 
-/// The kinds by name.
-const KINDS: [(&str, Kind); 8] = [
-    ("source", Kind::Source),
-    ("basic_auth", Kind::BasicAuth),
-    ("url_parameter", Kind::UrlParameter),
-    ("path_parameter", Kind::PathParameter),
-    ("cookie", Kind::Cookie),
-    ("header", Kind::Header),
-    ("insert_cookie", Kind::InsertCookie),
-    ("prefix_cookie", Kind::PrefixCookie),
-];
-/// The values of `SameSite` by name.
-const SAME_SITES: [(&str, Site); 3] = [("strict", Site::Strict), ("lax", Site::Lax), ("none", Site::None)];
-
-choice! {
-    /// The kind of affinity.
-    AffinityKind(Kind) of KINDS
-}
-choice! {
-    /// Where a browser sends a cookie along.
-    SameSite(Site) of SAME_SITES
-}
+choices!(Kind: "source" Source, "basic_auth" BasicAuth, "url_parameter" UrlParameter, "path_parameter" PathParameter,
+    "cookie" Cookie, "header" Header, "insert_cookie" InsertCookie, "prefix_cookie" PrefixCookie);
+choices!(Site: "strict" Strict, "lax" Lax, "none" None);
 
 impl Kind {
     /// The keys that mean something to it, the required ones first; and how many these are.
@@ -209,21 +188,21 @@ impl Kind {
 /// Reads the section of a pool that has these backends; `None` where that makes no sense, which is reported.
 pub(super) fn read(node: &Node, path: String, backends: &[Backend], errors: &mut Errors<'_>) -> Option<Affinity> {
     let mut section = Section::open(node, path, "with the key type", errors);
-    let (own, accepted) = section.read::<schema::Affinity>(Mapping::new(), errors);
-    if !accepted.contains_key("type") {
+    let own: schema::Affinity = section.read(errors);
+    if !section.accepted.contains_key("type") {
         section.close(&["type"], errors);
         return None;
     }
-    let (keys, required) = own.kind.0.keys();
+    let (keys, required) = own.kind.keys();
     let keys: Vec<&str> = keys.split(' ').collect();
     section.narrow(&keys);
     section.close(&keys[..required], errors);
-    let name = own.name.0.clone().unwrap_or_default();
-    let mark = match own.kind.0 {
-        Kind::Source => Mark::Source { prefix_v4: own.prefix_v4.0, prefix_v6: own.prefix_v6.0 },
+    let name = own.name.clone().unwrap_or_default();
+    let mark = match own.kind {
+        Kind::Source => Mark::Source { prefix_v4: own.prefix_v4, prefix_v6: own.prefix_v6 },
         Kind::BasicAuth => Mark::BasicAuth,
         Kind::UrlParameter => Mark::UrlParameter(name),
-        Kind::PathParameter => Mark::PathParameter(own.name.0),
+        Kind::PathParameter => Mark::PathParameter(own.name),
         Kind::Cookie => Mark::Cookie(name),
         Kind::Header => Mark::Header(name),
         Kind::InsertCookie => return Some(Affinity::InsertCookie(insert_cookie(&section, own, backends, errors))),
@@ -232,45 +211,45 @@ pub(super) fn read(node: &Node, path: String, backends: &[Backend], errors: &mut
             return Some(Affinity::PrefixCookie { name, ids });
         }
     };
-    Some(Affinity::Table(Table { mark, ttl: own.ttl.0, entries_max: own.table_size.0 as usize }))
+    Some(Affinity::Table(Table { mark, ttl: own.ttl, entries_max: own.table_size }))
 }
 
 fn insert_cookie(section: &Section, own: schema::Affinity, backends: &[Backend], errors: &mut Errors) -> InsertCookie {
-    let same_site = own.same_site.0;
-    if same_site == Site::None && !own.secure.0 {
+    let same_site = own.same_site;
+    if same_site == Site::None && !own.secure {
         let message = "browsers take a cookie with same_site: none only with secure: true";
-        errors.add(section.place("same_site"), &joined(&section.path, "same_site"), message);
+        section.refuse("same_site", message, errors);
     }
-    let path = own.path.0.unwrap_or_else(|| "/".to_string());
-    let domain = own.domain.0.map_or(String::new(), |domain| format!("; Domain={domain}"));
-    let secure = if own.secure.0 { "; Secure" } else { "" };
-    let http_only = if own.http_only.0 { "; HttpOnly" } else { "" };
+    let path = own.path.unwrap_or_else(|| "/".to_string());
+    let domain = own.domain.map_or(String::new(), |domain| format!("; Domain={domain}"));
+    let secure = if own.secure { "; Secure" } else { "" };
+    let http_only = if own.http_only { "; HttpOnly" } else { "" };
     let attributes = format!("; Path={path}{domain}{secure}{http_only}; SameSite={same_site:?}");
-    let secret = secret(section, own.secret.0, own.secret_file.0, errors);
-    let name = own.name.0.unwrap_or_default();
+    let secret = secret(section, own.secret, own.secret_file, errors);
+    let name = own.name.unwrap_or_default();
     let signed = |id: String| match &secret {
         Some(secret) => sign(secret, &name, &id),
         None => id,
     };
     let ids = Ids::new(backends, signed, section, errors);
-    InsertCookie { name, ids, attributes, indirect: own.indirect.0, private: own.private.0 }
+    InsertCookie { name, ids, attributes, indirect: own.indirect, private: own.private }
 }
 
 /// The secret from the text or from the file that it names; a line end behind it does not count.
 fn secret(section: &Section, text: Option<String>, file: Option<String>, errors: &mut Errors) -> Option<Vec<u8>> {
     let key = if file.is_some() { "secret_file" } else { "secret" };
-    let (at, path) = (section.place(key), joined(&section.path, key));
     let secret = match (text, file) {
         (Some(_), Some(_)) => {
-            errors.add(at, &path, "only one of secret and secret_file can be used");
+            section.refuse(key, "only one of secret and secret_file can be used", errors);
             return None;
         }
-        (None, Some(file)) => errors.file(at, &path, &file, *SECRET_BYTES.end())?.trim_ascii_end().to_vec(),
+        (None, Some(file)) => section.file(key, &file, *SECRET_BYTES.end(), errors)?.trim_ascii_end().to_vec(),
         (text, None) => text?.into_bytes(),
     };
     if !SECRET_BYTES.contains(&secret.len()) {
         let (least, most) = SECRET_BYTES.into_inner();
-        errors.add(at, &path, format!("the secret must have {least} to {most} bytes, not {}", secret.len()));
+        let message = format!("the secret must have {least} to {most} bytes, not {}", secret.len());
+        section.refuse(key, message, errors);
     }
     Some(secret)
 }

@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_yaml::Mapping;
-
 use super::error::Errors;
 use super::schema;
 use super::source::Node;
@@ -70,19 +68,17 @@ impl Users {
     }
 }
 
-/// Reads the map of a `basic_auth` at `path`; `None` where there is an error.
-pub(super) fn auth(node: &Node, path: String, errors: &mut Errors<'_>) -> Option<Auth> {
-    let mut section = Section::open(node, path, "with the keys realm and file", errors);
-    let (own, _) = section.read::<schema::BasicAuth>(Mapping::new(), errors);
-    section.close(&["realm", "file"], errors);
-    let (realm, name) = (own.realm.0?, own.file.0?);
-    let (at, path) = (section.place("file"), super::error::joined(&section.path, "file"));
-    let bytes = errors.file(at, &path, &name, FILE_BYTES_MAX)?;
+/// Reads the map of a `basic_auth` at its path; `None` where there is an error.
+pub(super) fn auth(place: (&Node, String), errors: &mut Errors<'_>) -> Option<Auth> {
+    let required = ["realm", "file"];
+    let (section, own) = Section::whole::<schema::BasicAuth>(place, "with the keys realm and file", &required, errors);
+    let (realm, name) = (own.realm?, own.file?);
+    let bytes = section.file("file", &name, FILE_BYTES_MAX, errors)?;
     let users = Users::parse(&bytes, |line, message| {
         let place = if line == 0 { name.clone() } else { format!("{name}:{line}") };
-        errors.add(at, &path, format!("{place}: {message}"));
+        section.refuse("file", format!("{place}: {message}"), errors);
     });
-    Some(Auth { realm, users: Arc::new(users?), forward: own.forward.0 })
+    Some(Auth { realm, users: Arc::new(users?), forward: own.forward })
 }
 
 fn user(line: &str) -> Result<(&str, PasswordHash), String> {

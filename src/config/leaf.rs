@@ -1,396 +1,161 @@
-//! The kinds of values that settings have, each with its limits, as serde sees them.
+//! The kinds of values that settings have, each with its limits.
 //!
 //! Reading one needs no more than the value; the error says what is allowed and what was found.
 
+use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
-use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
-use super::error::{quoted, suggestion};
+use super::error::suggestion;
+use super::route::{HostName, Pattern};
+use super::template::{Part, Template};
 use super::units::{
     self, ACCOUNT_ALLOWED, DIRECTORY_ALLOWED, HOST_ALLOWED, LOG_LEVEL_ALLOWED, LOG_LEVELS, LOG_TARGET_ALLOWED,
     NAME_ALLOWED,
 };
+use super::word::{Word, choices, found, good, parsed, text, words, wrong};
 use super::{AccessFormat, Account, LogTarget, Policy, ProtocolName, RequestId, Trailers, Upgrade};
 
-/// The protocols by name.
-const PROTOCOLS: [(&str, ProtocolName); 2] = [("http", ProtocolName::Http), ("tcp", ProtocolName::Tcp)];
-/// What a client may change to, by name.
-const UPGRADES: [(&str, Upgrade); 3] =
-    [("websocket", Upgrade::Websocket), ("any", Upgrade::Any), ("none", Upgrade::None)];
-/// What becomes of trailers, by name.
-const TRAILERS: [(&str, Trailers); 2] = [("drop", Trailers::Drop), ("forward", Trailers::Forward)];
-/// Where an `X-Request-Id` comes from, by name.
-const REQUEST_IDS: [(&str, RequestId); 3] =
-    [("none", RequestId::None), ("make", RequestId::Make), ("keep", RequestId::Keep)];
-/// The policies by name.
-const POLICIES: [(&str, Policy); 1] = [("round_robin", Policy::RoundRobin)];
-/// The formats of the access log by name.
-const FORMATS: [(&str, AccessFormat); 3] =
-    [("plb", AccessFormat::Plb), ("combined", AccessFormat::Combined), ("json", AccessFormat::Json)];
-/// How an absent limit or log is written.
-const NONE: &str = "none";
+/// The fields that plb writes itself: they concern one connection, the framing, or what it tells of itself and the
+/// client. `Host` is one of them, too, but a request's can be set.
+const GOVERNED: &str = "connection content-length date expect forwarded host http2-settings keep-alive proxy-connection te \
+    trailer transfer-encoding upgrade x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto";
+const TOKEN_ALLOWED: &str = "1 to 128 letters, digits and marks such as '-' and '_'";
+const PATH_ALLOWED: &str = "a path that begins with '/', without %-escapes, '//', '/./', '/../', '?', '#' and ';'";
 
-/// Declares a type that serde reads and writes through `TryFrom<Value>` and `From`.
-macro_rules! leaf {
-    ($(#[$about:meta])* $name:ident $(<$($limit:ident: $kind:ty),*>)? ($inner:ty)) => {
-        $(#[$about])*
-        #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-        #[serde(try_from = "Value", into = "Value")]
-        pub struct $name $(<$(const $limit: $kind),*>)? (pub $inner);
-    };
-}
+choices!(ProtocolName: "http" Http, "tcp" Tcp);
+choices!(Upgrade: "websocket" Websocket, "any" Any, "none" None);
+choices!(Trailers: "drop" Drop, "forward" Forward);
+choices!(RequestId: "none" None, "make" Make, "keep" Keep);
+choices!(Policy: "round_robin" RoundRobin);
+choices!(AccessFormat: "plb" Plb, "combined" Combined, "json" Json);
 
-/// Declares such a type whose values have names.
-macro_rules! choice {
-    ($(#[$about:meta])* $name:ident($inner:ty) of $choices:ident) => {
-        leaf! { $(#[$about])* $name($inner) }
+/// A whole number from `MIN` to `MAX`.
+pub struct Whole<const MIN: u64, const MAX: u64, T = u32>(PhantomData<T>);
 
-        impl TryFrom<Value> for $name {
-            type Error = String;
-            fn try_from(value: Value) -> Result<Self, String> {
-                chosen(&value, &$choices).map($name)
-            }
-        }
+/// A number of bytes from `MIN` to `MAX`: plain, or such as `64KiB`.
+pub struct Size<const MIN: u64, const MAX: u64, T = u64>(PhantomData<T>);
 
-        impl From<$name> for Value {
-            fn from(leaf: $name) -> Value {
-                name_of(&leaf.0, &$choices)
-            }
-        }
-    };
-}
+impl<const MIN: u64, const MAX: u64, T: TryFrom<u64> + TryInto<u64> + Copy> Word for Whole<MIN, MAX, T> {
+    type Of = T;
 
-pub(super) use {choice, leaf};
+    fn read(value: &Value) -> Result<T, String> {
+        let number = value.as_u64().filter(|number| (MIN..=MAX).contains(number));
+        found(value, &format!("a whole number from {MIN} to {MAX}"), number.and_then(|number| number.try_into().ok()))
+    }
 
-leaf! {
-    /// A whole number from `MIN` to `MAX`.
-    Whole<MIN: u32, MAX: u32>(u32)
-}
-leaf! {
-    /// A whole number from `MIN` to `MAX`, or `none`.
-    WholeOrNone<MIN: u32, MAX: u32>(Option<u32>)
-}
-leaf! {
-    /// A number of bytes from `MIN` to `MAX`: plain, or such as `64KiB`.
-    Size<MIN: u64, MAX: u64>(u64)
-}
-leaf! {
-    /// A number of bytes, or `none`.
-    SizeOrNone(Option<u64>)
-}
-leaf! {
-    /// A timeout such as `30s`.
-    Period(Duration)
-}
-leaf! {
-    /// `true` or `false`.
-    Switch(bool)
-}
-leaf! {
-    /// The status for requests that nobody is to serve.
-    Unrouted(u16)
-}
-leaf! {
-    /// Where a log goes.
-    Target(LogTarget)
-}
-leaf! {
-    /// Where a log goes, or `none`.
-    TargetOrNone(Option<LogTarget>)
-}
-choice! {
-    /// What a line of the access log looks like.
-    Format(AccessFormat) of FORMATS
-}
-leaf! {
-    /// The name of a file, or a word that stands for one.
-    FileName(String)
-}
-leaf! {
-    /// The name of a listener, a pool or a backend; empty while it is not set.
-    Name(String)
-}
-leaf! {
-    /// Host and port of a backend; `None` while it is not set.
-    HostPort(Option<(String, u16)>)
-}
-leaf! {
-    /// A user or a group; `None` while it is not set.
-    AccountName(Option<Account>)
-}
-leaf! {
-    /// A directory; `None` while it is not set.
-    Directory(Option<PathBuf>)
-}
-leaf! {
-    /// A log level.
-    Level(LevelFilter)
-}
-choice! {
-    /// The protocol of a listener.
-    Protocol(ProtocolName) of PROTOCOLS
-}
-choice! {
-    /// What a client may change to from HTTP.
-    UpgradeTo(Upgrade) of UPGRADES
-}
-choice! {
-    /// What becomes of trailers.
-    TrailersTo(Trailers) of TRAILERS
-}
-choice! {
-    /// Whether a request gets an `X-Request-Id`.
-    Identity(RequestId) of REQUEST_IDS
-}
-choice! {
-    /// The policy of a pool.
-    Balance(Policy) of POLICIES
-}
-
-impl<const MIN: u32, const MAX: u32> TryFrom<Value> for Whole<MIN, MAX> {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-        let number = number.filter(|number| (MIN..=MAX).contains(number));
-        number.map(Whole).ok_or_else(|| wrong(&format!("a whole number from {MIN} to {MAX}"), &value))
+    fn write(number: &T) -> Value {
+        (*number).try_into().map_or(Value::Null, Value::from)
     }
 }
 
-impl<const MIN: u32, const MAX: u32> TryFrom<Value> for WholeOrNone<MIN, MAX> {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        if value.as_str() == Some(NONE) {
-            return Ok(WholeOrNone(None));
-        }
-        let number = Whole::<MIN, MAX>::try_from(value.clone()).map(|number| WholeOrNone(Some(number.0)));
-        number.map_err(|_| wrong(&format!("{NONE} or a whole number from {MIN} to {MAX}"), &value))
-    }
-}
+impl<const MIN: u64, const MAX: u64, T: TryFrom<u64> + TryInto<u64> + Copy> Word for Size<MIN, MAX, T> {
+    type Of = T;
 
-impl<const MIN: u64, const MAX: u64> TryFrom<Value> for Size<MIN, MAX> {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        let bytes = bytes(&value).filter(|bytes| (MIN..=MAX).contains(bytes));
-        bytes.map(Size).ok_or_else(|| {
+    fn read(value: &Value) -> Result<T, String> {
+        let size = bytes(value).filter(|bytes| (MIN..=MAX).contains(bytes)).and_then(|bytes| bytes.try_into().ok());
+        size.ok_or_else(|| {
             let (min, max) = (units::size_text(MIN), units::size_text(MAX));
-            wrong(&format!("a size from {min} to {max} in bytes, KiB, MiB or GiB, such as 8KiB"), &value)
+            wrong(&format!("a size from {min} to {max} in bytes, KiB, MiB or GiB, such as 8KiB"), value)
         })
     }
-}
 
-impl TryFrom<Value> for SizeOrNone {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        if value.as_str() == Some(NONE) {
-            return Ok(SizeOrNone(None));
-        }
-        let size = bytes(&value).map(|bytes| SizeOrNone(Some(bytes)));
-        size.ok_or_else(|| wrong("none or a size in bytes, KiB, MiB or GiB, such as 1MiB", &value))
+    fn write(bytes: &T) -> Value {
+        (*bytes).try_into().map_or(Value::Null, size_value)
     }
 }
 
-impl TryFrom<Value> for Period {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        let duration = value.as_str().and_then(units::duration);
-        duration.map(Period).ok_or_else(|| wrong(units::DURATION_ALLOWED, &value))
-    }
-}
-
-impl TryFrom<Value> for Switch {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        value.as_bool().map(Switch).ok_or_else(|| wrong("true or false", &value))
-    }
-}
-
-impl TryFrom<Value> for Unrouted {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        match value.as_u64() {
-            Some(404) => Ok(Unrouted(404)),
-            Some(503) => Ok(Unrouted(503)),
-            _ => Err(wrong("404 or 503", &value)),
-        }
-    }
-}
-
-impl TryFrom<Value> for Target {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        target(&value).map(Target).ok_or_else(|| wrong(LOG_TARGET_ALLOWED, &value))
-    }
-}
-
-impl TryFrom<Value> for TargetOrNone {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        if value.as_str() == Some(NONE) {
-            return Ok(TargetOrNone(None));
-        }
-        let target = target(&value).map(|target| TargetOrNone(Some(target)));
-        target.ok_or_else(|| wrong(&format!("{NONE} or {LOG_TARGET_ALLOWED}"), &value))
-    }
-}
-
-impl TryFrom<Value> for FileName {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        let name = value.as_str().filter(|name| !name.is_empty() && !name.contains('\0'));
-        name.map(|name| FileName(name.to_string())).ok_or_else(|| wrong("a file, auto or none", &value))
-    }
-}
-
-impl TryFrom<Value> for Name {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        let name = value.as_str().filter(|name| units::is_name(name));
-        name.map(|name| Name(name.to_string())).ok_or_else(|| wrong(NAME_ALLOWED, &value))
-    }
-}
-
-impl TryFrom<Value> for HostPort {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        let address = value.as_str().and_then(units::host_and_port);
-        address.map(|address| HostPort(Some(address))).ok_or_else(|| wrong(HOST_ALLOWED, &value))
-    }
-}
-
-impl TryFrom<Value> for AccountName {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        let number = value.as_u64().map(|number| number.to_string());
-        let account = number.as_deref().or(value.as_str()).and_then(units::account);
-        account.map(|account| AccountName(Some(account))).ok_or_else(|| wrong(ACCOUNT_ALLOWED, &value))
-    }
-}
-
-impl TryFrom<Value> for Directory {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        let path = value.as_str().and_then(units::directory);
-        path.map(|path| Directory(Some(path))).ok_or_else(|| wrong(DIRECTORY_ALLOWED, &value))
-    }
-}
-
-impl TryFrom<Value> for Level {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        let number = value.as_u64().map(|number| number.to_string());
-        let text = number.as_deref().or(value.as_str());
-        text.and_then(units::log_level).map(Level).ok_or_else(|| {
-            let names = LOG_LEVELS.iter().map(|&(name, _)| name);
-            wrong(LOG_LEVEL_ALLOWED, &value) + &suggestion(value.as_str().unwrap_or_default(), names)
-        })
-    }
-}
-
-impl<const MIN: u32, const MAX: u32> From<Whole<MIN, MAX>> for Value {
-    fn from(leaf: Whole<MIN, MAX>) -> Value {
-        leaf.0.into()
-    }
-}
-
-impl<const MIN: u32, const MAX: u32> From<WholeOrNone<MIN, MAX>> for Value {
-    fn from(leaf: WholeOrNone<MIN, MAX>) -> Value {
-        leaf.0.map_or_else(|| NONE.into(), Value::from)
-    }
-}
-
-impl<const MIN: u64, const MAX: u64> From<Size<MIN, MAX>> for Value {
-    fn from(leaf: Size<MIN, MAX>) -> Value {
-        size_value(leaf.0)
-    }
-}
-
-impl From<SizeOrNone> for Value {
-    fn from(leaf: SizeOrNone) -> Value {
-        leaf.0.map_or_else(|| NONE.into(), size_value)
-    }
-}
-
-impl From<Period> for Value {
-    fn from(leaf: Period) -> Value {
-        units::duration_text(leaf.0).into()
-    }
-}
-
-impl From<Switch> for Value {
-    fn from(leaf: Switch) -> Value {
-        leaf.0.into()
-    }
-}
-
-impl From<Unrouted> for Value {
-    fn from(leaf: Unrouted) -> Value {
-        leaf.0.into()
-    }
-}
-
-impl From<Target> for Value {
-    fn from(leaf: Target) -> Value {
-        leaf.0.to_string().into()
-    }
-}
-
-impl From<TargetOrNone> for Value {
-    fn from(leaf: TargetOrNone) -> Value {
-        leaf.0.map_or_else(|| NONE.into(), |target| target.to_string().into())
-    }
-}
-
-impl From<FileName> for Value {
-    fn from(leaf: FileName) -> Value {
-        leaf.0.into()
-    }
-}
-
-impl From<Name> for Value {
-    fn from(leaf: Name) -> Value {
-        leaf.0.into()
-    }
-}
-
-impl From<HostPort> for Value {
-    fn from(leaf: HostPort) -> Value {
-        leaf.0.map_or_else(String::new, |(host, port)| host_port_text(&host, port)).into()
-    }
-}
-
-impl From<AccountName> for Value {
-    fn from(leaf: AccountName) -> Value {
-        leaf.0.map_or_else(|| "".into(), |account| account.to_string().into())
-    }
-}
-
-impl From<Directory> for Value {
-    fn from(leaf: Directory) -> Value {
-        leaf.0.map_or_else(|| "".into(), |path| path.to_string_lossy().into())
-    }
-}
-
-impl From<Level> for Value {
-    fn from(leaf: Level) -> Value {
-        name_of(&leaf.0, &LOG_LEVELS)
-    }
-}
-
-/// `must be .., not ..`
-pub(super) fn wrong(allowed: &str, found: &Value) -> String {
-    let found = match found {
-        Value::Null => "nothing".to_string(),
-        Value::Bool(value) => value.to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => quoted(text),
-        Value::Sequence(_) => "a list".to_string(),
-        Value::Mapping(_) | Value::Tagged(_) => "a map".to_string(),
+words! {
+    /// A number of bytes.
+    Bytes(u64) = |value| found(value, "a size in bytes, KiB, MiB or GiB, such as 1MiB", bytes(value)),
+        |bytes| size_value(*bytes);
+    /// A timeout such as `30s`.
+    Period(Duration) = |value| text(value, units::DURATION_ALLOWED, units::duration),
+        |period| units::duration_text(*period).into();
+    /// `true` or `false`.
+    Switch(bool) = |value| found(value, "true or false", value.as_bool()), |is_on| (*is_on).into();
+    /// The status for requests that nobody is to serve.
+    Unrouted(u16) = |value| found(value, "404 or 503", status(value, &[404, 503])), |status| (*status).into();
+    /// The status of a redirection.
+    Redirection(u16) = |value| {
+        found(value, "301, 302, 303, 307 or 308", status(value, &[301, 302, 303, 307, 308]))
     };
-    format!("must be {allowed}, not {found}")
+    /// Where a log goes.
+    LogTo(LogTarget) = |value| text(value, LOG_TARGET_ALLOWED, |text| units::log_target(text.as_ref())),
+        |target| target.to_string().into();
+    /// The name of a file, or a word that stands for one.
+    FileName(PathBuf) = |value| good(value, "a file, auto or none", is_file).map(PathBuf::from),
+        |path| path.to_string_lossy().into();
+    /// The name of a file.
+    File(String) = |value| good(value, "a file", is_file);
+    /// The name of a listener, a pool or a backend.
+    Name(String) = |value| good(value, NAME_ALLOWED, units::is_name);
+    /// Host and port of a backend.
+    HostPort((String, u16)) = |value| text(value, HOST_ALLOWED, units::host_and_port);
+    /// A user or a group.
+    AccountName(Account) = |value| {
+        found(value, ACCOUNT_ALLOWED, number_or_text(value).and_then(|text| units::account(&text)))
+    };
+    /// A directory.
+    Directory(PathBuf) = |value| text(value, DIRECTORY_ALLOWED, units::directory);
+    /// A log level.
+    Level(LevelFilter) = |value| {
+        number_or_text(value).and_then(|text| units::log_level(&text)).ok_or_else(|| {
+            let names = LOG_LEVELS.iter().map(|&(name, _)| name);
+            wrong(LOG_LEVEL_ALLOWED, value) + &suggestion(value.as_str().unwrap_or_default(), names)
+        })
+    }, |level| level.as_str().to_ascii_lowercase().into();
+
+    /// Any text.
+    Text(String) = |value| parsed(value, |text| Ok(text.to_string()));
+    /// A regular expression.
+    Expression(Pattern) = |value| parsed(value, Pattern::parse);
+    /// A template.
+    Filling(Template) = |value| parsed(value, Template::parse);
+    /// A host, or all below one.
+    Hosts(HostName) = |value| text(value, "a host, or *. and a host for all below it", host_name);
+    /// A path, decoded and normalized as requests' are before they are compared.
+    UrlPath(String) = |value| good(value, PATH_ALLOWED, is_path);
+    /// Such a path without the slash at its end.
+    UrlPrefix(String) = |value| text(value, PATH_ALLOWED, |text| {
+        let plain = text.strip_suffix('/').unwrap_or(text);
+        let is_good = text == "/" || (is_path(plain) && !plain.ends_with('/'));
+        is_good.then(|| plain.to_string())
+    });
+    /// A token: a method, or the name of a field or a cookie (RFC 9110 section 5.6.2).
+    Token(String) = |value| good(value, TOKEN_ALLOWED, is_token);
+    /// The name of a field that plb does not govern.
+    FreeField(String) = |value| match Token::read(value)? {
+        text if GOVERNED.split(' ').any(|name| name.eq_ignore_ascii_case(&text)) => {
+            Err(format!("{text} is a field that plb writes itself"))
+        }
+        text => Ok(text),
+    };
+    /// What `Host` can say: a host, perhaps with a port.
+    AnyHost(String) = |value| good(value, "a host, or HOST:PORT", |text| {
+        units::is_host(text) || units::host_and_port(text).is_some()
+    });
+    /// The value of a field: printable ASCII.
+    FieldValue(String) = |value| good(value, "printable ASCII", is_value);
+    /// What a password is for, as it stands between quotes.
+    Realm(String) = |value| good(value, "1 to 64 characters of printable ASCII without '\"' and '\\'", |text| {
+        (1..=64).contains(&text.len()) && is_value(text) && !text.contains(['"', '\\'])
+    });
+    /// The path of a cookie: such a value that begins with a slash and has no semicolon.
+    CookiePath(String) = |value| {
+        let allowed = "a path of at most 128 printable characters that begins with '/' and has no ';'";
+        good(value, allowed, |text| text.starts_with('/') && text.len() <= 128 && is_value(text) && !text.contains(';'))
+    };
+    /// The domain of a cookie.
+    Domain(String) = |value| good(value, "a domain", units::is_host);
+    /// The target of a redirection.
+    RedirectTo(Template) = |value| {
+        let target = Filling::read(value)?;
+        found(value, "a path, or http:// or https:// with a host", is_target(&target.parts).then_some(target))
+    };
 }
 
 /// `host:port`, with brackets around an IPv6 address.
@@ -398,8 +163,16 @@ pub(super) fn host_port_text(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-fn target(value: &Value) -> Option<LogTarget> {
-    value.as_str().and_then(|text| units::log_target(text.as_ref()))
+fn status(value: &Value, allowed: &[u16]) -> Option<u16> {
+    allowed.iter().copied().find(|status| value.as_u64() == Some(u64::from(*status)))
+}
+
+fn number_or_text(value: &Value) -> Option<String> {
+    value.as_u64().map(|number| number.to_string()).or_else(|| value.as_str().map(str::to_string))
+}
+
+fn is_file(text: &str) -> bool {
+    !text.is_empty() && !text.contains('\0')
 }
 
 fn bytes(value: &Value) -> Option<u64> {
@@ -411,15 +184,133 @@ fn size_value(bytes: u64) -> Value {
     text.parse::<u64>().map_or_else(|_| text.into(), Value::from)
 }
 
-pub(super) fn chosen<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, String> {
-    let word = value.as_str().unwrap_or_default();
-    if let Some(&(_, choice)) = choices.iter().find(|(name, _)| *name == word) {
-        return Ok(choice);
-    }
-    let names: Vec<&str> = choices.iter().map(|&(name, _)| name).collect();
-    Err(wrong(&names.join(" or "), value) + &suggestion(word, names))
+fn host_name(text: &str) -> Option<HostName> {
+    let lower = text.to_ascii_lowercase();
+    let (name, below) = lower.strip_prefix("*.").map_or((lower.as_str(), false), |name| (name, true));
+    let is_good = units::is_host(name) || (!below && units::host_and_port(&format!("{name}:1")).is_some());
+    let name = name.strip_suffix('.').unwrap_or(name).to_string();
+    is_good.then_some(if below { HostName::Below(name) } else { HostName::Exact(name) })
 }
 
-pub(super) fn name_of<T: PartialEq>(choice: &T, choices: &[(&'static str, T)]) -> Value {
-    choices.iter().find(|(_, other)| other == choice).map_or(Value::Null, |&(name, _)| name.into())
+/// Whether a decoded and normalized path can be this.
+fn is_path(text: &str) -> bool {
+    let is_escape = |at: usize| {
+        let digits = text.as_bytes().get(at + 1..at + 3);
+        // An escaped slash stays one.
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit) && digits != b"2F")
+    };
+    let is_spelled = |part: &&str| text.contains(*part);
+    text.starts_with('/')
+        && !["//", "/./", "/../"].iter().any(is_spelled)
+        && !text.ends_with("/.")
+        && !text.ends_with("/..")
+        && !text.contains(|letter: char| letter.is_control() || matches!(letter, '?' | '#' | ';'))
+        && !text.match_indices('%').any(|(at, _)| is_escape(at))
+}
+
+fn is_token(text: &str) -> bool {
+    let is_mark = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
+    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
+}
+
+fn is_value(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.trim() == text
+}
+
+/// Whether whatever is filled in cannot decide about the host unless it is the host.
+fn is_target(parts: &[Part]) -> bool {
+    let (behind, rest) = match parts {
+        [Part::Path, ..] => return true,
+        [Part::Text(text), ..] if text.starts_with('/') => return !text.starts_with("//"),
+        [Part::Text(text), rest @ ..] => (text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")), rest),
+        [Part::Scheme, Part::Text(text), rest @ ..] => (text.strip_prefix("://"), rest),
+        _ => (None, parts),
+    };
+    match (behind, rest) {
+        (Some(""), [Part::Host, ..]) => true,
+        (Some(text), _) => text.starts_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '['),
+        (None, _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepts<W: Word>(text: &str) -> bool {
+        W::read(&text.into()).is_ok()
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_or_all_below_a_name() {
+        let read = |text: &str| Hosts::read(&text.into()).unwrap();
+        assert_eq!(read("WWW.Example.org."), HostName::Exact("www.example.org".to_string()));
+        assert_eq!(read("*.Example.org"), HostName::Below("example.org".to_string()));
+        assert_eq!(read("[::1]"), HostName::Exact("[::1]".to_string()));
+        assert!(accepts::<Hosts>("192.0.2.1") && accepts::<Hosts>("localhost"));
+        for text in ["", "*", "*.", "a.*.b", "*a.b", "a b", "a:80", "http://a", "*.[::1]", "::1", "a/b", "a..b"] {
+            assert!(!accepts::<Hosts>(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_written_as_it_is_compared() {
+        for text in ["/", "/a", "/a/", "/a b/\u{e9}", "/100%", "/...", "/.a", "/a%2Fb"] {
+            assert!(accepts::<UrlPath>(text) && accepts::<UrlPrefix>(text), "{text}");
+        }
+        for text in ["", "a", "/a//b", "//", "/./a", "/a/..", "/a?b", "/a#b", "/a;b", "/a%20b", "/a%2fb", "/a\n"] {
+            assert!(!accepts::<UrlPath>(text) && !accepts::<UrlPrefix>(text), "{text:?}");
+        }
+        let prefix = |text: &str| UrlPrefix::read(&text.into()).unwrap();
+        assert_eq!((prefix("/"), prefix("/a/"), prefix("/a")), (String::new(), "/a".to_string(), "/a".to_string()));
+    }
+
+    #[test]
+    fn no_placeholder_but_the_host_decides_where_a_redirection_leads() {
+        for text in [
+            "/",
+            "/x{path}",
+            "/{path}",
+            "{path}{query}",
+            "https://www.example.org{path}",
+            "http://[::1]:80/{method}",
+            "{scheme}://{host}{path}",
+            "https://{host}:8443{path}",
+            "{scheme}://www.{host}/",
+        ] {
+            assert!(accepts::<RedirectTo>(text), "{text}");
+        }
+        for text in [
+            "",
+            "//cdn.example{path}",
+            "https://{path}",
+            "https:{path}",
+            "{scheme}{path}",
+            "{scheme}://{path}",
+            "{host}{path}",
+            "{query}",
+            "x",
+            "ftp://a/",
+            "javascript:x",
+            "https:///a",
+            "https://{query}",
+            "{scheme}:/{path}",
+            "https://\\a",
+        ] {
+            assert!(!accepts::<RedirectTo>(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_plb_governs_is_no_free_field() {
+        assert!(accepts::<FreeField>("X-Debug") && accepts::<FreeField>("set-cookie"));
+        for name in GOVERNED.split(' ') {
+            assert!(!accepts::<FreeField>(name) && !accepts::<FreeField>(&name.to_ascii_uppercase()), "{name}");
+        }
+        for name in ["", "a b", "a:", "\u{e9}", "a\r\n"] {
+            assert!(!accepts::<FreeField>(name), "{name:?}");
+        }
+        assert!(accepts::<FieldValue>("") && accepts::<FieldValue>("a b"));
+        assert!(!accepts::<FieldValue>("a\r\nb") && !accepts::<FieldValue>(" a") && !accepts::<FieldValue>("\u{e9}"));
+    }
 }

@@ -5,7 +5,7 @@
 //!                    |                          |                          |
 //!                    +--------------------------+--------------------------+----> Vec<ConfigError>
 //! ```
-//! `schema` mirrors the file, `validate` turns it into the [`Config`] below or into a list of [`ConfigError`]s.
+//! What `settings!` declares, in `schema` and here, mirrors the file; `validate` turns it into the [`Config`] below or into a list of [`ConfigError`]s.
 //! Nothing here opens a file or a socket, resolves a name or reads a clock.
 
 pub mod affinity;
@@ -37,12 +37,16 @@ pub use auth::{Auth, USER_BYTES_MAX, Users};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
-pub use network::{Network, NetworkList, Networks};
+pub use network::{Network, Networks};
 pub use pages::PAGE_STATUSES;
 pub use quick::quick_start;
 pub use rate::RateLimit;
 pub use route::Route;
-pub use sanitizer::{Methods, PathFault, PathFaults};
+pub use sanitizer::{Methods, PathFault};
+
+use leaf::{AccountName, Bytes, Directory, FileName, Level, LogTo, Period, Size, Switch, Unrouted, Whole};
+use sanitizer::PathFaults;
+use word::{Maybe, Nested, OrNone, settings};
 
 /// Where a daemon writes its pid unless it is told otherwise.
 pub const PID_FILE_DEFAULT: &str = "/var/run/plb.pid";
@@ -128,35 +132,39 @@ impl Config {
     }
 }
 
-/// What one process serves: everything that the file and the command line decide, checked.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Config {
-    /// How much is logged.
-    pub log_level: log::LevelFilter,
-    /// Where the log goes.
-    pub log_file: LogTarget,
-    /// Where the line of each exchange goes; `None` is nowhere.
-    pub access_log: Option<LogTarget>,
-    /// What such a line looks like.
-    pub access_log_format: AccessFormat,
-    /// Where the pid is written: a file, `auto` or `none`; see [`Config::pid_path`].
-    pub pid_file: PathBuf,
-    /// The number of clients that are served at once; more wait in the backlog.
-    pub max_clients: u32,
-    /// The sum of all lent buffers, in bytes.
-    pub buffer_memory: u64,
-    /// The number of idle connections to backends that are kept, over all pools.
-    pub idle_max: u32,
-    /// The number of kernel pipes that are in use at once; none means that all bytes are copied.
-    pub kernel_pipes: u32,
-    /// How long a graceful stop may take.
-    pub timeout_shutdown: Duration,
-    /// What the process gives up before it serves.
-    pub confinement: Confinement,
-    /// The listeners, in the order of the file; never empty.
-    pub listeners: Vec<Listener>,
-    /// The pools, in the order of the file; never empty.
-    pub pools: Vec<Pool>,
+settings! {
+    /// What one process serves: everything that the file and the command line decide, checked.
+    Config {
+        /// How much is logged.
+        log_level: Level = log::LevelFilter::Info,
+        /// Where the log goes.
+        log_file: LogTo = LogTarget::Standard,
+        /// Where the line of each exchange goes; `None` is nowhere.
+        access_log: OrNone<LogTo> = None,
+        /// What such a line looks like.
+        access_log_format: AccessFormat = AccessFormat::Plb,
+        /// Where the pid is written: a file, `auto` or `none`; see [`Config::pid_path`].
+        pid_file: FileName = "auto".into(),
+        /// The number of clients that are served at once; more wait in the backlog.
+        max_clients: Whole<1, 1_000_000> = 1_000,
+        /// The sum of all lent buffers, in bytes.
+        buffer_memory: Size<{ 64 << 10 }, { 1 << 40 }> = 64 << 20,
+        /// The number of idle connections to backends that are kept, over all pools.
+        idle_max: Whole<0, 1_000_000> = 1_000,
+        /// The number of kernel pipes that are in use at once; none means that all bytes are copied.
+        kernel_pipes: Whole<0, 10_000> = 16,
+        /// How long a graceful stop may take.
+        timeout_shutdown: Period = Duration::from_secs(30),
+        /// The listeners, in the order of the file; never empty. Each is read as [`schema::Listener`], [`Listener`],
+        /// [`HttpSettings`], [`Forwarding`] and [`ClientTimeouts`].
+        listeners: Nested<Vec<Listener>>,
+        /// The pools, in the order of the file; never empty. Each is read as [`schema::Pool`], [`Pool`] and
+        /// [`ServerTimeouts`].
+        pools: Nested<Vec<Pool>>,
+    } and {
+        /// What the process gives up before it serves.
+        confinement: Confinement,
+    }
 }
 
 /// Where a log goes. Its text is what the file says.
@@ -188,19 +196,20 @@ pub enum AccessFormat {
     Json,
 }
 
-/// What the process gives up before it serves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Confinement {
-    /// Who it becomes when root starts it; `None` is `nobody`.
-    pub user: Option<Account>,
-    /// With which group; `None` is the user's own.
-    pub group: Option<Account>,
-    /// Its root directory when root starts it; `None` is `/var/empty`.
-    pub chroot_dir: Option<PathBuf>,
-    /// It makes the system calls of a list only, where the kernel can see to that.
-    pub seccomp: bool,
-    /// A crash may leave an image of the memory.
-    pub core_dumps: bool,
+settings! {
+    /// What the process gives up before it serves.
+    Confinement {
+        /// Who it becomes when root starts it; `None` is `nobody`.
+        user: Maybe<AccountName>,
+        /// With which group; `None` is the user's own.
+        group: Maybe<AccountName>,
+        /// Its root directory when root starts it; `None` is `/var/empty`.
+        chroot_dir: Maybe<Directory>,
+        /// It makes the system calls of a list only, where the kernel can see to that.
+        seccomp: Switch = true,
+        /// A crash may leave an image of the memory.
+        core_dumps: Switch = false,
+    }
 }
 
 /// A user or a group; never root's number.
@@ -221,29 +230,33 @@ impl fmt::Display for Account {
     }
 }
 
-/// A bound address (or several) with its protocol, its pool and its limits.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Listener {
-    /// Unique among the listeners.
-    pub name: String,
-    /// Where it listens; never empty.
-    pub listen: Vec<ListenAddress>,
-    /// What its clients speak.
-    pub protocol: ProtocolName,
-    /// The pool that serves what no rule decides: an index into [`Config::pools`].
-    pub pool: Option<usize>,
-    /// The length of the kernel's queue of connections not accepted yet.
-    pub backlog: u32,
-    /// What becomes of requests, the first one that fits each; the pool serves the others.
-    pub routes: Vec<Route>,
-    /// The most open connections of one client (an IPv4 address, or a /64 of IPv6); `None` is no limit.
-    pub clients_per_address_max: Option<u32>,
-    /// The rate in bytes a second that the body of a request must not fall below; never zero; `None` is any.
-    pub body_bytes_per_second_min: Option<u64>,
-    /// What concerns HTTP only.
-    pub http: HttpSettings,
-    /// How long its clients are waited for.
-    pub timeouts: ClientTimeouts,
+settings! {
+    /// A bound address (or several) with its protocol, its pool and its limits.
+    Listener {
+        /// The length of the kernel's queue of connections not accepted yet.
+        backlog: Whole<1, 65_535> = 100,
+        /// IPv6 sockets take no IPv4 clients.
+        v6_only: Switch = true,
+        /// The most open connections of one client (an IPv4 address, or a /64 of IPv6); `None` is no limit.
+        clients_per_address_max as "max_clients_per_address": OrNone<Whole<1, 1_000_000>> = None,
+        /// The rate in bytes a second that the body of a request must not fall below; never zero; `None` is any.
+        body_bytes_per_second_min as "min_body_rate": OrNone<Bytes> = None,
+    } and {
+        /// Unique among the listeners.
+        name: String,
+        /// Where it listens; never empty.
+        listen: Vec<ListenAddress>,
+        /// What its clients speak.
+        protocol: ProtocolName,
+        /// The pool that serves what no rule decides: an index into [`Config::pools`].
+        pool: Option<usize>,
+        /// What becomes of requests, the first one that fits each; the pool serves the others.
+        routes: Vec<Route>,
+        /// What concerns HTTP only.
+        http: HttpSettings,
+        /// How long its clients are waited for.
+        timeouts: ClientTimeouts,
+    }
 }
 
 /// One address of a listener.
@@ -258,47 +271,50 @@ pub struct ListenAddress {
 }
 
 /// The protocol of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProtocolName {
     /// HTTP/1.1 and HTTP/1.0.
+    #[default]
     Http,
     /// Any protocol over TCP.
     Tcp,
 }
 
-/// What a listener does with HTTP.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpSettings {
-    /// The longest head (request line or status line and fields) in bytes.
-    pub head_bytes_max: usize,
-    /// The most fields in a head.
-    pub fields_max: usize,
-    /// The longest request body in bytes; `None` is no limit.
-    pub body_bytes_max: Option<u64>,
-    /// The most requests on one connection; `None` is no limit.
-    pub requests_max: Option<u32>,
-    /// How often each client may ask.
-    pub rate_limit: Option<RateLimit>,
-    /// The methods that are served.
-    pub methods: Methods,
-    /// What a path must not have.
-    pub path_refused: PathFaults,
-    /// Forward paths in their normal form, and not as they came.
-    pub normalize_path: bool,
-    /// What becomes of the fields after a chunked body.
-    pub trailers: Trailers,
-    /// What backends are told about clients.
-    pub forwarding: Forwarding,
-    /// Take the backend out of the URLs in `Location` and `Content-Location`.
-    pub rewrite_location: bool,
-    /// Add `Via` in both directions (RFC 9110 section 7.6.3).
-    pub via: bool,
-    /// What a client may change to.
-    pub upgrade: Upgrade,
-    /// The status for requests that no route takes, where there is no pool for them: 404 or 503.
-    pub no_route: u16,
-    /// What plb answers with in place of its own pages, by status.
-    pub error_pages: Vec<(u16, Document)>,
+settings! {
+    /// What a listener does with HTTP.
+    HttpSettings {
+        /// The longest head (request line or status line and fields) in bytes.
+        head_bytes_max as "head_max": Size<256, { 14 << 10 }, usize> = 8 << 10,
+        /// The most fields in a head.
+        fields_max: Whole<1, 256, usize> = 100,
+        /// The longest request body in bytes; `None` is no limit.
+        body_bytes_max as "body_max": OrNone<Bytes> = None,
+        /// The most requests on one connection; `None` is no limit.
+        requests_max as "max_requests": OrNone<Whole<1, 1_000_000_000>> = None,
+        /// The methods that are served.
+        methods: Methods = Methods::default(),
+        /// What a path must not have.
+        path_refused as "path_refuse": PathFaults = PathFault::ALL.to_vec(),
+        /// Forward paths in their normal form, and not as they came.
+        normalize_path: Switch = false,
+        /// What becomes of the fields after a chunked body.
+        trailers: Trailers = Trailers::Drop,
+        /// Take the backend out of the URLs in `Location` and `Content-Location`.
+        rewrite_location: Switch = true,
+        /// Add `Via` in both directions (RFC 9110 section 7.6.3).
+        via: Switch = false,
+        /// What a client may change to.
+        upgrade: Upgrade = Upgrade::Websocket,
+        /// The status for requests that no route takes, where there is no pool for them: 404 or 503.
+        no_route: Unrouted = 503,
+        /// What plb answers with in place of its own pages, by status.
+        error_pages: Nested<Vec<(u16, Document)>>,
+    } and {
+        /// How often each client may ask.
+        rate_limit: Option<RateLimit>,
+        /// What backends are told about clients.
+        forwarding: Forwarding,
+    }
 }
 
 /// The content of an answer of plb's own, read at the start.
@@ -330,42 +346,45 @@ pub enum Upgrade {
     None,
 }
 
-/// How long the clients of a listener are waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientTimeouts {
-    /// The whole request head, from accept or from its first byte.
-    pub header_client_read: Duration,
-    /// The whole response head, from its first byte to be sent.
-    pub header_client_write: Duration,
-    /// A client that sends nothing of its body.
-    pub forward_client_read: Duration,
-    /// A client that takes nothing.
-    pub forward_client_write: Duration,
-    /// The first byte of the next request, from the end of the exchange before.
-    pub keep_alive: Duration,
-    /// A tunnel that is silent both ways.
-    pub tunnel: Duration,
+settings! {
+    /// How long the clients of a listener are waited for.
+    ClientTimeouts {
+        /// The whole request head, from accept or from its first byte.
+        header_client_read as "timeout_header_client_read": Period = Duration::from_secs(30),
+        /// The whole response head, from its first byte to be sent.
+        header_client_write as "timeout_header_client_write": Period = Duration::from_secs(30),
+        /// A client that sends nothing of its body.
+        forward_client_read as "timeout_forward_client_read": Period = Duration::from_secs(30),
+        /// A client that takes nothing.
+        forward_client_write as "timeout_forward_client_write": Period = Duration::from_secs(30),
+        /// The first byte of the next request, from the end of the exchange before.
+        keep_alive as "timeout_keep_alive": Period = Duration::from_secs(60),
+        /// A tunnel (TCP; an upgrade) that is silent both ways.
+        tunnel as "timeout_tunnel": Period = Duration::from_secs(3_600),
+    }
 }
 
-/// A named set of backends and how to choose among them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Pool {
-    /// Unique among the pools.
-    pub name: String,
-    /// How a backend is chosen.
-    pub balance: Policy,
-    /// Who serves; never empty.
-    pub backends: Vec<Backend>,
-    /// How clients are led back to who served them, if they are.
-    pub affinity: Option<Affinity>,
-    /// Consecutive failures that take a backend out of the pool; at least 1.
-    pub server_retry: u32,
-    /// The time between two probes of a backend that is down.
-    pub timeout_cleanup: Duration,
-    /// Idle connections kept to each backend.
-    pub idle_backend_max: u32,
-    /// How long its backends are waited for.
-    pub timeouts: ServerTimeouts,
+settings! {
+    /// A named set of backends and how to choose among them.
+    Pool {
+        /// How a backend is chosen.
+        balance: Policy = Policy::RoundRobin,
+        /// Consecutive failures that take a backend out of the pool; at least 1.
+        server_retry: Whole<1, 1_000_000> = 5,
+        /// The time between two probes of a backend that is down.
+        timeout_cleanup: Period = Duration::from_secs(15),
+        /// Idle connections kept to each backend.
+        idle_backend_max: Whole<0, 1_000_000> = 100,
+    } and {
+        /// Unique among the pools.
+        name: String,
+        /// Who serves; never empty.
+        backends: Vec<Backend>,
+        /// How clients are led back to who served them, if they are.
+        affinity: Option<Affinity>,
+        /// How long its backends are waited for.
+        timeouts: ServerTimeouts,
+    }
 }
 
 /// How a pool chooses a backend.
@@ -388,19 +407,20 @@ pub struct Backend {
     pub weight: u32,
 }
 
-/// How long the backends of a pool are waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServerTimeouts {
-    /// The whole response head, from the end of the request.
-    pub header_server_read: Duration,
-    /// Connecting and sending the whole request head, each attempt.
-    pub header_server_write: Duration,
-    /// A backend that sends nothing of its body.
-    pub forward_server_read: Duration,
-    /// A backend that takes nothing of the request body.
-    pub forward_server_write: Duration,
-    /// An idle connection to a backend is closed after this time.
-    pub idle: Duration,
+settings! {
+    /// How long the backends of a pool are waited for.
+    ServerTimeouts {
+        /// The whole response head, from the end of the request.
+        header_server_read as "timeout_header_server_read": Period = Duration::from_secs(30),
+        /// Connecting and sending the whole request head, each attempt.
+        header_server_write as "timeout_header_server_write": Period = Duration::from_secs(30),
+        /// A backend that sends nothing of its body.
+        forward_server_read as "timeout_forward_server_read": Period = Duration::from_secs(30),
+        /// A backend that takes nothing of the request body.
+        forward_server_write as "timeout_forward_server_write": Period = Duration::from_secs(30),
+        /// An idle connection to a backend is closed after this time.
+        idle as "timeout_idle": Period = Duration::from_secs(4),
+    }
 }
 
 #[cfg(test)]

@@ -6,12 +6,11 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
 use super::error::quoted;
-use super::leaf::wrong;
 use super::units;
+use super::word::{Several, Word, wrong};
 
 /// What [`Network::parse`] takes.
 const NETWORK_ALLOWED: &str = "an address or a network, such as 10.0.0.1, 10.0.0.0/8 or 2001:db8::/32";
@@ -117,36 +116,27 @@ impl FromIterator<Network> for Networks {
     }
 }
 
-/// Networks as the file has them: a list, or a single one.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(try_from = "Value", into = "Value")]
-pub struct NetworkList(pub Vec<Network>);
+impl Word for Network {
+    type Of = Network;
 
-impl NetworkList {
-    /// Them, to be asked.
-    pub fn networks(&self) -> Networks {
-        self.0.iter().copied().collect()
-    }
-}
-
-impl TryFrom<Value> for NetworkList {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        let entries = match &value {
-            Value::Sequence(entries) => entries.as_slice(),
-            single => std::slice::from_ref(single),
-        };
-        let network = |entry: &Value| match entry.as_str() {
+    fn read(value: &Value) -> Result<Network, String> {
+        match value.as_str() {
             Some(text) => Network::parse(text),
-            None => Err(wrong(&format!("{NETWORK_ALLOWED}, or a list of them"), entry)),
-        };
-        entries.iter().map(network).collect::<Result<_, _>>().map(NetworkList)
+            None => Err(wrong(&format!("{NETWORK_ALLOWED}, or a list of them"), value)),
+        }
     }
 }
 
-impl From<NetworkList> for Value {
-    fn from(list: NetworkList) -> Value {
-        Value::Sequence(list.0.iter().map(|network| network.to_string().into()).collect())
+impl Word for Networks {
+    type Of = Networks;
+
+    fn read(value: &Value) -> Result<Networks, String> {
+        Several::<Network>::read(value).map(Networks::from_iter)
+    }
+
+    fn write(_: &Networks) -> Value {
+        // Only the default is ever written, and there are none in it.
+        Value::Sequence(Vec::new())
     }
 }
 
@@ -245,13 +235,12 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_read_and_written() {
-        let read = |text: &str| NetworkList::try_from(serde_yaml::from_str::<Value>(text).unwrap());
+    fn a_list_is_read_or_a_single_one() {
+        let read = |text: &str| Networks::read(&serde_yaml::from_str(text).unwrap());
         let list = read("[10.0.0.0/8, \"::1\", 192.0.2.0/32]").unwrap();
-        assert_eq!(Value::from(list.clone()), serde_yaml::from_str::<Value>("[10.0.0.0/8, '::1', 192.0.2.0]").unwrap());
-        assert_eq!(NetworkList::try_from(Value::from(list.clone())).unwrap(), list);
+        assert_eq!(list, networks(&["192.0.2.0", "10.0.0.0/8", "::1/128"]));
         assert_eq!(read("192.0.2.0/24").unwrap(), read("[192.0.2.0/24]").unwrap());
-        assert_eq!(read("[]").unwrap(), NetworkList::default());
+        assert_eq!(read("[]").unwrap(), Networks::default());
         for (text, found) in [("5", "5"), ("[10.0.0.1, 5]", "5"), ("{a: 1}", "a map"), ("[[10.0.0.1]]", "a list")] {
             assert_eq!(read(text).unwrap_err(), format!("must be {NETWORK_ALLOWED}, or a list of them, not {found}"));
         }

@@ -2,8 +2,9 @@
 
 use super::Document;
 use super::error::{Errors, joined, suggestion};
-use super::leaf::wrong;
+use super::leaf::File;
 use super::source::{Entry, Kind, Node};
+use super::word::{Word, wrong};
 
 /// The statuses that plb answers with in a backend's stead; only these can have a page.
 pub const PAGE_STATUSES: [u16; 16] = [400, 401, 403, 404, 405, 408, 413, 414, 417, 429, 431, 501, 502, 503, 504, 505];
@@ -34,17 +35,14 @@ fn page(entry: &Entry, path: &str, errors: &mut Errors<'_>) -> Option<(u16, Docu
         errors.add(entry.at, &path, format!("plb has no such page{near} (allowed: {})", allowed.join(", ")));
         return None;
     };
-    let value = entry.value.value();
-    let Some(name) = value.as_str().filter(|name| !name.is_empty() && !name.contains('\0')) else {
-        if !matches!(entry.value.kind, Kind::Refused) {
-            errors.add(entry.value.at, &path, wrong("a file", &value));
-        }
+    if matches!(entry.value.kind, Kind::Refused) {
         return None;
-    };
+    }
+    let name = File::read(&entry.value.value()).map_err(|message| errors.add(entry.value.at, &path, message)).ok()?;
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
     let known = CONTENT_TYPES.iter().find(|(known, _)| ending.eq_ignore_ascii_case(known));
     let (_, content_type) = known.unwrap_or(&CONTENT_TYPES[0]);
-    let body = errors.file(entry.value.at, &path, name, PAGE_BYTES_MAX)?;
+    let body = errors.file(entry.value.at, &path, &name, PAGE_BYTES_MAX)?;
     Some((status, Document { content_type: (*content_type).into(), body }))
 }
 

@@ -4,10 +4,9 @@ use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::error::quoted;
-use super::schema::{self, HostPort, ListenerSettings, Name, PoolSettings, Process, Protocol, Whole};
 use super::units::{self, HOST_ALLOWED};
-use super::validate::{backend_with, listener_with, pool_with, process_config};
-use super::{BACKENDS_MAX, Backend, Config, ListenAddress, ProtocolName};
+use super::validate::backend_with;
+use super::{BACKENDS_MAX, Backend, Config, ListenAddress, Listener, Pool, ProtocolName};
 
 /// The name of the quick start's listener and of its pool.
 const NAME: &str = "quick";
@@ -21,13 +20,12 @@ const WEIGHT: &str = ",weight=";
 /// A line for each argument that is wrong.
 pub fn quick_start(protocol: ProtocolName, listen: &str, backends: &[String]) -> Result<Config, Vec<String>> {
     let mut errors = Vec::new();
-    let own = schema::Listener { name: Name(NAME.to_string()), protocol: Protocol(protocol), ..Default::default() };
-    let mut listener = listener_with(&own, &ListenerSettings::default(), Some(0));
-    listener.listen = listen_addresses(listen).unwrap_or_else(|error| {
-        errors.push(error);
-        Vec::new()
-    });
-    let mut pool = pool_with(NAME, &PoolSettings::default(), Vec::with_capacity(backends.len()));
+    let mut listener = Listener { name: NAME.to_string(), protocol, pool: Some(0), ..Listener::default() };
+    match listen_addresses(listen) {
+        Ok(addresses) => listener.listen = addresses,
+        Err(error) => errors.push(error),
+    }
+    let mut pool = Pool { name: NAME.to_string(), ..Pool::default() };
     let mut names = HashSet::new();
     for text in backends {
         match backend(text) {
@@ -44,7 +42,7 @@ pub fn quick_start(protocol: ProtocolName, listen: &str, backends: &[String]) ->
     if backends.len() > BACKENDS_MAX {
         errors.push(format!("too many backends: {} (at most {BACKENDS_MAX})", backends.len()));
     }
-    let config = process_config(&Process::default(), vec![listener], vec![pool]);
+    let config = Config { listeners: vec![listener], pools: vec![pool], ..Config::default() };
     if errors.is_empty() { Ok(config) } else { Err(errors) }
 }
 
@@ -61,7 +59,7 @@ fn listen_addresses(text: &str) -> Result<Vec<ListenAddress>, String> {
 
 fn backend(text: &str) -> Result<Backend, String> {
     let (address, weight) = match text.split_once(',') {
-        None => (text, Some(Whole(1))),
+        None => (text, Some(1)),
         Some((address, _)) => (address, text[address.len()..].strip_prefix(WEIGHT).and_then(weight)),
     };
     match (units::host_and_port(address), weight) {
@@ -69,14 +67,12 @@ fn backend(text: &str) -> Result<Backend, String> {
         (_, None) => {
             Err(format!("after a backend's address only {WEIGHT}1 to {WEIGHT}256 may stand: {}", quoted(text)))
         }
-        (address, Some(weight)) => {
-            Ok(backend_with(&schema::Backend { address: HostPort(address), weight, ..Default::default() }))
-        }
+        (Some(address), Some(weight)) => Ok(backend_with(address, String::new(), weight)),
     }
 }
 
-fn weight(text: &str) -> Option<Whole<1, 256>> {
-    Whole::try_from(serde_yaml::Value::from(units::digits::<u32>(text)?)).ok()
+fn weight(text: &str) -> Option<u32> {
+    units::digits(text).filter(|weight| (1..=256).contains(weight))
 }
 
 #[cfg(test)]

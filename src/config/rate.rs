@@ -2,33 +2,34 @@
 
 use std::time::Duration;
 
-use serde_yaml::Mapping;
-
 use super::error::Errors;
-use super::schema;
+use super::leaf::{Period, Whole};
 use super::source::Node;
 use super::validate::Section;
+use super::word::{NONE, settings};
 
-/// How many requests one client may make: a bucket of tokens that is refilled steadily.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RateLimit {
-    /// So many tokens come in each period; at least 1.
-    pub requests: u32,
-    /// Never zero.
-    pub period: Duration,
-    /// So many are in a full bucket; at least 1.
-    pub burst: u32,
+settings! {
+    /// How many requests one client may make: a bucket of tokens that is refilled steadily.
+    #[derive(Copy, Eq)]
+    RateLimit {
+        /// So many tokens come in each period; at least 1.
+        requests: Whole<1, 1_000_000>,
+        /// Never zero.
+        period: Period = Duration::from_secs(1),
+        /// So many are in a full bucket; at least 1, and as many as `requests` unless it is set.
+        burst: Whole<1, 1_000_000>,
+    }
 }
 
-/// Reads a `rate_limit` at `path`: a map, or `none`.
-pub(super) fn rate_limit(node: &Node, path: String, errors: &mut Errors<'_>) -> Option<RateLimit> {
-    if node.value().as_str() == Some("none") {
+/// Reads a `rate_limit` at its path: a map, or `none`.
+pub(super) fn rate_limit(place: (&Node, String), errors: &mut Errors<'_>) -> Option<RateLimit> {
+    if place.0.value().as_str() == Some(NONE) {
         return None;
     }
-    let mut section = Section::open(node, path, "with the keys requests, period and burst, or none", errors);
-    let (own, _) = section.read::<schema::RateLimit>(Mapping::new(), errors);
-    section.close(&["requests"], errors);
-    // Where there is none, that is reported.
-    let (requests, period) = (own.requests.0.map_or(1, |requests| requests.0), own.period.0);
-    Some(RateLimit { requests, period, burst: own.burst.0.map_or(requests, |burst| burst.0) })
+    let meaning = "with the keys requests, period and burst, or none";
+    let (_, mut limit) = Section::whole::<RateLimit>(place, meaning, &["requests"], errors);
+    if limit.burst == 0 {
+        limit.burst = limit.requests;
+    }
+    Some(limit)
 }

@@ -2,8 +2,11 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::leaf::UrlPrefix;
 use super::network::Networks;
+pub use super::schema::Named;
 use super::template::Template;
+use super::word::settings;
 use super::{Auth, Document, RateLimit};
 
 /// The most routes of a listener.
@@ -68,17 +71,6 @@ pub enum HostName {
     Exact(String),
     /// All hosts below this one: `example.org` for `*.example.org`.
     Below(String),
-}
-
-/// Something that has a name and a value.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Named {
-    /// The name; that of a field is compared without regard to case.
-    pub name: String,
-    /// What the value has to be, if it matters.
-    pub equals: Option<String>,
-    /// What has to find something in the value.
-    pub regex: Option<Pattern>,
 }
 
 /// A regular expression over bytes: what is not ASCII in it has to be written as its bytes.
@@ -154,11 +146,13 @@ pub struct Edits {
     pub host: Option<String>,
 }
 
-/// The segments that a path begins with, and what they become.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prefix {
-    /// As in [`Test::PathPrefix`].
-    pub from: String,
-    /// Percent-encoded, without a slash at the end.
-    pub to: String,
+settings! {
+    /// The segments that a path begins with, and what they become.
+    #[derive(Eq)]
+    Prefix {
+        /// As in [`Test::PathPrefix`].
+        from: UrlPrefix,
+        /// Percent-encoded, without a slash at the end.
+        to: UrlPrefix,
+    }
 }

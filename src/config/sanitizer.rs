@@ -1,22 +1,19 @@
 //! What a listener lets through of what HTTP allows: methods, and paths that servers read differently.
 
-use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
-use super::leaf::{chosen, name_of, wrong};
+use super::word::{NONE, Several, Word, choices, good, words, wrong};
 
 /// The word for all methods.
 const ANY: &str = "any";
 /// The methods that are served unless a list says otherwise: those of RFC 9110 but for `CONNECT`, which no server of
 /// this kind serves, and `TRACE`, which shows cookies to scripts; and `PATCH` (RFC 5789).
 const METHODS_DEFAULT: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
-/// What a path must not have, by name.
-const PATH_FAULTS: [(&str, PathFault); 4] =
-    [("nul", PathFault::Nul), ("slash", PathFault::Slash), ("dots", PathFault::Dots), ("invalid", PathFault::Invalid)];
+
+choices!(PathFault: "nul" Nul, "slash" Slash, "dots" Dots, "invalid" Invalid);
 
 /// The methods that are served; never `CONNECT`. None: any token.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(try_from = "Value", into = "Value")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Methods(Vec<String>);
 
 impl Methods {
@@ -40,33 +37,33 @@ impl Default for Methods {
     }
 }
 
-impl TryFrom<Value> for Methods {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        match &value {
+impl Word for Methods {
+    type Of = Methods;
+
+    fn read(value: &Value) -> Result<Methods, String> {
+        match value {
             Value::String(word) if word == ANY => Ok(Methods::ANY),
-            Value::Sequence(names) if !names.is_empty() => {
-                names.iter().map(method).collect::<Result<_, _>>().map(Methods)
-            }
+            Value::Sequence(names) if !names.is_empty() => Several::<Method>::read(value).map(Methods),
             other => Err(wrong(&format!("{ANY} or a list of one or more methods"), other)),
         }
     }
-}
 
-/// The name of a method.
-///
-/// # Errors
-/// It is none that plb ever serves.
-pub fn method(value: &Value) -> Result<String, String> {
-    let is_letter = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
-    let name = value.as_str().filter(|name| !name.is_empty() && name.bytes().all(is_letter) && *name != "CONNECT");
-    name.map(str::to_string).ok_or_else(|| wrong("a method in capitals but CONNECT, such as GET", value))
-}
-
-impl From<Methods> for Value {
-    fn from(methods: Methods) -> Value {
-        if methods.0.is_empty() { ANY.into() } else { methods.0.into() }
+    fn write(methods: &Methods) -> Value {
+        if methods.0.is_empty() { ANY.into() } else { methods.0.clone().into() }
     }
+}
+
+words! {
+    /// The name of a method that plb can serve.
+    Method(String) = |value| good(value, "a method in capitals but CONNECT, such as GET", |name| {
+        let is_letter = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+        !name.is_empty() && name.bytes().all(is_letter) && name != "CONNECT"
+    });
+    /// Any of the faults, or `none`.
+    PathFaults(Vec<PathFault>) = |value| match value.as_str() {
+        Some(NONE) => Ok(Vec::new()),
+        _ => Several::<PathFault>::read(value),
+    }, Several::<PathFault>::write;
 }
 
 /// What servers read differently in a path.
@@ -82,31 +79,7 @@ pub enum PathFault {
     Invalid,
 }
 
-/// What a path must not have.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(try_from = "Value", into = "Value")]
-pub struct PathFaults(pub Vec<PathFault>);
-
-impl Default for PathFaults {
-    fn default() -> PathFaults {
-        PathFaults(PATH_FAULTS.map(|(_, fault)| fault).to_vec())
-    }
-}
-
-impl TryFrom<Value> for PathFaults {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        let words = match &value {
-            Value::Sequence(words) => words.as_slice(),
-            Value::String(word) if word == "none" => &[],
-            single => std::slice::from_ref(single),
-        };
-        words.iter().map(|word| chosen(word, &PATH_FAULTS)).collect::<Result<_, _>>().map(PathFaults)
-    }
-}
-
-impl From<PathFaults> for Value {
-    fn from(faults: PathFaults) -> Value {
-        Value::Sequence(faults.0.iter().map(|fault| name_of(fault, &PATH_FAULTS)).collect())
-    }
+impl PathFault {
+    /// All of them.
+    pub const ALL: [PathFault; 4] = [PathFault::Nul, PathFault::Slash, PathFault::Dots, PathFault::Invalid];
 }

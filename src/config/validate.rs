@@ -7,18 +7,20 @@ mod route;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde_yaml::{Mapping, Value};
 
 use super::affinity;
 use super::error::{Errors, Position, joined, quoted, suggestion};
-use super::leaf::{host_port_text, wrong};
-use super::schema::{self, HostPort, ListenerSettings, PoolSettings, Process, Schema};
+use super::leaf::{HostPort, host_port_text};
+use super::schema::{self, Schema};
 use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
+use super::word::{Word, wrong};
 use super::{
-    Affinity, BACKENDS_MAX, Backend, ClientTimeouts, Config, Confinement, Document, HttpSettings, LISTENERS_MAX,
-    ListenAddress, Listener, POOLS_MAX, Pool, ProtocolName, ServerTimeouts, pages, rate,
+    Affinity, BACKENDS_MAX, Backend, Config, Document, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX, Pool,
+    ProtocolName, pages, rate,
 };
 
 /// More names than this are not listed in a message.
@@ -27,114 +29,34 @@ const NAMES_LISTED_MAX: usize = 8;
 /// The model of the file whose tree is `root`; wrong wherever `errors` has been added to.
 pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
     let mut top = Section::open(root, String::new(), "with the keys listeners and pools", errors);
-    let (process, _) = top.read::<Process>(Mapping::new(), errors);
-    let (_, listener_defaults) = top.read::<ListenerSettings>(Mapping::new(), errors);
-    let (_, pool_defaults) = top.read::<PoolSettings>(Mapping::new(), errors);
+    top.listener(errors);
+    top.pool(errors);
+    let defaults = top.accepted.clone();
+    let mut config: Config = top.read(errors);
+    config.confinement = top.read(errors);
     let error_pages = top.error_pages(errors).unwrap_or_default();
     top.close(&["listeners", "pools"], errors);
-    let pools = top.entry("pools").map_or_else(Vec::new, |entry| pools(&entry.value, &pool_defaults, errors));
+    if let Some(entry) = top.entry("pools") {
+        config.pools = pools(&entry.value, &defaults, errors);
+    }
     let mut reader = Listeners {
-        defaults: &listener_defaults,
+        defaults: &defaults,
         error_pages: &error_pages,
-        pools: PoolNames::of(&pools),
-        affinities: pools.iter().map(|pool| pool.affinity.as_ref()).collect(),
+        pools: PoolNames::of(&config.pools),
+        affinities: config.pools.iter().map(|pool| pool.affinity.as_ref()).collect(),
         lines_of_names: HashMap::new(),
         lines_of_addresses: HashMap::new(),
     };
-    let listeners = top.entry("listeners").map_or_else(Vec::new, |entry| reader.read(&entry.value, errors));
-    process_config(&process, listeners, pools)
-}
-
-/// The process's settings around `listeners` and `pools`.
-pub(super) fn process_config(process: &Process, listeners: Vec<Listener>, pools: Vec<Pool>) -> Config {
-    Config {
-        log_level: process.log_level.0,
-        log_file: process.log_file.0.clone(),
-        access_log: process.access_log.0.clone(),
-        access_log_format: process.access_log_format.0,
-        pid_file: process.pid_file.0.clone().into(),
-        max_clients: process.max_clients.0,
-        buffer_memory: process.buffer_memory.0,
-        idle_max: process.idle_max.0,
-        kernel_pipes: process.kernel_pipes.0,
-        timeout_shutdown: process.timeout_shutdown.0,
-        confinement: Confinement {
-            user: process.user.0.clone(),
-            group: process.group.0.clone(),
-            chroot_dir: process.chroot_dir.0.clone(),
-            seccomp: process.seccomp.0,
-            core_dumps: process.core_dumps.0,
-        },
-        listeners,
-        pools,
+    if let Some(entry) = top.entry("listeners") {
+        config.listeners = reader.read(&entry.value, errors);
     }
-}
-
-/// The model of a listener with these settings.
-pub(super) fn listener_with(own: &schema::Listener, settings: &ListenerSettings, pool: Option<usize>) -> Listener {
-    Listener {
-        name: own.name.0.clone(),
-        listen: Vec::new(),
-        protocol: own.protocol.0,
-        pool,
-        routes: Vec::new(),
-        backlog: settings.backlog.0,
-        clients_per_address_max: settings.max_clients_per_address.0,
-        // A rate of nothing asks for nothing.
-        body_bytes_per_second_min: settings.min_body_rate.0.filter(|rate| *rate > 0),
-        http: HttpSettings {
-            head_bytes_max: settings.head_max.0 as usize,
-            fields_max: settings.fields_max.0 as usize,
-            body_bytes_max: settings.body_max.0,
-            requests_max: settings.max_requests.0,
-            rate_limit: None,
-            methods: settings.methods.clone(),
-            path_refused: settings.path_refuse.clone(),
-            normalize_path: settings.normalize_path.0,
-            trailers: settings.trailers.0,
-            forwarding: settings.into(),
-            rewrite_location: settings.rewrite_location.0,
-            via: settings.via.0,
-            upgrade: settings.upgrade.0,
-            no_route: settings.no_route.0,
-            error_pages: Vec::new(),
-        },
-        timeouts: ClientTimeouts {
-            header_client_read: settings.timeout_header_client_read.0,
-            header_client_write: settings.timeout_header_client_write.0,
-            forward_client_read: settings.timeout_forward_client_read.0,
-            forward_client_write: settings.timeout_forward_client_write.0,
-            keep_alive: settings.timeout_keep_alive.0,
-            tunnel: settings.timeout_tunnel.0,
-        },
-    }
-}
-
-/// The model of a pool with these settings.
-pub(super) fn pool_with(name: &str, settings: &PoolSettings, backends: Vec<Backend>) -> Pool {
-    Pool {
-        name: name.to_string(),
-        balance: settings.balance.0,
-        backends,
-        affinity: None,
-        server_retry: settings.server_retry.0,
-        timeout_cleanup: settings.timeout_cleanup.0,
-        idle_backend_max: settings.idle_backend_max.0,
-        timeouts: ServerTimeouts {
-            header_server_read: settings.timeout_header_server_read.0,
-            header_server_write: settings.timeout_header_server_write.0,
-            forward_server_read: settings.timeout_forward_server_read.0,
-            forward_server_write: settings.timeout_forward_server_write.0,
-            idle: settings.timeout_idle.0,
-        },
-    }
+    config
 }
 
 /// The model of a backend; its address is its name unless it has one.
-pub(super) fn backend_with(own: &schema::Backend) -> Backend {
-    let (host, port) = own.address.0.clone().unwrap_or_default();
-    let name = if own.name.0.is_empty() { host_port_text(&host, port) } else { own.name.0.clone() };
-    Backend { name, host, port, weight: own.weight.0 }
+pub(super) fn backend_with((host, port): (String, u16), name: String, weight: u32) -> Backend {
+    let name = if name.is_empty() { host_port_text(&host, port) } else { name };
+    Backend { name, host, port, weight }
 }
 
 /// A map of the file while it is read, by one schema struct after the other.
@@ -144,7 +66,9 @@ pub(super) struct Section<'n> {
     /// `None` when something else than a map stands there: reported, and no key is missed.
     entries: Option<&'n [Entry]>,
     known: Vec<bool>,
-    allowed: Vec<String>,
+    allowed: Vec<&'static str>,
+    /// What was inherited, and over it what was read, as it was written.
+    pub(super) accepted: Mapping,
 }
 
 impl<'n> Section<'n> {
@@ -158,32 +82,70 @@ impl<'n> Section<'n> {
             }
         };
         let known = vec![false; entries.map_or(0, <[Entry]>::len)];
-        Section { at: node.at, path, entries, known, allowed: Vec::new() }
+        Section { at: node.at, path, entries, known, allowed: Vec::new(), accepted: Mapping::new() }
     }
 
-    /// Reads the keys that `T` knows, over those of `inherited`; the second value is what was read, as it was written.
-    pub(super) fn read<T: Schema>(&mut self, inherited: Mapping, errors: &mut Errors<'_>) -> (T, Mapping) {
-        let mut accepted = inherited;
+    /// A map that is only read as `T`; these keys are required in it.
+    pub(super) fn whole<T: Schema>(
+        (node, path): (&'n Node, String),
+        meaning: &str,
+        required: &[&str],
+        errors: &mut Errors<'_>,
+    ) -> (Section<'n>, T) {
+        let mut section = Section::open(node, path, meaning, errors);
+        let own = section.read(errors);
+        section.close(required, errors);
+        (section, own)
+    }
+
+    /// The section, where these values are the defaults.
+    fn over(self, inherited: &Mapping) -> Section<'n> {
+        Section { accepted: inherited.clone(), ..self }
+    }
+
+    /// Reads the keys that `T` knows.
+    pub(super) fn read<T: Schema>(&mut self, errors: &mut Errors<'_>) -> T {
         for (entry, known) in self.entries.unwrap_or_default().iter().zip(&mut self.known) {
-            let mut is_unknown = false;
+            if !T::KEYS.contains(&entry.key.as_str()) {
+                continue;
+            }
+            *known = true;
+            if matches!(entry.value.kind, Kind::Refused) {
+                continue;
+            }
             let value = entry.value.value();
             // One key at a time: serde stops at the first error, and the others shall be reported too.
-            let result = read_alone::<T>(&entry.key, value.clone(), || is_unknown = true);
-            *known |= !is_unknown;
-            match result {
-                _ if is_unknown || matches!(entry.value.kind, Kind::Refused) => {}
-                Ok(_) => drop(accepted.insert(entry.key.as_str().into(), value)),
+            match read_alone::<T>(&entry.key, value.clone()) {
+                Ok(_) => drop(self.accepted.insert(entry.key.as_str().into(), value)),
                 Err(message) => report::<T>(entry, &joined(&self.path, &entry.key), message, errors),
             }
         }
-        self.allowed.extend(T::defaults().keys().filter_map(Value::as_str).map(str::to_string));
-        let whole = serde_yaml::from_value(Value::Mapping(accepted.clone()));
-        (whole.expect("every key of it was read alone before"), accepted)
+        self.allowed.extend(T::KEYS);
+        let whole = serde_yaml::from_value(Value::Mapping(self.accepted.clone()));
+        whole.expect("every key of it was read alone before")
+    }
+
+    /// What a listener can set, here or at top level.
+    fn listener(&mut self, errors: &mut Errors<'_>) -> Listener {
+        let mut listener: Listener = self.read(errors);
+        // A rate of nothing asks for nothing.
+        listener.body_bytes_per_second_min = listener.body_bytes_per_second_min.filter(|rate| *rate > 0);
+        listener.http = self.read(errors);
+        listener.http.forwarding = self.read(errors);
+        listener.timeouts = self.read(errors);
+        listener
+    }
+
+    /// What a pool can set, here or at top level.
+    fn pool(&mut self, errors: &mut Errors<'_>) -> Pool {
+        let mut pool: Pool = self.read(errors);
+        pool.timeouts = self.read(errors);
+        pool
     }
 
     /// Of the keys that were read, only these mean something here.
     pub(super) fn narrow(&mut self, keys: &[&str]) {
-        self.allowed.retain(|key| keys.contains(&key.as_str()));
+        self.allowed.retain(|key| keys.contains(key));
         for (entry, known) in self.entries.unwrap_or_default().iter().zip(&mut self.known) {
             *known &= keys.contains(&entry.key.as_str());
         }
@@ -195,7 +157,7 @@ impl<'n> Section<'n> {
         self.allowed.sort();
         for (entry, _) in entries.iter().zip(&self.known).filter(|(_, known)| !**known) {
             errors.add_with(entry.at, &joined(&self.path, &entry.key), || {
-                let near = suggestion(&entry.key, self.allowed.iter().map(String::as_str));
+                let near = suggestion(&entry.key, self.allowed.iter().copied());
                 format!("unknown key{near} (allowed: {})", self.allowed.join(", "))
             });
         }
@@ -215,8 +177,17 @@ impl<'n> Section<'n> {
 
     /// The pages that stand here.
     fn error_pages(&self, errors: &mut Errors<'_>) -> Option<Vec<(u16, Document)>> {
-        let key = "error_pages";
-        self.entry(key).map(|entry| pages::read(&entry.value, &joined(&self.path, key), errors))
+        self.child("error_pages").map(|(node, path)| pages::read(node, &path, errors))
+    }
+
+    /// Reports what is wrong with the value of `key`.
+    pub(super) fn refuse(&self, key: &str, message: impl Into<String>, errors: &mut Errors<'_>) {
+        errors.add(self.place(key), &joined(&self.path, key), message);
+    }
+
+    /// What is in the file that `key` names.
+    pub(super) fn file(&self, key: &str, name: &str, bytes_max: usize, errors: &mut Errors) -> Option<Arc<[u8]>> {
+        errors.file(self.place(key), &joined(&self.path, key), name, bytes_max)
     }
 
     /// Where the value of `key` stands.
@@ -226,14 +197,14 @@ impl<'n> Section<'n> {
 }
 
 /// A struct in which only `key` is set.
-fn read_alone<T: Schema>(key: &str, value: Value, mut unknown: impl FnMut()) -> Result<T, String> {
-    let alone = Value::Mapping(Mapping::from_iter([(Value::from(key), value)]));
-    serde_ignored::deserialize(alone, |_| unknown()).map_err(|error: serde_yaml::Error| error.to_string())
+fn read_alone<T: Schema>(key: &str, value: Value) -> Result<T, String> {
+    let alone = Mapping::from_iter([(Value::from(key), value)]);
+    serde_yaml::from_value(Value::Mapping(alone)).map_err(|error| error.to_string())
 }
 
 /// Reports the entries of a list that are wrong, each in its place, where a list is allowed; else the setting as a whole.
 fn report<T: Schema>(entry: &Entry, path: &str, message: String, errors: &mut Errors<'_>) {
-    let takes = |list: Vec<Value>| read_alone::<T>(&entry.key, Value::Sequence(list), || {});
+    let takes = |list: Vec<Value>| read_alone::<T>(&entry.key, Value::Sequence(list));
     match &entry.value.kind {
         Kind::List(nodes) if takes(Vec::new()).is_ok() => {
             for (index, node) in nodes.iter().enumerate().filter(|(_, node)| !matches!(node.kind, Kind::Refused)) {
@@ -286,26 +257,26 @@ fn pool(entry: &Entry, defaults: &Mapping, backends_left: &mut Option<usize>, er
     if !units::is_name(&entry.key) {
         errors.add(entry.at, &path, format!("a pool's name {}", wrong(NAME_ALLOWED, &entry.key.as_str().into())));
     }
-    let mut section = Section::open(&entry.value, path, "with the key backends", errors);
-    section.read::<schema::Pool>(Mapping::new(), errors);
-    let (settings, _) = section.read::<PoolSettings>(defaults.clone(), errors);
+    let mut section = Section::open(&entry.value, path, "with the key backends", errors).over(defaults);
+    section.read::<schema::Pool>(errors);
+    let mut pool = section.pool(errors);
+    pool.name.clone_from(&entry.key);
     section.close(&["backends"], errors);
     let path = joined(&section.path, "backends");
     let node = section.entry("backends").map(|entry| &entry.value);
     let nodes = node.and_then(|node| list(node, &path, "a list of HOST:PORT or maps", usize::MAX, errors));
     let nodes = nodes.unwrap_or_default();
-    let Some(left) = *backends_left else { return pool_with(&entry.key, &settings, Vec::new()) };
+    let Some(left) = *backends_left else { return pool };
     *backends_left = left.checked_sub(nodes.len());
     if backends_left.is_none() {
         errors.add(nodes[left].at, &path, format!("too many backends (at most {BACKENDS_MAX} over all pools)"));
-        return pool_with(&entry.key, &settings, Vec::new());
+        return pool;
     }
-    let backends = backends(nodes, &path, errors);
-    let affinity = section.entry("affinity").and_then(|entry| {
-        let path = joined(&section.path, "affinity");
-        affinity::read(&entry.value, path, &backends, errors)
-    });
-    Pool { affinity, ..pool_with(&entry.key, &settings, backends) }
+    pool.backends = backends(nodes, &path, errors);
+    if let Some((node, path)) = section.child("affinity") {
+        pool.affinity = affinity::read(node, path, &pool.backends, errors);
+    }
+    pool
 }
 
 fn backends(nodes: &[Node], path: &str, errors: &mut Errors<'_>) -> Vec<Backend> {
@@ -313,8 +284,7 @@ fn backends(nodes: &[Node], path: &str, errors: &mut Errors<'_>) -> Vec<Backend>
     let mut backends = Vec::with_capacity(nodes.len());
     for (index, node) in nodes.iter().enumerate() {
         let path = format!("{path}[{index}]");
-        let Some((own, at)) = backend(node, &path, errors) else { continue };
-        let backend = backend_with(&own);
+        let Some((backend, at)) = backend(node, &path, errors) else { continue };
         if let Some(line) = lines.insert(backend.name.clone(), node.at.line) {
             let name = quoted(&backend.name);
             let message =
@@ -327,16 +297,15 @@ fn backends(nodes: &[Node], path: &str, errors: &mut Errors<'_>) -> Vec<Backend>
 }
 
 /// A backend in its short or its long form, with the place of what names it; `None` when it has no good address.
-fn backend(node: &Node, path: &str, errors: &mut Errors<'_>) -> Option<(schema::Backend, Position)> {
+fn backend(node: &Node, path: &str, errors: &mut Errors<'_>) -> Option<(Backend, Position)> {
     if let Kind::Scalar(value @ Value::String(_)) = &node.kind {
-        let address = HostPort::try_from(value.clone()).map_err(|message| errors.add(node.at, path, message)).ok()?;
-        return Some((schema::Backend { address, ..Default::default() }, node.at));
+        let address = HostPort::read(value).map_err(|message| errors.add(node.at, path, message)).ok()?;
+        return Some((backend_with(address, String::new(), 1), node.at));
     }
-    let mut section = Section::open(node, path.to_string(), "with the key address, or HOST:PORT", errors);
-    let (own, _) = section.read::<schema::Backend>(Mapping::new(), errors);
-    section.close(&["address"], errors);
+    let meaning = "with the key address, or HOST:PORT";
+    let (section, own) = Section::whole::<schema::Backend>((node, path.to_string()), meaning, &["address"], errors);
     let at = section.entry("name").map_or(section.place("address"), |entry| entry.value.at);
-    own.address.0.is_some().then_some((own, at))
+    Some((backend_with(own.address?, own.name, own.weight), at))
 }
 
 /// Where each pool is; a listener names one.
@@ -368,8 +337,7 @@ impl<'p> PoolNames<'p> {
         if name.is_empty() || self.listed.is_empty() {
             return None;
         }
-        let add = |message| errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
-        self.index(name).map_err(add).ok()
+        self.index(name).map_err(|message| section.refuse("pool", message, errors)).ok()
     }
 }
 
@@ -392,19 +360,20 @@ impl Listeners<'_> {
     }
 
     fn listener(&mut self, node: &Node, path: String, errors: &mut Errors<'_>) -> Listener {
-        let mut section = Section::open(node, path, "with the keys name, listen and pool", errors);
-        let (own, _) = section.read::<schema::Listener>(Mapping::new(), errors);
-        let (settings, _) = section.read::<ListenerSettings>(self.defaults.clone(), errors);
+        let mut section = Section::open(node, path, "with the keys name, listen and pool", errors).over(self.defaults);
+        let own: schema::Listener = section.read(errors);
+        let mut listener = section.listener(errors);
         let required = if section.entry("routes").is_some() { 2 } else { 3 };
         section.close(&["name", "listen", "pool"][..required], errors);
-        self.refuse_duplicate(&section, &own.name.0, errors);
-        let pool = self.pools.resolve(&section, &own.pool.0, errors);
-        let affinity = pool.and_then(|pool| self.affinities.get(pool).copied().flatten());
-        if own.protocol.0 == ProtocolName::Tcp && affinity.is_some_and(Affinity::needs_http) {
+        self.refuse_duplicate(&section, &own.name, errors);
+        listener.name = own.name;
+        listener.protocol = own.protocol;
+        listener.pool = self.pools.resolve(&section, &own.pool, errors);
+        let affinity = listener.pool.and_then(|pool| self.affinities.get(pool).copied().flatten());
+        if own.protocol == ProtocolName::Tcp && affinity.is_some_and(Affinity::needs_http) {
             let message = "its affinity is of a type that a tcp listener cannot follow (allowed: source)";
-            errors.add(section.place("pool"), &joined(&section.path, "pool"), message);
+            section.refuse("pool", message, errors);
         }
-        let mut listener = listener_with(&own, &settings, pool);
         if let Some(entry) = section.entry("routes") {
             let path = joined(&section.path, "routes");
             if listener.protocol == ProtocolName::Tcp {
@@ -416,24 +385,22 @@ impl Listeners<'_> {
         if let (ProtocolName::Tcp, Some(entry)) = (listener.protocol, section.entry("rate_limit")) {
             errors.add(entry.at, &joined(&section.path, "rate_limit"), "a rate limit is for the protocol http");
         }
-        listener.http.rate_limit =
-            section.child("rate_limit").and_then(|(node, path)| rate::rate_limit(node, path, errors));
-        if let Some(entry) = section.entry("listen") {
-            let address = |address| ListenAddress { address, v6_only: settings.v6_only.0, optional: false };
-            let addresses = self.addresses(&entry.value, &joined(&section.path, "listen"), errors);
+        listener.http.rate_limit = section.child("rate_limit").and_then(|place| rate::rate_limit(place, errors));
+        if let Some((node, path)) = section.child("listen") {
+            let address = |address| ListenAddress { address, v6_only: listener.v6_only, optional: false };
+            let addresses = self.addresses(node, &path, errors);
             listener.listen = addresses.into_iter().map(address).collect();
         }
         listener
     }
 
     fn refuse_duplicate(&mut self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) {
-        let at = section.place("name");
         if name.is_empty() {
             return;
         }
-        if let Some(line) = self.lines_of_names.insert(name.to_string(), at.line) {
+        if let Some(line) = self.lines_of_names.insert(name.to_string(), section.place("name").line) {
             let message = format!("duplicate listener {}; it is already in line {line}", quoted(name));
-            errors.add(at, &joined(&section.path, "name"), message);
+            section.refuse("name", message, errors);
         }
     }
 

@@ -3,14 +3,12 @@
 use std::mem::take;
 use std::sync::Arc;
 
-use serde_yaml::Mapping;
-
 use super::super::Document;
+use super::super::leaf::{AnyHost, FieldValue, Filling, FreeField, Token};
 use super::super::route::{Action, EDIT_BYTES_MAX, Edits, Named, Prefix, RESPOND_BYTES_MAX, ROUTES_MAX, Route, Test};
 use super::super::template::Part;
-use super::super::word::{AnyHost, FieldValue, Filling, FreeField, Token, Word};
 use super::super::{auth, rate};
-use super::{Entry, Errors, Kind, Node, PoolNames, Schema, Section, joined, list, schema};
+use super::{Entry, Errors, Kind, Node, PoolNames, Schema, Section, Word, joined, list, schema};
 
 /// The keys of which a route has exactly one.
 const ACTIONS: [&str; 4] = ["pool", "redirect", "respond", "deny"];
@@ -32,18 +30,17 @@ pub(super) fn routes(node: &Node, path: &str, pools: &PoolNames<'_>, errors: &mu
 }
 
 fn route(node: &Node, path: String, pools: &PoolNames<'_>, errors: &mut Errors<'_>) -> Route {
-    let mut section = Section::open(node, path, "with one of the keys pool, redirect, respond and deny", errors);
-    let (own, _) = section.read::<schema::Route>(Mapping::new(), errors);
-    section.close(&[], errors);
+    let meaning = "with one of the keys pool, redirect, respond and deny";
+    let (section, own) = Section::whole::<schema::Route>((node, path), meaning, &[], errors);
     let action = action(&section, &own, pools, errors);
     if !matches!(action, Action::Pool(_)) {
         for key in FOR_POOLS.iter().filter(|key| section.entry(key).is_some()) {
-            errors.add(section.place(key), &joined(&section.path, key), "means nothing where no pool serves");
+            section.refuse(key, "means nothing where no pool serves", errors);
         }
     }
     let response_edits = edits(&section, RESPONSE, errors);
     if !matches!(action, Action::Pool(_)) && response_edits.added.iter().any(|(name, _)| is_type(name)) {
-        errors.add(section.place(RESPONSE), &joined(&section.path, RESPONSE), TYPE_ELSEWHERE);
+        section.refuse(RESPONSE, TYPE_ELSEWHERE, errors);
     }
     let (mut conditions, mut exceptions) = (Vec::new(), Vec::new());
     if let Some((node, path)) = section.child("match") {
@@ -55,10 +52,10 @@ fn route(node: &Node, path: String, pools: &PoolNames<'_>, errors: &mut Errors<'
         action,
         request_edits: edits(&section, REQUEST, errors),
         response_edits,
-        prefix: prefix(&section, own.strip_prefix.0, errors),
-        auth: section.child("basic_auth").and_then(|(node, path)| auth::auth(node, path, errors)),
-        rate_limit: section.child("rate_limit").and_then(|(node, path)| rate::rate_limit(node, path, errors)),
-        body_bytes_max: own.body_max.0.map(|size| size.0),
+        prefix: prefix(&section, own.strip_prefix, errors),
+        auth: section.child("basic_auth").and_then(|place| auth::auth(place, errors)),
+        rate_limit: section.child("rate_limit").and_then(|place| rate::rate_limit(place, errors)),
+        body_bytes_max: own.body_max,
     }
 }
 
@@ -72,14 +69,12 @@ fn action(section: &Section<'_>, own: &schema::Route, pools: &PoolNames<'_>, err
         return Action::Deny;
     };
     match key {
-        "pool" => {
-            Action::Pool(own.pool.0.as_ref().and_then(|name| pools.resolve(section, &name.0, errors)).unwrap_or(0))
-        }
+        "pool" => Action::Pool(pools.resolve(section, &own.pool, errors).unwrap_or(0)),
         "redirect" => redirect(section, errors),
         "respond" => respond(section, errors),
         _ => {
-            if own.deny.0.as_ref().is_some_and(|deny| !deny.0) {
-                errors.add(section.place(key), &joined(&section.path, key), "must be true, not false");
+            if own.deny == Some(false) {
+                section.refuse(key, "must be true, not false", errors);
             }
             Action::Deny
         }
@@ -88,27 +83,26 @@ fn action(section: &Section<'_>, own: &schema::Route, pools: &PoolNames<'_>, err
 
 fn redirect(route: &Section<'_>, errors: &mut Errors<'_>) -> Action {
     let (_, own) = route.map::<schema::Redirect>("redirect", "with the key to", &["to"], errors);
-    Action::Redirect { status: own.status.0.unwrap_or(302), to: own.to.0.unwrap_or_default() }
+    Action::Redirect { status: own.status.unwrap_or(302), to: own.to }
 }
 
 fn respond(route: &Section<'_>, errors: &mut Errors<'_>) -> Action {
     let (section, own) = route.map::<schema::Respond>("respond", "with the key text or file", &[], errors);
-    let mut body: Option<Arc<[u8]>> = own.text.0.map(|text| text.into_bytes().into());
-    if let Some(name) = own.file.0 {
-        let (at, path) = (section.place("file"), joined(&section.path, "file"));
+    let mut body: Option<Arc<[u8]>> = own.text.map(|text| text.into_bytes().into());
+    if let Some(name) = own.file {
         if body.is_some() {
-            errors.add(at, &path, "there is a text already");
+            section.refuse("file", "there is a text already", errors);
         }
-        body = errors.file(at, &path, &name, RESPOND_BYTES_MAX);
+        body = section.file("file", &name, RESPOND_BYTES_MAX, errors);
     }
-    let status = own.status.0.map_or(200, |status| status.0 as u16);
+    let status = own.status.unwrap_or(200);
     if matches!(status, 205 | 304) || (status == 204 && body.is_some()) {
         errors.add(section.at, &section.path, format!("a response {status} has no content"));
     }
-    let content_type = own.content_type.0.as_deref().unwrap_or(CONTENT_TYPE).into();
+    let content_type = own.content_type.as_deref().unwrap_or(CONTENT_TYPE).into();
     let fields = values::<FieldValue>(&section, "headers", None, errors);
     if fields.iter().any(|(name, _)| is_type(name)) {
-        errors.add(section.place("headers"), &joined(&section.path, "headers"), TYPE_ELSEWHERE);
+        section.refuse("headers", TYPE_ELSEWHERE, errors);
     }
     Action::Respond { status, document: body.map(|body| Document { content_type, body }), fields }
 }
@@ -121,12 +115,12 @@ fn prefix(route: &Section<'_>, strip: Option<String>, errors: &mut Errors<'_>) -
     if route.entry("replace_prefix").is_none() {
         return strip.map(|from| Prefix { from, to: String::new() });
     }
-    let (section, own) =
-        route.map::<schema::ReplacePrefix>("replace_prefix", "with the keys from and to", &["from", "to"], errors);
+    let required = ["from", "to"];
+    let (section, own) = route.map::<Prefix>("replace_prefix", "with the keys from and to", &required, errors);
     if route.entry("strip_prefix").is_some() {
         errors.add(section.at, &section.path, "there is a strip_prefix already");
     }
-    own.from.0.zip(own.to.0).map(|(from, to)| Prefix { from, to: encoded(&to) })
+    Some(Prefix { to: encoded(&own.to), ..own })
 }
 
 /// A path as it is sent (RFC 3986 section 3.3).
@@ -139,9 +133,9 @@ fn encoded(path: &str) -> String {
 /// The conditions of this map; those of the map at `not` in it, where there may be one, go to `exceptions`.
 fn tests(node: &Node, path: &str, exceptions: Option<&mut Vec<Test>>, errors: &mut Errors<'_>) -> Vec<Test> {
     let mut section = Section::open(node, path.to_string(), "of conditions", errors);
-    let (mut own, _) = section.read::<schema::Conditions>(Mapping::new(), errors);
+    let mut own: schema::Conditions = section.read(errors);
     if let Some(exceptions) = exceptions {
-        section.read::<schema::Negation>(Mapping::new(), errors);
+        section.read::<schema::Negation>(errors);
         if let Some((node, path)) = section.child("not") {
             *exceptions = tests(node, &path, None, errors);
         }
@@ -154,15 +148,15 @@ fn tests(node: &Node, path: &str, exceptions: Option<&mut Vec<Test>>, errors: &m
             errors.add(entry.value.at, &path, "the list is empty, so that no request could meet it");
         }
         all.push(match entry.key.as_str() {
-            "host" => Test::Host(take(&mut own.host.0)),
-            "path" => Test::Path(take(&mut own.path.0)),
-            "path_prefix" => Test::PathPrefix(take(&mut own.path_prefix.0)),
-            "path_regex" => Test::PathRegex(take(&mut own.path_regex.0)),
+            "host" => Test::Host(take(&mut own.host)),
+            "path" => Test::Path(take(&mut own.path)),
+            "path_prefix" => Test::PathPrefix(take(&mut own.path_prefix)),
+            "path_regex" => Test::PathRegex(take(&mut own.path_regex)),
             "query" => Test::Query(named(entry, &path, errors)),
             "header" => Test::Header(named(entry, &path, errors)),
             "cookie" => Test::Cookie(named(entry, &path, errors)),
-            "method" => Test::Method(take(&mut own.method.0)),
-            "client" => Test::Client(own.client.0.drain(..).collect()),
+            "method" => Test::Method(take(&mut own.method)),
+            "client" => Test::Client(take(&mut own.client)),
             _ => continue,
         });
     }
@@ -190,10 +184,7 @@ fn named(entry: &Entry, path: &str, errors: &mut Errors<'_>) -> Vec<Named> {
 }
 
 fn one_named(node: &Node, path: String, errors: &mut Errors<'_>) -> Named {
-    let mut section = Section::open(node, path, "with the key name, or a list of them", errors);
-    let (own, _) = section.read::<schema::Named>(Mapping::new(), errors);
-    section.close(&["name"], errors);
-    Named { name: own.name.0.unwrap_or_default(), equals: own.equals.0, regex: own.regex.0 }
+    Section::whole((node, path), "with the key name, or a list of them", &["name"], errors).1
 }
 
 /// The changes at `key`: `Host` can be set in requests.
@@ -206,7 +197,7 @@ fn edits(route: &Section<'_>, key: &str, errors: &mut Errors<'_>) -> Edits {
     let is_request = key == REQUEST;
     let host = if is_request { Some(&mut edits.host) } else { None };
     edits.added = values::<Filling>(&section, "set", host, errors);
-    edits.dropped = edits.added.iter().map(|(name, _)| name.clone()).chain(own.remove.0).collect();
+    edits.dropped = edits.added.iter().map(|(name, _)| name.clone()).chain(own.remove).collect();
     edits.added.extend(values::<Filling>(&section, "add", None, errors));
     let has_any = |parts: &[Part]| parts.iter().any(|part| matches!(part, Part::Path | Part::Query));
     if !is_request && edits.added.iter().any(|(_, value)| has_any(&value.parts)) {
@@ -249,10 +240,6 @@ fn values<W: Word>(
 impl Section<'_> {
     /// The map at `key`, read as `T`.
     fn map<T: Schema>(&self, key: &str, meaning: &str, required: &[&str], errors: &mut Errors<'_>) -> (Section<'_>, T) {
-        let (node, path) = self.child(key).expect("the caller asked for it");
-        let mut section = Section::open(node, path, meaning, errors);
-        let (own, _) = section.read::<T>(Mapping::new(), errors);
-        section.close(required, errors);
-        (section, own)
+        Section::whole(self.child(key).expect("the caller asked for it"), meaning, required, errors)
     }
 }

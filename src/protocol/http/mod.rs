@@ -30,7 +30,6 @@ pub mod response;
 mod rewrite;
 pub mod route;
 pub mod site;
-#[cfg(test)]
 mod specimens;
 pub mod target;
 pub mod template;

@@ -172,7 +172,7 @@ fn rewrite(
         peer: judged.peer,
         path: &[],
     };
-    path::judge(asked.raw_path().as_bytes(), &rules.listener.http.path_refused.0)?;
+    path::judge(asked.raw_path().as_bytes(), &rules.listener.http.path_refused)?;
     let mut room = mem::take(&mut rules.site.path);
     asked.path = path::decode(asked.raw_path().as_bytes(), &mut room);
     judged.head.decision = rules.site.decide(&asked, rules.listener, rules.now);

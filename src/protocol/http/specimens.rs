@@ -1,8 +1,9 @@
 //! What the tests of this room share: settings, a seeded source of chance, and damage. Never part of the program.
 
-use std::sync::LazyLock;
+#![cfg(test)]
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::LazyLock;
 
 use super::asked::Asked;
 use super::forwarding::Peer;
