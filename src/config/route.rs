@@ -92,7 +92,12 @@ impl Pattern {
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Pattern, String> {
         let mut builder = RegexBuilder::new(text);
-        builder.unicode(false).size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX);
+        // A dot is any byte: an escaped line feed in a path leads around no rule.
+        builder
+            .unicode(false)
+            .dot_matches_new_line(true)
+            .size_limit(PATTERN_BYTES_MAX)
+            .dfa_size_limit(PATTERN_BYTES_MAX);
         builder.build().map(Pattern).map_err(|error| {
             // Its last line says what, those before draw where.
             let text = error.to_string();

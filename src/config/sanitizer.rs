@@ -53,10 +53,14 @@ impl TryFrom<Value> for Methods {
     }
 }
 
-fn method(value: &Value) -> Result<String, String> {
+/// The name of a method.
+///
+/// # Errors
+/// It is none that plb ever serves.
+pub fn method(value: &Value) -> Result<String, String> {
     let is_letter = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
     let name = value.as_str().filter(|name| !name.is_empty() && name.bytes().all(is_letter) && *name != "CONNECT");
-    name.map(str::to_string).ok_or_else(|| wrong("a method in capitals, such as GET, but not CONNECT", value))
+    name.map(str::to_string).ok_or_else(|| wrong("a method in capitals but CONNECT, such as GET", value))
 }
 
 impl From<Methods> for Value {
@@ -72,7 +76,7 @@ pub enum PathFault {
     Nul,
     /// `%2F`, `%5C` and backslashes.
     Slash,
-    /// Parameters of `.`, of `..`, and of an empty segment before others.
+    /// Parameters of `.`, of `..`, and of an empty segment before others; a `..` that leaves an empty segment.
     Dots,
     /// A `%` without two hexadecimal digits.
     Invalid,

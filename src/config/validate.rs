@@ -413,6 +413,9 @@ impl Listeners<'_> {
             listener.routes = route::routes(&entry.value, &path, &self.pools, errors);
         }
         listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.to_vec());
+        if let (ProtocolName::Tcp, Some(entry)) = (listener.protocol, section.entry("rate_limit")) {
+            errors.add(entry.at, &joined(&section.path, "rate_limit"), "a rate limit is for the protocol http");
+        }
         listener.http.rate_limit =
             section.child("rate_limit").and_then(|(node, path)| rate::rate_limit(node, path, errors));
         if let Some(entry) = section.entry("listen") {

@@ -10,6 +10,7 @@ use serde_yaml::Value;
 use super::leaf::wrong;
 use super::network::Network;
 use super::route::{HostName, Pattern};
+use super::sanitizer;
 use super::template::{Part, Template};
 use super::units;
 
@@ -162,6 +163,18 @@ words! {
         let target = Template::parse(text)?;
         checked(text, "a path, or http:// or https:// with a host", is_target(&target.parts).then_some(target))
     };
+}
+
+/// The name of a method that plb can serve.
+#[derive(Clone, Debug)]
+pub struct Method;
+
+impl Word for Method {
+    type Of = String;
+
+    fn read(value: &Value) -> Result<String, String> {
+        sanitizer::method(value)
+    }
 }
 
 /// The status of a redirection.

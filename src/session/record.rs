@@ -283,7 +283,7 @@ impl Session {
     pub(super) fn conclude_well(&mut self) {
         let Some(Record { transcript, .. }) = self.record.as_deref() else { return };
         self.conclude(match transcript.author {
-            Author::Plb if transcript.status >= 400 => End::Refused,
+            Author::Plb if transcript.cause.is_some() => End::Refused,
             Author::Nobody if !matches!(self.protocol, AnyProtocol::Tcp(_)) => End::ClientGone,
             Author::Plb | Author::Backend | Author::Nobody => End::Done,
         });

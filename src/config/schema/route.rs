@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
 use super::super::word::{
-    Expression, FieldValue, FreeField, Hosts, Leaf, Net, One, Redirection, Several, Target, Text, Token, UrlPath,
+    Expression, FieldValue, FreeField, Hosts, Leaf, Method, Net, One, Redirection, Several, Target, Text, UrlPath,
     UrlPrefix,
 };
 use super::{Name, SizeOrNone, Switch, Whole};
@@ -59,7 +59,7 @@ pub struct Conditions {
     /// A cookie, likewise.
     pub cookie: Value,
     /// The method.
-    pub method: Several<Token>,
+    pub method: Several<Method>,
     /// The client's address.
     pub client: Several<Net>,
 }

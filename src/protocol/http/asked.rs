@@ -7,6 +7,7 @@ use httparse::Header;
 use memchr::{memchr, memchr2};
 
 use super::cookie;
+use super::forwarding::Peer;
 use super::head::{Method, Scheme};
 use super::target::{Target, split_port};
 
@@ -26,6 +27,8 @@ pub struct Asked<'a> {
     pub fields: &'a [Header<'a>],
     /// Who asks.
     pub client: IpAddr,
+    /// Whose word it is.
+    pub(super) peer: Peer,
     /// The path without escapes and dot segments, for comparisons.
     pub path: &'a [u8],
 }
@@ -38,15 +41,12 @@ impl<'a> Asked<'a> {
 
     /// The path as the client wrote it; `*` for a server as a whole.
     pub fn raw_path(&self) -> &'a str {
-        match self.target.path.split_once('?').map_or(self.target.path, |(path, _)| path) {
-            "" => self.target.root,
-            path => path,
-        }
+        if self.target.path.is_empty() { self.target.root } else { self.target.path }
     }
 
     /// The query as the client wrote it, without its question mark; none without one.
     pub fn query(&self) -> Option<&'a str> {
-        self.target.path.split_once('?').map(|(_, query)| query)
+        self.target.query.get(1..)
     }
 
     /// The values of the fields of this name, in their order.

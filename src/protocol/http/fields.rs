@@ -122,7 +122,7 @@ fn told(name: &[u8]) -> Option<Told> {
 /// Whether a name begins as `known` does, in whatever spelling. Gateways such as CGI make the
 /// same variable of `X_Forwarded_For`, some also of `X.Forwarded.For`: that would forge the address.
 pub(super) fn is_spelled(name: &[u8], known: &[u8]) -> bool {
-    let same = |(have, want): (&u8, &u8)| have.eq_ignore_ascii_case(want) || (*want == b'-' && is_mark(have));
+    let same = |(have, want): (&u8, &u8)| have.eq_ignore_ascii_case(want) || (is_mark(want) && is_mark(have));
     name[0] | 0x20 == known[0] | 0x20 && name.iter().zip(known).all(same)
 }
 

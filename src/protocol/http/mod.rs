@@ -236,7 +236,8 @@ impl Http {
             return self.refuse(view, Status::HeadTooLarge);
         }
         self.exchange.request = Transfer::start(head.body, view.request, || {
-            Chunked::of_request(course.body_bytes_max(view.listener), view.listener.http.trailers)
+            let trailers = course.trailers(view.listener, |route| &route.request_edits);
+            Chunked::of_request(course.body_bytes_max(view.listener), trailers)
         });
         Step::Connect(Selection { pool: course.pool, key: course.key, reuse })
     }
@@ -329,14 +330,15 @@ impl Http {
             }
             // The client does not take what it got so far: the rest waits, and this one is judged again.
             Err(_) if view.response.has_cleared() => Some(Step::Continue),
-            Err(_) => Some(Step::Fail(Failure::Malformed)),
+            // What was added takes more room than there is: that is not the backend's fault.
+            Err(_) => Some(Step::Fail(Failure::Local)),
         }
     }
 
     /// The final response was judged and written anew: it is forwarded.
     fn answer(&mut self, view: &mut View, head: ResponseHead) -> Step {
         if view.response.replace(head.bytes, view.scratch).is_err() {
-            return if view.response.has_cleared() { Step::Continue } else { Step::Fail(Failure::Malformed) };
+            return if view.response.has_cleared() { Step::Continue } else { Step::Fail(Failure::Local) };
         }
         if let Some(transcript) = &mut view.transcript {
             transcript.answer(head.status, view.scratch);
@@ -346,7 +348,8 @@ impl Http {
             tunnel::open(view);
             return Step::Answered { learned: head.learned };
         }
-        let (exchange, trailers) = (&mut self.exchange, view.listener.http.trailers);
+        let exchange = &mut self.exchange;
+        let trailers = exchange.course.trailers(view.listener, |route| &route.response_edits);
         exchange.response_head_bytes = view.response.cleared().len() as u32;
         exchange.keep_client = head.keep_client;
         exchange.backend = if head.persistent { Parting::Keep } else { Parting::Drop };

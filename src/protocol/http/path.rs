@@ -11,12 +11,13 @@
 //! | `%5C`, a backslash | data | a slash |
 //! | `%00` | data | the end |
 //! | `..;x`, `/;x/` | names like any other | `..`, nothing |
+//! | `/a//..` | `/` | `/a/` |
 //! | `/a;x` | `/a`, as far as rules are concerned | a name like any other |
 //! | `%` without two hexadecimal digits | itself | an error, or whatever |
 //!
 //! Nothing is decoded twice, and no query is looked at.
 
-use memchr::{memchr, memchr3_iter, memrchr};
+use memchr::{memchr, memchr3_iter, memmem, memrchr};
 
 use super::fields;
 use super::head::Refusal;
@@ -46,11 +47,14 @@ pub fn judge(raw: &[u8], refused: &[PathFault]) -> Result<(), Refusal> {
             return Err(Refusal::bad(why));
         }
     }
+    if refused.contains(&PathFault::Dots) && leaves_empty_segment(raw) {
+        return Err(Refusal::bad("a dot segment that leaves an empty one in the path"));
+    }
     Ok(())
 }
 
 /// What a path means: escapes decoded, repeated slashes merged, dot segments removed after that; `..` above the root
-/// is the root. Parameters (`;x`) are left away, but for those of segments of dots and of empty ones: to servers that
+/// is the root. Parameters (`;x`) are left away, but for those of segments of dots and of empty ones before others: to servers that
 /// know them they do not tell one resource from another. Where that changes nothing it is `raw` itself, and `room` is
 /// left alone.
 ///
@@ -60,6 +64,8 @@ pub fn decode<'a>(raw: &'a [u8], room: &'a mut Vec<u8>) -> &'a [u8] {
     if !raw.starts_with(b"/") || (is_plain(raw) && memchr(b';', raw).is_none()) {
         return raw;
     }
+    let last = memrchr(b'/', raw).map_or(0, |slash| slash + 1);
+    let raw = if raw[last..].starts_with(b";") { &raw[..last] } else { raw };
     room.clear();
     rebuild(raw, room, without_parameters, |byte, out| match byte {
         Piece::Escape(b'/') => out.extend_from_slice(b"%2F"),
@@ -165,6 +171,23 @@ pub(super) fn dots(mut segment: &[u8]) -> Option<usize> {
     None
 }
 
+/// Whether `..` takes an empty segment away in the reading of servers that keep those, and another one in that of others.
+fn leaves_empty_segment(path: &[u8]) -> bool {
+    if memmem::find(path, b"//").is_none() {
+        return false;
+    }
+    let mut ups = 0_usize;
+    path[1..].rsplit(|&byte| byte == b'/').any(|segment| {
+        match dots(segment) {
+            Some(0) => return ups > 0,
+            Some(1) => {}
+            Some(_) => ups += 1,
+            None => ups = ups.saturating_sub(1),
+        }
+        false
+    })
+}
+
 /// Whether the parameters that begin here make a segment that is gone in the reading of servers which drop parameters
 /// first: that of a dot segment, or of an empty one before others. (A session's id at the root is common.)
 fn is_ambiguous(path: &[u8], semicolon: usize) -> bool {
@@ -245,6 +268,8 @@ mod tests {
             ("/a;x=1/b;y", "/a/b", "/a;x=1/b;y"),
             ("/%61;x/", "/a/", "/a;x/"),
             ("/a;/;b/c;", "/a/;b/c", "/a;/;b/c;"),
+            ("/a/;x", "/a/", "/a/;x"),
+            ("/;x", "/", "/;x"),
             ("/a%3bx;y", "/a;x", "/a%3Bx;y"),
             ("/%2e;x/%2e%2e;/a", "/.;x/..;/a", "/.;x/..;/a"),
         ] {
@@ -290,6 +315,10 @@ mod tests {
             (&["/%00", "/a%00.gif"][..], PathFault::Nul),
             (&["/a%2fb", "/%2F", "/..%2F", "/a%5cb", "/%5C", "/a\\b"], PathFault::Slash),
             (
+                &["/a//..", "/a//../b", "/a//%2e%2E/b", "/a//./../b", "/a//b/../../c", "/a//b/c/../.%2e/../d"],
+                PathFault::Dots,
+            ),
+            (
                 &["/..;/a", "/a/..;x", "/.;x/", "/%2e%2E;x/", "/.%2e;", "/a/%2e;/b", "/a;b/..;x;y/c", "/a/;x/b", "/;/"],
                 PathFault::Dots,
             ),
@@ -301,9 +330,23 @@ mod tests {
                 assert!(!refused(path, &others), "{path}");
             }
         }
-        for good in
-            ["/", "*", "/a;x=1", "/a..;x/b", "/...;x", "/;id=5", "/a/;x", "/%61%2e%2e/%3b", "/a%252f", "/%20%C3%A9"]
-        {
+        for good in [
+            "/",
+            "*",
+            "/a;x=1",
+            "/a..;x/b",
+            "/...;x",
+            "/;id=5",
+            "/a/;x",
+            "/%61%2e%2e/%3b",
+            "/a%252f",
+            "/%20%C3%A9",
+            "/../a",
+            "//x/../a",
+            "/a//b/../c",
+            "/a/..//b",
+            "/a/../",
+        ] {
             assert!(!refused(good, STRICT), "{good}");
         }
     }

@@ -10,6 +10,7 @@ use super::reply::{Answer, Status};
 use super::route::behind;
 use super::template::{Escaping, render, render_target};
 use crate::config::route::{Action, Edits, Prefix, Route};
+use crate::config::template::Part;
 
 /// Has the fields dropped that the edits drop, however they are spelled: whoever removes a field means that no backend
 /// takes another one for it.
@@ -37,6 +38,10 @@ pub(super) fn write_added(edits: &Edits, asked: &Asked, out: &mut Vec<u8>) {
 pub(super) fn answer(route: &Route, asked: &Asked) -> Answer {
     let mut fields = Vec::new();
     let (status, document) = match &route.action {
+        // An HTTP/1.0 client that names no host: the path would be taken for one.
+        Action::Redirect { to, .. } if asked.host.is_none() && to.parts.contains(&Part::Host) => {
+            (Status::BadRequest.code(), None)
+        }
         Action::Redirect { status, to } => {
             fields.extend_from_slice(b"Location: ");
             render_target(to, asked, &mut fields);
@@ -100,6 +105,37 @@ mod tests {
         let prefix = Prefix { from: from.to_string(), to: to.to_string() };
         write_path(&prefix, &Asked { target: &sent, path, ..asked() }, &mut out);
         String::from_utf8(out).unwrap().strip_prefix("GET ").unwrap().to_string()
+    }
+
+    #[test]
+    fn a_field_is_dropped_in_every_spelling_that_backends_take_for_its_name() {
+        let fields =
+            ["X-User", "x_user", "X.User", "X-User-Id", "XUser", "Y-User"].map(|name| Header { name, value: b"" });
+        for name in ["X-User", "X_User", "x.user"] {
+            let (edits, mut dropped) =
+                (Edits { dropped: vec![name.to_string()], ..Edits::default() }, FieldSet::default());
+            drop_fields(&edits, &fields, &mut dropped);
+            assert_eq!(
+                [0, 1, 2, 3, 4, 5].map(|index| dropped.contains(index)),
+                [true, true, true, false, false, false]
+            );
+        }
+    }
+
+    #[test]
+    fn nobody_is_sent_to_a_host_that_was_not_asked_for() {
+        let answered = |to: &str, host| {
+            let routes = format!("[{{ redirect: {{ to: \"{to}\" }} }}]");
+            let text = format!("listeners: [{{name: l, listen: '127.0.0.1:1', routes: {routes}}}]\n");
+            let text = text + "pools: {p: {backends: [a:1]}}\n";
+            let config = crate::config::parse("f", &text).unwrap_or_else(|errors| panic!("{errors:?}"));
+            let answer = answer(&config.listeners[0].routes[0], &Asked { host, ..asked() });
+            (answer.status, String::from_utf8(answer.fields).unwrap())
+        };
+        assert_eq!(answered("https://{host}{path}", Some(b"a")), (302, "Location: https://a/\r\n".to_string()));
+        // Browsers would take the first segment of the path for the host.
+        assert_eq!(answered("https://{host}{path}", None), (400, String::new()));
+        assert_eq!(answered("{path}", None), (302, "Location: /\r\n".to_string()));
     }
 
     #[test]

@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 
 use super::asked::Asked;
+use super::fields::{Name, Told};
+use super::forwarding::Peer;
+use super::target::HOST_BYTES_MAX;
 use crate::config::route::{HostName, Named, Route, Test};
-
-/// The longest name of a host.
-const NAME_BYTES_MAX: usize = 255;
 
 /// Finds the route of a request. It goes with the routes that it was made of.
 #[derive(Debug, Default)]
@@ -51,7 +51,10 @@ impl Router {
 
     /// The index of the first of the routes whose conditions hold.
     pub fn find(&self, routes: &[Route], asked: &Asked) -> Option<usize> {
-        let mut room = [0; NAME_BYTES_MAX];
+        if routes.is_empty() {
+            return None;
+        }
+        let mut room = [0; HOST_BYTES_MAX];
         let host = lower(asked.host_name(), &mut room);
         let labels = memchr::memrchr_iter(b'.', host).take(self.labels_max);
         let below = labels.filter_map(|dot| self.below.get(&host[dot + 1..]));
@@ -65,9 +68,9 @@ impl Router {
 }
 
 /// The name in lower case, without the dot of the root at its end, which names the same host.
-fn lower<'r>(name: &[u8], room: &'r mut [u8; NAME_BYTES_MAX]) -> &'r [u8] {
+fn lower<'r>(name: &[u8], room: &'r mut [u8; HOST_BYTES_MAX]) -> &'r [u8] {
     let name = name.strip_suffix(b".").unwrap_or(name);
-    let room = &mut room[..name.len().min(NAME_BYTES_MAX)];
+    let room = &mut room[..name.len().min(HOST_BYTES_MAX)];
     for (lower, byte) in room.iter_mut().zip(name) {
         *lower = byte.to_ascii_lowercase();
     }
@@ -87,7 +90,7 @@ fn holds(test: &Test, host: &[u8], asked: &Asked) -> bool {
         Test::PathPrefix(prefixes) => prefixes.iter().any(|prefix| behind(asked.path, prefix).is_some()),
         Test::PathRegex(patterns) => patterns.iter().any(|pattern| pattern.is_match(asked.path)),
         Test::Query(all) => all.iter().any(|named| asked.parameters(&named.name).any(|value| fits(named, &value))),
-        Test::Header(all) => all.iter().any(|named| asked.field(&named.name).any(|value| fits(named, value))),
+        Test::Header(all) => all.iter().any(|named| field(&named.name, asked).any(|value| fits(named, value))),
         Test::Cookie(all) => all.iter().any(|named| asked.cookies(&named.name).any(|value| fits(named, value))),
         Test::Method(methods) => methods.iter().any(|method| method == asked.method_name),
         Test::Client(networks) => networks.contains(asked.client),
@@ -99,6 +102,17 @@ fn is_host(name: &HostName, host: &[u8]) -> bool {
         HostName::Exact(name) => name.as_bytes() == host,
         HostName::Below(name) => host.strip_suffix(name.as_bytes()).is_some_and(|rest| rest.ends_with(b".")),
     }
+}
+
+/// The values of the fields of this name that a rule may go by: what a client makes up about its way is not one of them,
+/// and the host is the one that the backend gets, whatever `Host` said beside an absolute target.
+fn field<'a>(name: &str, asked: &Asked<'a>) -> impl Iterator<Item = &'a [u8]> {
+    let name_of = Name::of(name.as_bytes());
+    let is_told = matches!(name_of, Name::Forwarding(told) if told != Told::RequestId);
+    let is_host = name_of == Name::Host;
+    let is_barred = is_host || (is_told && asked.peer == Peer::Client);
+    let sent = asked.field(name).filter(move |_| !is_barred);
+    sent.chain(asked.host.filter(|_| is_host))
 }
 
 fn fits(named: &Named, value: &[u8]) -> bool {
@@ -113,6 +127,7 @@ pub fn behind<'p>(path: &'p [u8], prefix: &str) -> Option<&'p [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::forwarding::Peer;
     use super::super::specimens::{asked, target};
     use super::*;
     use crate::base::rng::Rng;
@@ -162,6 +177,52 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_host_is_compared_to_its_end() {
+        for length in 240..=261 - ".a.example".len() {
+            let host = format!("{}.a.example", "x".repeat(length));
+            assert!(meets("host: '*.a.example'", &Asked { host: Some(host.as_bytes()), ..asked() }), "{length}");
+            let host = format!("{}.a.example", "x.a.example".repeat(23).split_at(length).0);
+            assert!(meets("host: '*.a.example'", &Asked { host: Some(host.as_bytes()), ..asked() }), "{length}");
+        }
+        let host = format!("{}.a.examplexxxxxx", "x".repeat(245));
+        assert!(!meets("host: '*.a.example'", &Asked { host: Some(host.as_bytes()), ..asked() }));
+    }
+
+    #[test]
+    fn a_field_that_plb_does_not_believe_is_not_there() {
+        let field = |name, value| Header { name, value };
+        let fields = [
+            field("X-Forwarded-Proto", b"https"),
+            field("x_forwarded_proto", b"https"),
+            field("X-Real-IP", b"10.0.0.1"),
+            field("Forwarded", b"for=10.0.0.1"),
+            field("X-Request-Id", b"1"),
+            field("X-Key", b"1"),
+        ];
+        for (name, is_told) in [
+            ("x-forwarded-proto", true),
+            ("x_forwarded_proto", true),
+            ("X-Real-IP", true),
+            ("Forwarded", true),
+            ("X-Request-Id", false),
+            ("X-Key", false),
+        ] {
+            let condition = format!("header: {{ name: {name} }}");
+            let by = |peer| meets(&condition, &Asked { fields: &fields, peer, ..asked() });
+            assert_eq!((by(Peer::Client), by(Peer::Proxy)), (!is_told, true), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_field_of_the_host_is_the_host_that_is_asked() {
+        let fields = [Header { name: "Host", value: b"other" }];
+        let asked = Asked { fields: &fields, host: Some(b"a.example"), ..asked() };
+        assert!(meets("header: { name: host, equals: a.example }", &asked));
+        assert!(!meets("header: { name: host, equals: other }", &asked));
+        assert!(!meets("header: { name: host }", &Asked { fields: &[], host: None, ..asked }));
+    }
+
+    #[test]
     fn paths_are_compared_whole_by_segments_or_by_expression() {
         assert!(meets("path: /a", &at("/a")) && !meets("path: /a", &at("/a/")) && !meets("path: /a", &at("/A")));
         for (path, whether) in [("/api", true), ("/api/", true), ("/api/x", true), ("/apix", false), ("/", false)] {
@@ -173,6 +234,9 @@ mod tests {
         assert!(!meets(r"path_regex: '\.(png|gif)$'", &at("/x/y.gif/z")));
         let bytes = Asked { path: b"/\xff\xfe", ..asked() };
         assert!(meets(r"path_regex: ['^x', '^/\xff.$']", &bytes));
+        for path in ["/a/\n", "/a/x\ny", "/a/\r\n"] {
+            assert!(meets("path_regex: '^/a/.*$'", &at(path)), "what is escaped leads around no rule: {path:?}");
+        }
         assert!(!meets("path: '*'".replace('*', "/x").as_str(), &at("*")) && !meets("path_prefix: /", &at("*")));
     }
 
@@ -225,7 +289,7 @@ mod tests {
     fn methods_and_clients_are_one_of_those_named() {
         let by = |method_name| Asked { method_name, ..asked() };
         assert!(meets("method: [POST, GET]", &by("GET")) && meets("method: PURGE", &by("PURGE")));
-        assert!(!meets("method: get", &by("GET")) && !meets("method: GET", &by("HEAD")));
+        assert!(!meets("method: GET", &by("HEAD")));
         assert!(meets("client: [10.0.0.0/8, 192.0.2.0/24]", &asked()) && !meets("client: 192.0.2.8", &asked()));
         let mapped = Asked { client: "::ffff:192.0.2.7".parse().unwrap(), ..asked() };
         assert!(meets("client: 192.0.2.7", &mapped));

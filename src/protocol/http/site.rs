@@ -12,8 +12,8 @@ use super::route::{Router, behind};
 use crate::balance::{Key, Keys};
 use crate::base::rng::Rng;
 use crate::base::time::Time;
-use crate::config::route::{Action, Prefix, Route};
-use crate::config::{Affinity, Listener, Pool};
+use crate::config::route::{Action, Edits, Prefix, Route};
+use crate::config::{Affinity, Listener, Pool, Trailers};
 use crate::protocol::refusal::{Cause, Refusals};
 
 /// What the sessions of one listener share.
@@ -69,6 +69,14 @@ impl Course {
     /// What was replaced of its path.
     pub fn replaced(self, listener: &Listener) -> Option<&Prefix> {
         self.route(listener).and_then(|route| route.prefix.as_ref()).filter(|_| self.is_replaced)
+    }
+
+    /// What becomes of the trailers in a direction: where its edits take fields out, none comes back behind the body.
+    pub fn trailers(self, listener: &Listener, edits: impl FnOnce(&Route) -> &Edits) -> Trailers {
+        match self.route(listener) {
+            Some(route) if !edits(route).dropped.is_empty() => Trailers::Drop,
+            _ => listener.http.trailers,
+        }
     }
 
     /// The longest body of the request, in bytes.

@@ -1,8 +1,11 @@
 //! What the tests of this room share: settings, a seeded source of chance, and damage. Never part of the program.
 
+use std::sync::LazyLock;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::asked::Asked;
+use super::forwarding::Peer;
 use super::head::{Method, Scheme};
 use super::target::Target;
 use crate::config::{HttpSettings, Listener, Methods, ProtocolName, Trailers, quick_start};
@@ -30,13 +33,13 @@ fn of_the_quick_start() -> Listener {
 }
 
 /// A target in origin form.
-pub(super) const fn target(path: &str) -> Target<'_> {
-    Target { root: "", path, authority: None }
+pub(super) fn target(path: &str) -> Target<'_> {
+    Target::new("", path, None)
 }
 
 /// A plain question.
 pub(super) fn asked() -> Asked<'static> {
-    const ROOT: Target = target("/");
+    static ROOT: LazyLock<Target> = LazyLock::new(|| target("/"));
     Asked {
         method: Method::Get,
         method_name: "GET",
@@ -45,6 +48,7 @@ pub(super) fn asked() -> Asked<'static> {
         target: &ROOT,
         fields: &[],
         client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+        peer: Peer::Client,
         path: b"/",
     }
 }

@@ -8,14 +8,16 @@ use super::fields;
 use super::head::{Method, Refusal};
 
 /// The longest `Host`: a name of 255 bytes, a colon and a port.
-const HOST_BYTES_MAX: usize = 261;
+pub(super) const HOST_BYTES_MAX: usize = 261;
 
 /// Where a request goes, from its request line (RFC 9112 section 3.2).
 pub struct Target<'a> {
     /// The path begins at the root although the client left that away.
     pub(super) root: &'static str,
-    /// The rest of the target in origin form, or `*`.
+    /// The rest of the path, or `*`.
     pub(super) path: &'a str,
+    /// The query with its question mark; empty without one.
+    pub(super) query: &'a str,
     /// From the absolute form: it replaces `Host`.
     pub(super) authority: Option<&'a str>,
 }
@@ -26,7 +28,7 @@ impl<'a> Target<'a> {
             return Err(Refusal::bad("a target with a fragment or beyond ASCII"));
         }
         if target.starts_with('/') || (target == "*" && method == Method::Options) {
-            return Ok(Self { root: "", path: target, authority: None });
+            return Ok(Self::new("", target, None));
         }
         let rest = strip_scheme(target).ok_or(Refusal::bad("a target of unknown form"))?;
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
@@ -36,7 +38,12 @@ impl<'a> Target<'a> {
             None if method == Method::Options => "*",
             _ => "/",
         };
-        Ok(Self { root, path, authority: Some(authority) })
+        Ok(Self::new(root, path, Some(authority)))
+    }
+
+    pub(super) fn new(root: &'static str, rest: &'a str, authority: Option<&'a str>) -> Self {
+        let (path, query) = rest.split_at(memchr(b'?', rest.as_bytes()).unwrap_or(rest.len()));
+        Self { root, path, query, authority }
     }
 }
 
@@ -78,16 +85,10 @@ fn is_name_or_address(host: &[u8]) -> bool {
     }
 }
 
-/// `reg-name` (RFC 3986 section 3.2.2); it includes IPv4 addresses.
-fn is_registered_name(mut name: &[u8]) -> bool {
-    loop {
-        let plain = name.iter().take_while(|&&byte| IN_NAME[usize::from(byte)]).count();
-        name = match &name[plain..] {
-            [] => return true,
-            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
-            _ => return false,
-        }
-    }
+/// `reg-name` (RFC 3986 section 3.2.2) without escapes, which no name needs and not everybody decodes; it includes IPv4
+/// addresses.
+fn is_registered_name(name: &[u8]) -> bool {
+    name.iter().all(|&byte| IN_NAME[usize::from(byte)])
 }
 
 /// `unreserved` and `sub-delims`: what stands for itself in a registered name.

@@ -44,12 +44,20 @@ pub fn path(input: &[u8]) {
     }
 }
 
-/// What a path means: its segments, each decoded once, without those that are dots. A slash that was data stays escaped.
+/// What a path means: its segments without parameters, each decoded once, but for those that are dots. A slash that was
+/// data stays escaped, and dots with parameters are a name.
 fn meaning_of(raw: &[u8]) -> Vec<u8> {
     let mut kept: Vec<Vec<u8>> = Vec::new();
     let mut is_folder = false;
-    for segment in raw[1..].split(|&byte| byte == b'/') {
-        let segment = unescaped(segment);
+    let mut segments = raw[1..].split(|&byte| byte == b'/').peekable();
+    while let Some(segment) = segments.next() {
+        let name = unescaped(segment.split(|&byte| byte == b';').next().unwrap_or_default());
+        let is_name = match &name[..] {
+            b"" => segments.peek().is_none(),
+            b"." | b".." => false,
+            _ => true,
+        };
+        let segment = if is_name { name } else { unescaped(segment) };
         is_folder = matches!(&segment[..], b"" | b"." | b"..");
         match &segment[..] {
             b"" | b"." => {}
