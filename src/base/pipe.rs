@@ -18,7 +18,7 @@ mod flight;
 use super::buffers::{BUFFER_BYTES, Buffer};
 use super::time::Time;
 
-/// The part of a buffer that is never read into before a head is judged: room for rewriting it with pipelined bytes
+/// The least part of a buffer that is never read into before a head is judged: room for rewriting it with pipelined bytes
 /// behind it.
 pub const RESERVE_BYTES: usize = 2 * 1024;
 
@@ -53,6 +53,8 @@ pub struct Pipe {
     full: bool,
     /// So many reads that fill their room have to come before bytes may take off.
     full_reads_left: u8,
+    /// What is never read into before a head is judged, in bytes.
+    reserve: u16,
     in_flight: u32,
     credit: u64,
     sent: u64,
@@ -80,11 +82,17 @@ impl Pipe {
             owes: false,
             full: false,
             full_reads_left: flight::FULL_READS,
+            reserve: RESERVE_BYTES as u16,
             in_flight: 0,
             credit: 0,
             sent: 0,
             moved: now,
         }
+    }
+
+    /// Leaves so much of the buffer free for rewriting a head, where that is more than [`RESERVE_BYTES`].
+    pub fn reserve(&mut self, bytes: usize) {
+        self.reserve = bytes.clamp(RESERVE_BYTES, BUFFER_BYTES) as u16;
     }
 
     // The lender's side.
@@ -415,7 +423,7 @@ impl Pipe {
     /// The same, were the last byte there.
     fn limit_at(&self, end: u16) -> u16 {
         let credited = u64::from(end).saturating_add(self.credit).min(BUFFER_BYTES as u64);
-        ((BUFFER_BYTES - RESERVE_BYTES) as u16).max(credited as u16)
+        (BUFFER_BYTES as u16 - self.reserve).max(credited as u16)
     }
 
     /// Whether moving the bytes to the front makes room, and is worth it: when the sink will not make any, or for half

@@ -75,6 +75,7 @@ impl Session {
             record: None,
             pace: None,
         };
+        session.request.reserve(context.sites[usize::from(listener)].reserve_bytes);
         session.advance(context);
         session
     }

@@ -263,4 +263,27 @@ pools:
         assert!((100_000..100_400).contains(&taken), "{taken}");
         session.close(CloseReason::Finished, context);
     }
+
+    #[test]
+    fn whether_a_head_fits_that_repeats_its_path_does_not_depend_on_how_much_came_along() {
+        let text = "listeners: [{ name: l, listen: 1.2.3.4:80, routes: \
+                    [{ pool: p, request_headers: { set: { X-Original: '{path}' } } }] }]\n\
+                    pools: { p: { backends: [a:1] } }";
+        let config = config::parse("f", text).expect("it is right");
+        let mut core = Core::new(config, String::new());
+        let context = &mut core.context();
+        for body in [0, 20_000] {
+            let mut session = Session::new(0, 80, "192.0.2.1:1".parse().expect("it is an address"), context);
+            assert!(session.borrow(&mut Buffers::new(1 << 20)), "there are buffers");
+            let path = "a".repeat(6_000);
+            let mut post = format!("POST /{path} HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n").into_bytes();
+            post.resize(post.len() + body, b'x');
+            let count = post.len().min(session.room(Side::Client).len());
+            session.room(Side::Client)[..count].copy_from_slice(&post[..count]);
+            session.complete(Io::Read(Side::Client), Outcome::Bytes { count, owes: false }, context);
+            let io = session.next_io([Readiness::default(); 2]);
+            assert!(matches!(io, Io::Acquire { .. }), "{io:?} with {body} bytes of body");
+            session.close(CloseReason::Killed, context);
+        }
+    }
 }

@@ -57,6 +57,8 @@ pub enum Bug {
     LongAnswersAreCut,
     /// Nobody counts the requests of a connection.
     RequestsAreNotCounted,
+    /// Nobody measures the bodies of requests.
+    BodiesAreNotMeasured,
     /// Clients get no cookie.
     CookiesAreNotSet,
     /// Nobody remembers where clients were served.
@@ -65,7 +67,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 26] = [
+    pub const ALL: [Bug; 27] = [
         Bug::AnEdgeIsForgotten,
         Bug::ShortReadHidesTheEnd,
         Bug::ParkedWhileReadable,
@@ -90,6 +92,7 @@ impl Bug {
         Bug::RoutesAreMixedUp,
         Bug::LongAnswersAreCut,
         Bug::RequestsAreNotCounted,
+        Bug::BodiesAreNotMeasured,
         Bug::CookiesAreNotSet,
         Bug::TablesAreForgotten,
     ];
@@ -99,6 +102,7 @@ impl Bug {
         let listener = &mut config.listeners[0];
         match bug {
             Some(Bug::RequestsAreNotCounted) => listener.http.requests_max = None,
+            Some(Bug::BodiesAreNotMeasured) => listener.http.body_bytes_max = None,
             Some(Bug::CookiesAreNotSet | Bug::TablesAreForgotten) => {
                 for pool in &mut config.pools {
                     let is_table = matches!(pool.affinity, Some(Affinity::Table(_)));

@@ -205,6 +205,11 @@ impl HttpClient {
         assert!(message.field("content-type") == Some("text/html"), "{name}: a strange answer {status}");
         world.profile.site.check_page(&name, request.head, message);
         let profile = &world.profile;
+        if status == 413 {
+            let is_long = profile.site.body_max.is_some_and(|max| request.body_bytes > max);
+            assert!(is_long && request.goal.pool().is_some() && message.closes(), "{name}: 413 for {}", request.id);
+            return;
+        }
         let asked_badly = match self.manner {
             Manner::EndsAt(_) => status == 400 || status == 408,
             Manner::Drips | Manner::Stalls(_) | Manner::TakesNothing => status == 408,

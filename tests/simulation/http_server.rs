@@ -112,6 +112,7 @@ impl HttpServer {
         let count = world.seen.entry(id).or_default();
         *count += 1;
         let count = *count;
+        assert!(count < 2 || self.served == 0, "{}: {id} comes again, and not on a fresh connection", self.name());
         world.trace(|| format!("backend {} on wire {} sees {id} ({count}) {:?}", self.backend, self.wire, self.fault));
     }
 
@@ -120,6 +121,8 @@ impl HttpServer {
         assert!(request.body == content(id, request.body.len()), "{}: the body of {id} is not its own", self.name());
         let announced = request.field("x-forwarded-for");
         assert!(announced == Some("192.0.2.1"), "{}: {id} does not tell its client", self.name());
+        let is_long = world.profile.site.body_max.is_some_and(|max| request.body.len() > max);
+        assert!(!is_long, "{}: all {} bytes of {id} came", self.name(), request.body.len());
         let cookies = request.field("cookie").unwrap_or_default();
         let own = ["PLB-p", "PLB-q"][world.profile.site.pool_of(self.backend)];
         assert!(cookies.starts_with("SESSION=") && !cookies.contains(own), "{}: {id} brings {cookies}", self.name());

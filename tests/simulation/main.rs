@@ -30,7 +30,7 @@ use world::{Weather, World};
 const SEEDS: u64 = 2_000;
 
 /// The seeds among which every deliberate bug is found.
-const SEEDS_OF_BUGS: u64 = 1_000;
+const SEEDS_OF_BUGS: u64 = 2_000;
 
 /// The most rounds of one seed.
 const ROUNDS_MAX: u32 = 200_000;

@@ -66,6 +66,8 @@ pub struct Site {
     pub has_pages: bool,
     pub affinity: Option<Affinity>,
     pub requests_max: Option<u32>,
+    /// The longest body of a request, in bytes.
+    pub body_max: Option<usize>,
 }
 
 impl Site {
@@ -77,6 +79,7 @@ impl Site {
             has_pages: rng.chance(1, 3),
             affinity: [None, None, Some(Affinity::Cookie), Some(Affinity::Table)][rng.below(4) as usize],
             requests_max: rng.chance(1, 4).then(|| 1 + rng.below(4) as u32),
+            body_max: rng.chance(1, 5).then(|| 30 + rng.below(4 * piece_max) as usize),
         }
     }
 
@@ -103,7 +106,8 @@ impl Site {
     /// The configuration of these listener and pool settings and so many backends.
     pub fn config(&self, globals: &str, listener: &str, pool: &str, backends: usize) -> Config {
         let max = self.requests_max.map(|max| format!(", max_requests: {max}")).unwrap_or_default();
-        let statuses = [400, 408, 502, 503, 504];
+        let body_max = self.body_max.map(|max| format!(", body_max: {max}")).unwrap_or_default();
+        let statuses = [400, 408, 413, 502, 503, 504];
         let pages: String = statuses.iter().map(|status| format!("{status}: page, ")).collect();
         let pages = if self.has_pages { format!(", error_pages: {{ {pages} }}") } else { String::new() };
         let routes = "[\
@@ -118,7 +122,7 @@ impl Site {
             pools.push_str(&self.pool("q", &format!("{pool}, timeout_idle: 250ms"), &second));
         }
         let text = format!(
-            "{globals}listeners: [{{ name: l, listen: \"127.0.0.1:80\", pool: p, {listener}{max}{pages}{routes} }}]\n\
+            "{globals}listeners: [{{ name: l, listen: \"127.0.0.1:80\", pool: p, {listener}{max}{body_max}{pages}{routes} }}]\n\
              pools: {{ {pools} }}\n"
         );
         let files = |path: &Path, _: usize| match path.ends_with("page") {

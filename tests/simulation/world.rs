@@ -142,7 +142,8 @@ impl Profile {
         let chaos = weather == Weather::Chaos;
         let piece_max = if bulk { BULK_PIECE } else { [6, 50, 800, 20_000][rng.below(4) as usize] };
         let site = match protocol {
-            ProtocolName::Http if !upgrades => Site::new(backends.len(), piece_max, rng),
+            // Flights are of what backends say.
+            ProtocolName::Http if !(upgrades || bulk && rng.chance(2, 3)) => Site::new(backends.len(), piece_max, rng),
             _ => Site::default(),
         };
         if site.second_from.is_some() {

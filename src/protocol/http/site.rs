@@ -10,11 +10,17 @@ use super::reply::Answer;
 use super::rewrite;
 use super::route::{Router, behind};
 use crate::balance::{Key, Keys};
+use crate::base::buffers::BUFFER_BYTES;
+use crate::base::pipe::RESERVE_BYTES;
 use crate::base::rng::Rng;
 use crate::base::time::Time;
 use crate::config::route::{Action, Edits, Prefix, Route};
+use crate::config::template::{Part, Template};
 use crate::config::{Affinity, Listener, Pool, Trailers};
 use crate::protocol::refusal::{Cause, Refusals};
+
+/// The room for whatever is judged as a whole: a line of trailers may be 8 KiB long.
+const READ_BYTES_MIN: usize = 9 * 1024;
 
 /// What the sessions of one listener share.
 #[derive(Debug, Default)]
@@ -25,6 +31,8 @@ pub struct Site {
     /// Makes keys of what clients send.
     pub keys: Keys,
     router: Router,
+    /// How much of a buffer is left free for rewriting the head of a request, in bytes.
+    pub reserve_bytes: usize,
     /// Room for the path of a request without escapes and dot segments.
     pub(super) path: Vec<u8>,
     /// Makes request ids; nothing secret.
@@ -95,7 +103,12 @@ impl Default for Decision {
 impl Site {
     /// What the sessions of this listener share.
     pub fn new(listener: &Listener) -> Site {
-        Site { limits: Limits::new(listener), router: Router::new(&listener.routes), ..Site::default() }
+        Site {
+            limits: Limits::new(listener),
+            router: Router::new(&listener.routes),
+            reserve_bytes: reserve_bytes(listener),
+            ..Site::default()
+        }
     }
 
     /// What may go into verifying passwords.
@@ -143,4 +156,13 @@ impl Site {
         let route = index.map(|index| index as u16);
         Decision::Forward(Course { pool: pool as u16, key: Key::None, route, is_replaced })
     }
+}
+
+/// A field that repeats the path makes a head longer by as much as the client likes. Whether that fits must not depend on
+/// how much of the body came along.
+fn reserve_bytes(listener: &Listener) -> usize {
+    let repeats =
+        |(_, value): &(String, Template)| value.parts.iter().any(|part| matches!(part, Part::Path | Part::Query));
+    let is_long = listener.routes.iter().any(|route| route.request_edits.added.iter().any(repeats));
+    if is_long { BUFFER_BYTES.saturating_sub(listener.http.head_bytes_max.max(READ_BYTES_MIN)) } else { RESERVE_BYTES }
 }
