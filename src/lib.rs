@@ -143,8 +143,7 @@
 //! - The files that the configuration names are read with it, so that an error in them has a line, `--check` sees it, and
 //!   nothing is opened later.
 //! - The size of the whole is counted in lines of code: what explains the code does not make it larger. HTTP in full took
-//!   it past the 12,000 lines that were planned for everything; the limit follows, and reading the configuration is where
-//!   it can shrink.
+//!   it past the 12,000 lines that were planned for everything, and the limit follows.
 //!
 //! Absent on purpose: an async runtime, `unsafe`, threads (but for the demo's origins), a resolver at run time.
 

@@ -5,7 +5,8 @@
 //!                    |                          |                          |
 //!                    +--------------------------+--------------------------+----> Vec<ConfigError>
 //! ```
-//! What `settings!` declares, in `schema` and here, mirrors the file; `validate` turns it into the [`Config`] below or into a list of [`ConfigError`]s.
+//! What `settings!` declares, in `schema` and here, mirrors the file: a setting has its key, its kind and its default in one
+//! place. `validate` turns it into the [`Config`] below or into a list of [`ConfigError`]s.
 //! Nothing here opens a file or a socket, resolves a name or reads a clock.
 
 pub mod affinity;
