@@ -125,6 +125,10 @@ impl Format {
             Some(cause) => append(out, &["\",\"cause\":\"", cause.name(), "\""]),
             None => append(out, &["\",\"cause\":null"]),
         }
+        match record.transcript.fault {
+            Some(fault) => append(out, &[",\"fault\":\"", fault, "\""]),
+            None => append(out, &[",\"fault\":null"]),
+        }
         out.extend_from_slice(b",\"request_id\":");
         match &record.transcript.identity {
             Some(identity) => write_quoted(identity.as_bytes(), Escape::Json, out),
@@ -293,7 +297,7 @@ mod tests {
             "{\"time\":\"2003-02-26T12:34:56.789Z\",\"client\":\"[::ffff:192.0.2.7]:5000\",\"listener\":\"quick\",\
              \"backend\":\"quick/[::1]:2\",\"request\":\"GET /a HTTP/1.1\",\"status\":200,\"received\":70,\"sent\":100,\
              \"waiting_ms\":1,\"connecting_ms\":2,\"first_byte_ms\":6,\"total_ms\":1000,\"attempts\":2,\"end\":\"done\",\
-             \"cause\":null,\"request_id\":null}\n"
+             \"cause\":null,\"fault\":null,\"request_id\":null}\n"
         );
     }
 
@@ -317,7 +321,10 @@ mod tests {
             line(format, &record)
         };
         assert!(refused(AccessFormat::Plb).ends_with(" 0 refused:rate\n"));
-        assert!(refused(AccessFormat::Json).contains(",\"end\":\"refused\",\"cause\":\"rate\",\"request_id\":"));
+        assert!(
+            refused(AccessFormat::Json)
+                .contains(",\"end\":\"refused\",\"cause\":\"rate\",\"fault\":null,\"request_id\":")
+        );
         assert!(refused(AccessFormat::Combined).starts_with("192.0.2.7 - a\\x20\\x22b\\xc3\\xbc [26/Feb/2003"));
     }
 

@@ -42,6 +42,8 @@ pub struct Transcript {
     pub status: u16,
     /// Why plb refused the request, if it did.
     pub cause: Option<Cause>,
+    /// Which rule of HTTP the request or the response broke, in words.
+    pub fault: Option<&'static str>,
     /// The length of the heads of the answer as they are sent, interim ones included.
     pub head_bytes: u64,
 }
@@ -58,6 +60,7 @@ impl Transcript {
             author: Author::Nobody,
             status: 0,
             cause: None,
+            fault: None,
             head_bytes: 0,
         }
     }

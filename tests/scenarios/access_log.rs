@@ -229,3 +229,36 @@ fn a_syslog_server_gets_each_line_in_a_datagram() {
     assert!(head.starts_with("<30>1 20") && !line.contains('\n'), "{head} {line}");
     assert!(told(line).ends_with(" tttt 1 done"), "{line}");
 }
+
+#[test]
+fn the_rule_that_was_broken_stands_in_the_log_whoever_broke_it() {
+    let origin = Origin::raw(|connection| {
+        let Some(head) = connection.request_head() else { return };
+        let answer = match head.target() {
+            "/head" => "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+            "/body" => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
+            _ => "",
+        };
+        connection.send(answer).expect("plb reads");
+        drop(connection.until_end());
+    });
+    let lines = Lines::new();
+    let plb = logging(&lines, "http", "json", "", &[origin.address()]);
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (number, (request, fault)) in [
+        ("GET /a%00 HTTP/1.1\r\nHost: a\r\n\r\n".to_string(), "an escaped NUL in the path"),
+        (format!("{post}+1\r\na\r\n"), "a chunk without size"),
+        ("GET /head HTTP/1.1\r\nHost: a\r\n\r\n".to_string(), "two Content-Length fields"),
+        ("GET /body HTTP/1.1\r\nHost: a\r\n\r\n".to_string(), "a chunk longer than its size"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = Client::connect(plb.web());
+        client.send(request);
+        drop(client.until_end());
+        let line = &lines.wait_for(number + 1)[number];
+        assert!(line.contains(&format!(",\"fault\":\"{fault}\",")), "{line}");
+    }
+    assert_eq!(get(plb.web(), "/head").status(), 502);
+}

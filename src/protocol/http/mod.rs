@@ -156,7 +156,7 @@ impl Http {
         match parse_request(view.request.pending(), &mut self.scan, &mut rules, view.scratch) {
             Parsed::Partial if view.request.source_ended() => self.leave(Farewell::Close),
             Parsed::Partial => Step::Continue,
-            Parsed::Refused(refusal) => self.refuse(view, refusal.status),
+            Parsed::Refused(refusal) => self.blame(view, refusal),
             Parsed::Head(head) => self.follow(view, head),
         }
     }
@@ -247,7 +247,7 @@ impl Http {
         }
         let exchange = &mut self.exchange;
         match exchange.request.go_on(view.request, Framing::Forward) {
-            Progress::Refused(status) => return self.refuse_or_abort(view, status),
+            Progress::Refused(refusal) => return self.blame(view, refusal),
             // A request body that ends too early is an incomplete message (RFC 9112 section 8); an answer that came
             // all the same is still delivered.
             Progress::Cut if matches!(exchange.response, Transfer::Head) => {
@@ -261,7 +261,8 @@ impl Http {
         match exchange.response.go_on(view.response, exchange.framing) {
             Progress::Waiting => Step::Continue,
             Progress::Done => self.end_exchange(view),
-            Progress::Cut | Progress::Refused(_) => Step::Abort,
+            Progress::Cut => Step::Abort,
+            Progress::Refused(refusal) => self.blame(view, refusal),
         }
     }
 
@@ -302,7 +303,10 @@ impl Http {
             match parse_response(view.response.pending(), &mut self.scan, &rules, view.scratch) {
                 Parsed::Partial if view.response.source_ended() => return Step::Fail(Failure::Ended),
                 Parsed::Partial => return Step::Continue,
-                Parsed::Refused(_) => return Step::Fail(Failure::Malformed),
+                Parsed::Refused(refusal) => {
+                    refuse::tell(view, refusal);
+                    return Step::Fail(Failure::Malformed);
+                }
                 Parsed::Head(head) if head.interim => {
                     if let Some(step) = self.interim(view, head) {
                         return step;

@@ -1,7 +1,7 @@
 //! What plb answers itself: how it refuses, each refusal counted by its cause, and how a long answer goes on.
 
 use super::fields;
-use super::head::{KeepClient, Method};
+use super::head::{KeepClient, Method, Refusal};
 use super::reply::{Answer, Status};
 use super::transfer::Transfer;
 use super::{Exchange, Http, Rest, State};
@@ -9,6 +9,12 @@ use crate::protocol::refusal::Cause;
 use crate::protocol::{Farewell, Parting, Stage, Step, View};
 
 impl Http {
+    /// A rule of HTTP was broken.
+    pub(super) fn blame(&mut self, view: &mut View, refusal: Refusal) -> Step {
+        tell(view, refusal);
+        self.refuse_or_abort(view, refusal.status)
+    }
+
     pub(super) fn refuse_or_abort(&mut self, view: &mut View, status: Status) -> Step {
         match (self.state, &self.exchange.response) {
             (State::Exchange, Transfer::Head) | (State::First | State::Next, _) => self.refuse(view, status),
@@ -83,6 +89,11 @@ impl Http {
             }
         }
     }
+}
+
+/// Tells the access log which rule was broken.
+pub(super) fn tell(view: &mut View, refusal: Refusal) {
+    view.transcript.iter_mut().for_each(|transcript| transcript.fault = Some(refusal.why));
 }
 
 /// Counts a refusal, and tells the access log of it.

@@ -1,8 +1,7 @@
 //! The transfer of one message's body: how far it has come, and what of it may pass.
 
 use super::body::{ChunkStep, Chunked};
-use super::head::Body;
-use super::reply::Status;
+use super::head::{Body, Refusal};
 use crate::base::pipe::{Pipe, UNLIMITED};
 
 /// How far a message has come.
@@ -37,8 +36,8 @@ pub(super) enum Progress {
     Done,
     /// It cannot go on: the source ended too early.
     Cut,
-    /// It cannot go on: what came is refused with this status.
-    Refused(Status),
+    /// It cannot go on: what came is refused.
+    Refused(Refusal),
 }
 
 impl Transfer {
@@ -92,7 +91,7 @@ fn go_on_chunked(chunked: &mut Chunked, pipe: &mut Pipe, framing: Framing) -> Pr
                 return Progress::Waiting;
             }
             Ok(ChunkStep::Done) => return Progress::Done,
-            Err(refusal) => return Progress::Refused(refusal.status),
+            Err(refusal) => return Progress::Refused(refusal),
         }
     }
 }
