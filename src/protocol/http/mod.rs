@@ -113,7 +113,7 @@ struct Exchange {
     /// What the request asked to change to.
     upgrade: Option<upgrade::Protocol>,
     /// What the request is called, where its client is told.
-    identity: Option<Identity>,
+    identity: Option<Box<Identity>>,
 }
 
 impl Http {
@@ -221,7 +221,7 @@ impl Http {
             request_head_bytes: view.scratch.len() as u32,
             expecting: head.expects_continue,
             upgrade: head.upgrade,
-            identity: head.identity.filter(|_| view.listener.http.forwarding.request_id_in_response),
+            identity: head.identity.filter(|_| view.listener.http.forwarding.request_id_in_response).map(Box::new),
             ..Exchange::none()
         };
         if let Some(transcript) = &mut view.transcript {
@@ -296,7 +296,7 @@ impl Http {
                     Stage::Draining => KeepClient::Close,
                 },
                 upgrade: self.exchange.upgrade.as_ref(),
-                identity: self.exchange.identity.as_ref(),
+                identity: self.exchange.identity.as_deref(),
                 date: view.date,
             };
             view.scratch.clear();
