@@ -164,6 +164,11 @@ impl Http {
     /// A request was judged, and it was decided who answers it.
     fn follow(&mut self, view: &mut View, mut head: RequestHead) -> Step {
         self.requests = self.requests.saturating_add(1);
+        if let Some(transcript) = &mut view.transcript {
+            transcript.ask(&view.request.pending()[..head.bytes]);
+            transcript.client = Some(head.client).filter(|client| *client != view.client.to_canonical());
+            transcript.identity = head.identity;
+        }
         match mem::take(&mut head.decision) {
             Decision::Forward(course) => self.accept(view, head, course),
             Decision::Answer(answer) => self.answer_self(view, &head, answer),
@@ -176,11 +181,6 @@ impl Http {
 
     /// A rule has plb answer.
     fn answer_self(&mut self, view: &mut View, head: &RequestHead, answer: Answer) -> Step {
-        if let Some(transcript) = &mut view.transcript {
-            transcript.ask(&view.request.pending()[..head.bytes]);
-            transcript.client = Some(head.client).filter(|client| *client != view.client.to_canonical());
-            transcript.identity = head.identity;
-        }
         self.exchange = Exchange { method: head.method, version: head.version, ..Exchange::none() };
         // Where a body follows, it is not certain where the next request begins.
         let keep = head.persistent && head.body == Body::None && view.stage == Stage::Serving;
@@ -224,11 +224,6 @@ impl Http {
             identity: head.identity.filter(|_| view.listener.http.forwarding.request_id_in_response).map(Box::new),
             ..Exchange::none()
         };
-        if let Some(transcript) = &mut view.transcript {
-            transcript.ask(&view.request.pending()[..head.bytes]);
-            transcript.client = Some(head.client).filter(|client| *client != view.client.to_canonical());
-            transcript.identity = head.identity;
-        }
         view.request.keep();
         view.response.begin();
         if view.request.replace(head.bytes, view.scratch).is_err() {

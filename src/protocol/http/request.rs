@@ -19,13 +19,12 @@ use super::methods;
 use super::path;
 use super::reply::Status;
 use super::rewrite;
-use super::route::behind;
 use super::site::{Course, Decision, Site};
 use super::target::{Target, check_host};
 use super::upgrade::Protocol;
 use crate::base::time::Time;
 use crate::config::route::{Prefix, Route};
-use crate::config::{Affinity, Listener, Pool, Trailers, Upgrade};
+use crate::config::{Listener, Pool, Trailers, Upgrade};
 
 /// What a request is judged by and rewritten with.
 pub struct RequestRules<'a> {
@@ -178,16 +177,15 @@ fn rewrite(
     judged.head.decision = rules.site.decide(&asked, rules.listener, rules.now);
     if let Decision::Forward(course) = judged.head.decision {
         check_length(judged.head.body, course.body_bytes_max(rules.listener))?;
-        let (route, affinity) = (course.route(rules.listener), course.affinity(rules.pools));
-        if let Some(route) = route {
+        if let Some(route) = course.route(rules.listener) {
             judged.follow(route, &asked);
         }
-        if let Some(affinity) = affinity {
+        if let Some(affinity) = course.affinity(rules.pools) {
             let (key, cookies) = affinity::follow(affinity, &asked, &rules.site.keys, &mut judged.shared.dropped);
             judged.cookies = cookies;
             judged.head.decision = Decision::Forward(Course { key, ..course });
         }
-        write_head(&asked, &judged, route, affinity, input, rules, out);
+        write_head(&asked, &judged, course, input, rules, out);
     }
     rules.site.path = room;
     Ok(Some(RequestHead { bytes: input.len(), ..judged.head }))
@@ -310,18 +308,11 @@ fn check_length(body: Body, bytes_max: Option<u64>) -> Result<(), Refusal> {
     }
 }
 
-fn write_head(
-    asked: &Asked,
-    judged: &Judged,
-    route: Option<&Route>,
-    affinity: Option<&Affinity>,
-    input: &[u8],
-    rules: &RequestRules,
-    out: &mut Vec<u8>,
-) {
+fn write_head(asked: &Asked, judged: &Judged, course: Course, input: &[u8], rules: &RequestRules, out: &mut Vec<u8>) {
     let Asked { target, fields, .. } = asked;
+    let route = course.route(rules.listener);
     out.reserve(input.len() + head::GROWTH_BYTES_MAX);
-    write_request_line(asked, route.and_then(|route| route.prefix.as_ref()), rules, out);
+    write_request_line(asked, course.replaced(rules.listener), rules, out);
     let host = route.and_then(|route| route.request_edits.host.as_deref()).or(target.authority);
     match (host, judged.host) {
         (Some(host), _) => fields::write_field(out, "Host", host.as_bytes()),
@@ -330,7 +321,7 @@ fn write_head(
         (None, Some(_)) => {}
     }
     fields::write_fields(input, fields, &judged.shared.dropped, out);
-    if let Some(affinity) = affinity {
+    if let Some(affinity) = course.affinity(rules.pools) {
         affinity::write_cookies(affinity, fields, &judged.cookies, out);
     }
     if let Some(route) = route {
@@ -361,8 +352,7 @@ fn write_request_line(asked: &Asked, prefix: Option<&Prefix>, rules: &RequestRul
     let parts =
         |parts: &[&str], out: &mut Vec<u8>| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
     parts(&[method_name, " "], out);
-    // What does not begin with it is forwarded as without it.
-    match prefix.filter(|prefix| behind(asked.path, &prefix.from).is_some()) {
+    match prefix {
         None if !rules.listener.http.normalize_path => parts(&[target.root, target.path, target.query], out),
         prefix => {
             match prefix {
