@@ -55,6 +55,10 @@ pub enum Failure {
     TimedOut,
     /// It broke the protocol.
     Malformed,
+    /// Its answer had a status that counts as a failure.
+    Status(u16),
+    /// Its answer to a probe was another one than is expected.
+    Unexpected,
     /// We lack descriptors, ports or memory: never the backend's fault.
     Local,
 }
@@ -62,6 +66,8 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Failure::Status(status) => return write!(f, "status {status}"),
+            Failure::Unexpected => "unexpected answer",
             Failure::Refused => "connection refused",
             Failure::Unreachable => "unreachable",
             Failure::Reset => "connection reset",

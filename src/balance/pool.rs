@@ -287,13 +287,15 @@ mod tests {
     use super::*;
     use crate::base::rng::Rng;
 
-    const ALL_FAILURES: [Failure; 7] = [
+    const ALL_FAILURES: [Failure; 9] = [
         Failure::Refused,
         Failure::Unreachable,
         Failure::Reset,
         Failure::Ended,
         Failure::TimedOut,
         Failure::Malformed,
+        Failure::Status(503),
+        Failure::Unexpected,
         Failure::Local,
     ];
 
@@ -356,7 +358,7 @@ mod tests {
         }
 
         fn some_failure(&mut self) -> Failure {
-            ALL_FAILURES[self.rng.below(7) as usize]
+            ALL_FAILURES[self.rng.below(9) as usize]
         }
 
         fn some_outcome(&mut self) -> Outcome {
