@@ -220,6 +220,7 @@ fn pool(count: u32) -> config::Pool {
         host: "127.0.0.1".to_owned(),
         port: 80,
         weight: position % 8 + 1,
+        ..config::Backend::default()
     };
     let timeout = Duration::from_secs(30);
     config::Pool {
