@@ -11,8 +11,10 @@
 
 pub mod affinity;
 mod auth;
+pub mod check;
 mod error;
 mod forwarding;
+pub mod health;
 mod leaf;
 mod network;
 mod pages;
@@ -38,6 +40,7 @@ pub use auth::{Auth, USER_BYTES_MAX, Users};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
+pub use health::{Health, OnDown, SendProxy};
 pub use network::{Network, Networks};
 pub use pages::PAGE_STATUSES;
 pub use quick::quick_start;
@@ -372,8 +375,14 @@ settings! {
         balance: Policy = Policy::RoundRobin,
         /// Consecutive failures that take a backend out of the pool; at least 1.
         server_retry: Whole<1, 1_000_000> = 5,
-        /// The time between two probes of a backend that is down.
+        /// The time for which a backend that failed clients is out, and then between two probes of it; with `health`
+        /// it is probed as that says, and comes back no sooner.
         timeout_cleanup: Period = Duration::from_secs(15),
+        /// Such times double with each outage that follows soon on the last one, up to this; what is less than
+        /// `timeout_cleanup` means that they do not.
+        timeout_cleanup_max: Period = Duration::from_secs(15),
+        /// What becomes of sessions when their backend goes down.
+        on_down: OnDown = OnDown::Keep,
         /// Idle connections kept to each backend.
         idle_backend_max: Whole<0, 1_000_000> = 100,
     } and {
@@ -383,6 +392,8 @@ settings! {
         backends: Vec<Backend>,
         /// How clients are led back to who served them, if they are.
         affinity: Option<Affinity>,
+        /// How its backends are probed while they serve, if they are.
+        health: Option<Health>,
         /// How long its backends are waited for.
         timeouts: ServerTimeouts,
     }

@@ -42,6 +42,8 @@ settings! {
         backends: Nested,
         /// A map, read as [`Affinity`].
         affinity: Nested,
+        /// A map, read as [`Health`](super::health::Health) and [`CheckSettings`](super::check::CheckSettings).
+        health: Nested,
     }
 }
 

@@ -20,7 +20,7 @@ use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::word::{Word, wrong};
 use super::{
     Affinity, BACKENDS_MAX, Backend, Config, Document, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX, Pool,
-    ProtocolName, pages, rate,
+    ProtocolName, health, pages, rate,
 };
 
 /// More names than this are not listed in a message.
@@ -276,6 +276,7 @@ fn pool(entry: &Entry, defaults: &Mapping, backends_left: &mut Option<usize>, er
     if let Some((node, path)) = section.child("affinity") {
         pool.affinity = affinity::read(node, path, &pool.backends, errors);
     }
+    pool.health = section.child("health").map(|place| health::read(place, errors));
     pool
 }
 
