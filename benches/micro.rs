@@ -224,7 +224,7 @@ fn pool(count: u32) -> config::Pool {
     let timeout = Duration::from_secs(30);
     config::Pool {
         name: "bench".to_owned(),
-        balance: config::Policy::RoundRobin,
+        balance: config::Balance::RoundRobin,
         backends: (0..count).map(backend).collect(),
         affinity: None,
         server_retry: 5,

@@ -9,6 +9,7 @@ use super::affinity::{Binding, Bindings, Key};
 use super::health::{Health, Source, State, Transition};
 use super::policy::Policy;
 use super::{BackendId, Failure, Outcome};
+use crate::base::rng::Rng;
 use crate::base::time::Time;
 use crate::config::{self, Affinity};
 
@@ -63,6 +64,7 @@ pub struct Pools {
     transitions: VecDeque<Transition>,
     transitions_max: usize,
     failures: VecDeque<(BackendId, Failure)>,
+    rng: Rng,
 }
 
 #[derive(Debug)]
@@ -76,6 +78,7 @@ struct Pool {
 #[derive(Debug)]
 struct Backend {
     health: Health,
+    weight: u16,
     /// Leases held.
     load: u32,
     counters: Counters,
@@ -88,7 +91,12 @@ impl Pools {
         let pools: Vec<_> = (0..=u16::MAX).zip(pools).map(|(position, pool)| Pool::new(position, pool, now)).collect();
         let backends: usize = pools.iter().map(|pool| pool.backends.len()).sum();
         let transitions_max = TRANSITIONS_MAX + TRANSITIONS_PER_BACKEND_MAX * backends;
-        Pools { pools, transitions: VecDeque::new(), transitions_max, failures: VecDeque::new() }
+        Pools { pools, transitions: VecDeque::new(), transitions_max, failures: VecDeque::new(), rng: Rng::default() }
+    }
+
+    /// Whatever is chosen by chance follows from this number.
+    pub fn seed(&mut self, seed: u64) {
+        self.rng = Rng::new(seed);
     }
 
     /// Chooses a backend of a pool that is up and not among the `tried`, and lends it; it is load from now on. A client is
@@ -97,7 +105,8 @@ impl Pools {
     /// `None` when there is no such backend (or pool).
     pub fn pick(&mut self, pool: usize, key: Key, tried: &[BackendId], now: Time) -> Option<Lease> {
         let position = u16::try_from(pool).ok()?;
-        let pool = self.pools.get_mut(pool)?;
+        let Pools { pools, rng, .. } = self;
+        let pool = pools.get_mut(pool)?;
         let known = pool.known(key, now);
         let Pool { policy, backends, bindings } = pool;
         let was_tried = |backend| tried.contains(&BackendId::new(position, backend));
@@ -110,14 +119,15 @@ impl Pools {
         let is_barred = |backend: u16| was_tried(backend) || (matches!(key, Key::Backend(_)) && is_on_trial(backend));
         let known = known.filter(|&backend| !is_barred(backend));
         let chosen = known
-            .or_else(|| policy.pick(|backend| was_tried(backend) || is_on_trial(backend)))
-            .or_else(|| policy.pick(was_tried))?;
+            .or_else(|| policy.pick(None, rng, |backend| was_tried(backend) || is_on_trial(backend)))
+            .or_else(|| policy.pick(None, rng, was_tried))?;
         let backend = &mut backends[usize::from(chosen)];
         if let (Key::Bound(hash), Some(bindings), None) = (key, bindings, known) {
             bindings.bind(hash, Binding { backend: chosen, outages: backend.health.outages() }, now);
         }
         debug_assert_eq!(backend.health.state(), State::Up);
         backend.load += 1;
+        policy.set_load(chosen, backend.load);
         backend.counters.picked += 1;
         Some(Lease { backend: BackendId::new(position, chosen), outages: backend.health.outages() })
     }
@@ -153,10 +163,12 @@ impl Pools {
     pub fn release(&mut self, lease: Lease, outcome: Outcome, now: Time) {
         let (id, outages) = (lease.backend, lease.outages);
         std::mem::forget(lease);
-        let backend = self.backend_mut(id);
+        let Pool { policy, backends, .. } = &mut self.pools[id.pool()];
+        let backend = &mut backends[id.backend()];
         let is_current = backend.health.outages() == outages;
         debug_assert!(backend.load > 0, "a lease of other pools");
         backend.load = backend.load.saturating_sub(1);
+        policy.set_load(id.backend, backend.load);
         self.observe(id, if is_current { outcome } else { Outcome::Neutral }, now);
     }
 
@@ -224,7 +236,7 @@ impl Pools {
         let health = &mut pool.backends[id.backend()].health;
         let Some(transition) = health.observe(source, outcome, now) else { return };
         match (transition.from, transition.to) {
-            (_, State::Up) => pool.policy.enter(id.backend),
+            (_, State::Up) => pool.policy.enter(id.backend, pool.backends[id.backend()].weight),
             (State::Up, _) => pool.policy.leave(id.backend),
             _ => {}
         }
@@ -247,15 +259,18 @@ impl Pools {
 impl Pool {
     fn new(position: u16, pool: &config::Pool, now: Time) -> Pool {
         debug_assert!(pool.backends.len() <= POSITIONS_MAX, "checked with the configuration");
-        let ids = (0..=u16::MAX).zip(&pool.backends).map(|(backend, _)| BackendId::new(position, backend));
-        let backends = ids.map(|id| Backend::new(Health::new(id, pool.server_retry, now))).collect::<Vec<_>>();
-        let weights = pool.backends.iter().take(backends.len()).map(|backend| backend.weight);
-        let weights = weights.map(|weight| u16::try_from(weight).unwrap_or(u16::MAX)).collect::<Vec<_>>();
+        let backend = |(backend, config): (u16, &config::Backend)| {
+            let health = Health::new(BackendId::new(position, backend), pool.server_retry, now);
+            Backend::new(health, u16::try_from(config.weight).unwrap_or(u16::MAX))
+        };
+        let backends = (0..=u16::MAX).zip(&pool.backends).map(backend).collect::<Vec<_>>();
+        let mut policy = Policy::new(&pool.balance, &pool.backends[..backends.len()]);
+        (0..).zip(&backends).for_each(|(backend, Backend { weight, .. })| policy.enter(backend, *weight));
         let bindings = match &pool.affinity {
             Some(Affinity::Table(table)) => Some(Bindings::new(table.entries_max, table.ttl)),
             _ => None,
         };
-        Pool { policy: Policy::new(pool.balance, &weights), backends, bindings }
+        Pool { policy, backends, bindings }
     }
 
     /// The backend that a key stands for, while it is up.
@@ -275,8 +290,8 @@ impl Pool {
 }
 
 impl Backend {
-    fn new(health: Health) -> Backend {
-        Backend { health, load: 0, counters: Counters::default() }
+    fn new(health: Health, weight: u16) -> Backend {
+        Backend { health, weight, load: 0, counters: Counters::default() }
     }
 }
 
@@ -285,7 +300,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::base::rng::Rng;
 
     const ALL_FAILURES: [Failure; 9] = [
         Failure::Refused,
@@ -303,7 +317,7 @@ mod tests {
         let backend = |&weight: &u32| config::Backend { name: String::new(), host: String::new(), port: 1, weight };
         config::Pool {
             name: String::new(),
-            balance: config::Policy::RoundRobin,
+            balance: config::Balance::RoundRobin,
             backends: weights.iter().map(backend).collect(),
             affinity: None,
             server_retry,

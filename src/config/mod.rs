@@ -11,6 +11,7 @@
 
 pub mod affinity;
 mod auth;
+mod balance;
 mod error;
 mod forwarding;
 mod leaf;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 pub use affinity::Affinity;
 pub use auth::{Auth, USER_BYTES_MAX, Users};
+pub use balance::Balance;
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
@@ -369,7 +371,7 @@ settings! {
     /// A named set of backends and how to choose among them.
     Pool {
         /// How a backend is chosen.
-        balance: Policy = Policy::RoundRobin,
+        balance: Balance = Balance::RoundRobin,
         /// Consecutive failures that take a backend out of the pool; at least 1.
         server_retry: Whole<1, 1_000_000> = 5,
         /// The time between two probes of a backend that is down.
@@ -386,13 +388,6 @@ settings! {
         /// How long its backends are waited for.
         timeouts: ServerTimeouts,
     }
-}
-
-/// How a pool chooses a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// Smooth weighted round robin.
-    RoundRobin,
 }
 
 /// One origin server of a pool, as configured.

@@ -90,6 +90,7 @@ impl Core {
     pub fn seed(&mut self, seed: u64) {
         let mut rng = Rng::new(seed);
         self.sites.iter_mut().for_each(|site| site.seed(rng.next_u64()));
+        self.pools.seed(rng.next_u64());
     }
 
     /// A turn begins, so long after the start; `date` is asked for once a second.
