@@ -1,9 +1,179 @@
-//! How a pool chooses a backend: the model.
+//! How a pool chooses a backend: the model, and its reading from a word or a map.
+
+use serde_yaml::Value;
+
+use super::error::Errors;
+use super::leaf::Token;
+use super::source::{Kind as NodeKind, Node};
+use super::validate::Section;
+use super::word::{Maybe, OrNone, choices, found, settings, words};
 
 /// How a pool chooses a backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Balance {
     /// Smooth weighted round robin.
     #[default]
     RoundRobin,
+    /// The one with the least load for its weight.
+    LeastConnections,
+    /// The better one of two that are drawn by their weights.
+    Random,
+    /// Always the same one for what is alike.
+    Hash(HashBalance),
+    /// The first one that can serve, in the order of the configuration.
+    First,
+}
+
+/// What is alike, and how much of it one backend takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HashBalance {
+    /// What is hashed.
+    pub on: HashOn,
+    /// How many times its share of all load a backend may have, in hundredths above 100; `None` is any.
+    pub load_factor: Option<u32>,
+}
+
+/// What is hashed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HashOn {
+    /// The client's address.
+    #[default]
+    Source,
+    /// The path, decoded as rules see it.
+    Path,
+    /// The path and the query, as they were sent.
+    Uri,
+    /// The value of this field.
+    Header(String),
+    /// The value of this cookie.
+    Cookie(String),
+    /// The value of this parameter of the query.
+    UrlParameter(String),
+}
+
+impl Balance {
+    /// Whether it can be followed only where requests are understood.
+    pub fn needs_http(&self) -> bool {
+        matches!(self, Balance::Hash(HashBalance { on, .. }) if *on != HashOn::Source)
+    }
+}
+
+/// The algorithms, as they are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// [`Balance::RoundRobin`]
+    RoundRobin,
+    /// [`Balance::LeastConnections`]
+    LeastConnections,
+    /// [`Balance::Random`]
+    Random,
+    /// [`Balance::Hash`]
+    Hash,
+    /// [`Balance::First`]
+    First,
+}
+
+/// What is hashed, as it is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// [`HashOn::Source`]
+    Source,
+    /// [`HashOn::Path`]
+    Path,
+    /// [`HashOn::Uri`]
+    Uri,
+    /// [`HashOn::Header`]
+    Header,
+    /// [`HashOn::Cookie`]
+    Cookie,
+    /// [`HashOn::UrlParameter`]
+    UrlParameter,
+}
+
+choices!(Algorithm: "round_robin" RoundRobin, "least_connections" LeastConnections, "random" Random, "hash" Hash,
+    "first" First);
+choices!(Subject: "source" Source, "path" Path, "uri" Uri, "header" Header, "cookie" Cookie,
+    "url_parameter" UrlParameter);
+
+words! {
+    /// A factor above 1, in hundredths.
+    Factor(u32) = |value| {
+        let hundredths = value.as_f64().map(|factor| factor * 100.0).filter(|factor| (101.0..=10_000.0).contains(factor));
+        let whole = hundredths.filter(|factor| (factor - factor.round()).abs() < 1e-6).map(|factor| factor.round() as u32);
+        found(value, "a number from 1.01 to 100 with at most two decimals", whole)
+    };
+    /// A word, or a map that is read as [`LongForm`].
+    WordOrMap(Balance) = |value| match value {
+        Value::Mapping(_) => Ok(Balance::default()),
+        _ => Algorithm::read(value).map(|algorithm| balance(algorithm, HashBalance::default())),
+    }, |balance| Algorithm::write(&algorithm(balance));
+}
+
+settings! {
+    /// A `balance` in its long form.
+    LongForm {
+        /// The algorithm.
+        algorithm as "type": Maybe<Algorithm>,
+        /// What is hashed.
+        on: Subject = Subject::Source,
+        /// The name of the field, the cookie or the parameter.
+        name: Maybe<Token>,
+        /// How many times its share of all load a backend may have.
+        load_factor: OrNone<Factor> = None,
+    }
+}
+
+/// The `balance` of a section: what `read` was of a word, what stands in a map, or what is inherited.
+pub(super) fn of(section: &Section, read: Balance, inherited: &Balance, errors: &mut Errors<'_>) -> Balance {
+    match section.child("balance") {
+        None => inherited.clone(),
+        Some((node @ Node { kind: NodeKind::Map(_), .. }, path)) => long_form(node, path, errors),
+        Some(_) => read,
+    }
+}
+
+fn long_form(node: &Node, path: String, errors: &mut Errors<'_>) -> Balance {
+    let mut section = Section::open(node, path, "", errors);
+    let own: LongForm = section.read(errors);
+    let (keys, required) = match (own.algorithm, own.on) {
+        (None, _) => (&["type", "on", "name", "load_factor"][..], &["type"][..]),
+        (Some(Algorithm::Hash), Subject::Header | Subject::Cookie | Subject::UrlParameter) => {
+            (&["type", "on", "name", "load_factor"][..], &["type", "name"][..])
+        }
+        (Some(Algorithm::Hash), _) => (&["type", "on", "load_factor"][..], &["type"][..]),
+        _ => (&["type"][..], &["type"][..]),
+    };
+    section.narrow(keys);
+    section.close(required, errors);
+    let name = own.name.unwrap_or_default();
+    let on = match own.on {
+        Subject::Source => HashOn::Source,
+        Subject::Path => HashOn::Path,
+        Subject::Uri => HashOn::Uri,
+        Subject::Header => HashOn::Header(name),
+        Subject::Cookie => HashOn::Cookie(name),
+        Subject::UrlParameter => HashOn::UrlParameter(name),
+    };
+    let hash = HashBalance { on, load_factor: own.load_factor };
+    own.algorithm.map_or_else(Balance::default, |algorithm| balance(algorithm, hash))
+}
+
+fn balance(algorithm: Algorithm, hash: HashBalance) -> Balance {
+    match algorithm {
+        Algorithm::RoundRobin => Balance::RoundRobin,
+        Algorithm::LeastConnections => Balance::LeastConnections,
+        Algorithm::Random => Balance::Random,
+        Algorithm::Hash => Balance::Hash(hash),
+        Algorithm::First => Balance::First,
+    }
+}
+
+fn algorithm(balance: &Balance) -> Algorithm {
+    match balance {
+        Balance::RoundRobin => Algorithm::RoundRobin,
+        Balance::LeastConnections => Algorithm::LeastConnections,
+        Balance::Random => Algorithm::Random,
+        Balance::Hash(_) => Algorithm::Hash,
+        Balance::First => Algorithm::First,
+    }
 }

@@ -11,7 +11,7 @@
 
 pub mod affinity;
 mod auth;
-mod balance;
+pub mod balance;
 mod error;
 mod forwarding;
 mod leaf;
@@ -36,7 +36,7 @@ use std::time::Duration;
 
 pub use affinity::Affinity;
 pub use auth::{Auth, USER_BYTES_MAX, Users};
-pub use balance::Balance;
+pub use balance::{Balance, HashBalance, HashOn};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
@@ -371,7 +371,7 @@ settings! {
     /// A named set of backends and how to choose among them.
     Pool {
         /// How a backend is chosen.
-        balance: Balance = Balance::RoundRobin,
+        balance: balance::WordOrMap = Balance::RoundRobin,
         /// Consecutive failures that take a backend out of the pool; at least 1.
         server_retry: Whole<1, 1_000_000> = 5,
         /// The time between two probes of a backend that is down.
@@ -399,7 +399,7 @@ pub struct Backend {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// Its share of the clients, 1 to 256.
+    /// Its share of the clients, up to 256; with 0 it gets no new ones.
     pub weight: u32,
 }
 

@@ -88,8 +88,8 @@ settings! {
         address: Maybe<HostPort>,
         /// Its name, in the log; the address unless it is set.
         name: Name,
-        /// Its share of the clients.
-        weight: Whole<1, 256> = 1,
+        /// Its share of the clients; with 0 it gets no new ones.
+        weight: Whole<0, 256> = 1,
     }
 }
 
