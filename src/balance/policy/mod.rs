@@ -7,7 +7,7 @@ mod first;
 mod hash;
 mod least_connections;
 mod random;
-mod round_robin;
+pub(super) mod round_robin;
 
 use crate::base::rng::Rng;
 use crate::config::{Backend, Balance};
@@ -91,7 +91,7 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::HashBalance;
+    use crate::config::{HashBalance, ProtocolName, quick_start};
 
     /// Each algorithm, and the hash with a bound besides.
     fn every_balance() -> Vec<Balance> {
@@ -107,8 +107,8 @@ mod tests {
     }
 
     pub(super) fn backends(names: impl IntoIterator<Item = String>) -> Vec<Backend> {
-        let backend = |name| Backend { name, host: String::new(), port: 1, weight: 1 };
-        names.into_iter().map(backend).collect()
+        let pool = quick_start(ProtocolName::Tcp, "1", &["a:1".to_string()]).expect("it is right").pools.remove(0);
+        names.into_iter().map(|name| Backend { name, ..pool.backends[0].clone() }).collect()
     }
 
     /// A policy under random use, beside what is known of it from outside.
