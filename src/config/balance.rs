@@ -177,3 +177,43 @@ fn algorithm(balance: &Balance) -> Algorithm {
         Balance::First => Algorithm::First,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    /// What two pools are balanced by: one that says so, and one that does not.
+    fn read(top: &str, own: &str) -> [Balance; 2] {
+        let text = format!(
+            "{top}\nlisteners: [{{ name: a, listen: 1.2.3.4:0, pool: p }}]\n\
+             pools: {{ p: {{ {own} backends: [a:1] }}, q: {{ backends: [a:1] }} }}"
+        );
+        let pools = parse("f", &text).unwrap_or_else(|errors| panic!("{errors:?}")).pools;
+        [0, 1].map(|pool: usize| pools[pool].balance.clone())
+    }
+
+    #[test]
+    fn a_word_or_a_map_says_how_a_pool_is_balanced_and_the_top_of_the_file_for_those_that_do_not() {
+        let hash = |on, load_factor| Balance::Hash(HashBalance { on, load_factor });
+        let plain = hash(HashOn::Source, None);
+        assert_eq!(read("", "balance: least_connections,"), [Balance::LeastConnections, Balance::RoundRobin]);
+        assert_eq!(read("balance: first", "balance: { type: random },"), [Balance::Random, Balance::First]);
+        assert_eq!(read("balance: hash", "balance: round_robin,"), [Balance::RoundRobin, plain.clone()]);
+        let path = "balance: { type: hash, on: path, load_factor: 1.25 }";
+        assert_eq!(read(path, ""), [(); 2].map(|()| hash(HashOn::Path, Some(125))));
+        assert_eq!(read(path, "balance: { type: hash, load_factor: 2 },")[0], hash(HashOn::Source, Some(200)));
+        assert_eq!(read(path, "balance: { type: hash, load_factor: none },")[0], plain);
+        let named = |on| read("", &format!("balance: {{ type: hash, on: {on}, name: X }},"))[0].clone();
+        assert_eq!(named("header"), hash(HashOn::Header("X".to_string()), None));
+        assert_eq!(named("cookie"), hash(HashOn::Cookie("X".to_string()), None));
+        assert_eq!(named("url_parameter"), hash(HashOn::UrlParameter("X".to_string()), None));
+    }
+
+    #[test]
+    fn what_a_tcp_listener_knows_needs_no_http() {
+        let needs = |on| Balance::Hash(HashBalance { on, load_factor: None }).needs_http();
+        assert_eq!([HashOn::Source, HashOn::Path, HashOn::Cookie(String::new())].map(needs), [false, true, true]);
+        assert!(!Balance::First.needs_http());
+    }
+}
