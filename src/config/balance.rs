@@ -52,9 +52,17 @@ pub enum HashOn {
 }
 
 impl Balance {
+    /// What is hashed, where anything is.
+    pub fn hash_on(&self) -> Option<&HashOn> {
+        match self {
+            Balance::Hash(HashBalance { on, .. }) => Some(on),
+            _ => None,
+        }
+    }
+
     /// Whether it can be followed only where requests are understood.
     pub fn needs_http(&self) -> bool {
-        matches!(self, Balance::Hash(HashBalance { on, .. }) if *on != HashOn::Source)
+        self.hash_on().is_some_and(|on| *on != HashOn::Source)
     }
 }
 
