@@ -110,7 +110,16 @@ fn a_wrong_setting_is_reported_with_what_is_allowed() {
         ("chroot_dir: /var/../tmp", format!("f:1:13: chroot_dir: must be {directory}, not \"/var/../tmp\"")),
         ("seccomp: on", "f:1:10: seccomp: must be true or false, not \"on\"".to_string()),
         ("core_dumps: 1", "f:1:13: core_dumps: must be true or false, not 1".to_string()),
-        ("balance: round_robbin", "f:1:10: balance: must be round_robin, not \"round_robbin\"; did you mean 'round_robin'?".to_string()),
+        ("balance: round_robbin", "f:1:10: balance: must be round_robin or least_connections or random or hash or first, not \"round_robbin\"; did you mean 'round_robin'?".to_string()),
+        ("balance: [random]", "f:1:10: balance: must be round_robin or least_connections or random or hash or first, not a list".to_string()),
+        ("balance: { on: path }", "f:1:10: balance: the key 'type' is missing (required: type)".to_string()),
+        ("balance: { type: hsh }", "f:1:18: balance.type: must be round_robin or least_connections or random or hash or first, not \"hsh\"; did you mean 'hash'?".to_string()),
+        ("balance: { type: first, on: path }", "f:1:25: balance.on: unknown key (allowed: type)".to_string()),
+        ("balance: { type: hash, name: a }", "f:1:24: balance.name: unknown key (allowed: load_factor, on, type)".to_string()),
+        ("balance: { type: hash, on: cookie }", "f:1:10: balance: the key 'name' is missing (required: type, name)".to_string()),
+        ("balance: { type: hash, on: header, name: a b }", "f:1:42: balance.name: must be 1 to 128 letters, digits and marks such as '-' and '_', not \"a b\"".to_string()),
+        ("balance: { type: hash, load_factor: 1 }", "f:1:37: balance.load_factor: must be none or a number from 1.01 to 100 with at most two decimals, not 1".to_string()),
+        ("balance: { type: hash, load_factor: 1.005 }", "f:1:37: balance.load_factor: must be none or a number from 1.01 to 100 with at most two decimals, not 1.005".to_string()),
         ("via: &a true", "f:1:6: via: anchors (&name) and aliases (*name) are not allowed; write the value out".to_string()),
         ("via: !!bool true", "f:1:6: via: tags (!name) are not allowed; write the plain value".to_string()),
         ("[a]: 1", "f:1:1: a key must be text, not a list or a map".to_string()),
@@ -149,7 +158,7 @@ fn a_wrong_pool_is_reported_with_what_is_allowed() {
     let host = "must be HOST:PORT with a port from 1 to 65535, such as 10.0.0.1:80, app.example:80 or \"[::1]:80\"";
     let table = [
         ("weight", "wieght", "f:9:34: pools.web.backends[1].wieght: unknown key; did you mean 'weight'? (allowed: address, max_connections, name, state, tier, weight)".to_string()),
-        ("weight: 2", "weight: 257", "f:9:42: pools.web.backends[1].weight: must be a whole number from 1 to 256, not 257".to_string()),
+        ("weight: 2", "weight: 257", "f:9:42: pools.web.backends[1].weight: must be a whole number from 0 to 256, not 257".to_string()),
         ("\"[::1]:8082\"", "1.2.3.4", format!("f:9:20: pools.web.backends[1].address: {host}, not \"1.2.3.4\"")),
         ("address: \"[::1]:8082\", ", "", "f:9:9: pools.web.backends[1]: the key 'address' is missing (required: address)".to_string()),
         ("127.0.0.1:8081", "127.0.0.1:0", format!("f:8:9: pools.web.backends[0]: {host}, not \"127.0.0.1:0\"")),
@@ -343,6 +352,12 @@ fn a_wrong_affinity_is_reported_with_what_is_allowed() {
     assert_eq!(with("source"), [""; 0]);
     let message = "its affinity is of a type that a tcp listener cannot follow (allowed: source)";
     assert_eq!(with("basic_auth"), [format!("f:4:11: listeners[0].pool: {message}")]);
+    let with = |on: &str| {
+        errors(&tcp.replace("    backends:", &format!("    balance: {{ type: hash, on: {on} }}\n    backends:")))
+    };
+    assert_eq!(with("source"), [""; 0]);
+    let message = "it is balanced by a hash of what a tcp listener does not know (allowed: on: source)";
+    assert_eq!(with("uri"), [format!("f:4:11: listeners[0].pool: {message}")]);
 }
 
 #[test]
@@ -389,7 +404,7 @@ pools:
     backends: [127.0.0.1:8081]
   web:
     backends:
-      - { address: 127.0.0.1:8082, weight: 0 }
+      - { address: 127.0.0.1:8082, weight: -1 }
 ";
     let found = errors(text);
     let starts = [
@@ -398,7 +413,7 @@ pools:
         "f:5:13: listeners[0].listen: must be ADDRESS:PORT",
         "f:6:11: listeners[0].pool: there is no pool \"wbe\"; did you mean 'web'? (pools: web)",
         "f:10:3: pools.web: duplicate key; it is already in line 8",
-        "f:12:44: pools.web.backends[0].weight: must be a whole number from 1 to 256, not 0",
+        "f:12:44: pools.web.backends[0].weight: must be a whole number from 0 to 256, not -1",
     ];
     assert_eq!(found.len(), starts.len(), "{found:#?}");
     for (found, start) in found.iter().zip(starts) {

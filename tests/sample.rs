@@ -1,5 +1,6 @@
 //! `plb.yaml.sample` and the schema say the same: every key of one is in the other, with the schema's default.
 
+use plb::config::balance::LongForm;
 use plb::config::check::CheckSettings;
 use plb::config::schema::{self, Affinity, Backend, Schema};
 use plb::config::{
@@ -60,6 +61,10 @@ fn the_sample_shows_every_setting_with_its_default() {
     assert_defaults::<Affinity>(&affinity.into());
     assert_defaults::<Health>(&sample["pools"]["web"]["health"]);
     assert_defaults::<CheckSettings>(&sample["pools"]["web"]["health"]);
+    let mut balance = sample["pools"]["database"]["balance"].as_mapping().unwrap().clone();
+    assert!(SAMPLE.contains("name: X-Session"));
+    balance.insert("name".into(), "X-Session".into());
+    assert_defaults::<LongForm>(&balance.into());
     assert_defaults::<Backend>(&sample["pools"]["web"]["backends"][1]);
 }
 

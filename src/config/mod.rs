@@ -11,7 +11,7 @@
 
 pub mod affinity;
 mod auth;
-mod balance;
+pub mod balance;
 pub mod check;
 mod error;
 mod forwarding;
@@ -38,7 +38,7 @@ use std::time::Duration;
 
 pub use affinity::Affinity;
 pub use auth::{Auth, USER_BYTES_MAX, Users};
-pub use balance::Balance;
+pub use balance::{Balance, HashBalance, HashOn};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
@@ -374,7 +374,7 @@ settings! {
     /// A named set of backends and how to choose among them.
     Pool {
         /// How a backend is chosen.
-        balance: Balance = Balance::RoundRobin,
+        balance: balance::WordOrMap = Balance::RoundRobin,
         /// Consecutive failures that take a backend out of the pool; at least 1.
         server_retry: Whole<1, 1_000_000> = 5,
         /// The time for which a backend that failed clients is out, and then between two probes of it; with `health`

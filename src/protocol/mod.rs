@@ -86,8 +86,10 @@ pub enum Step {
 pub struct Selection {
     /// The position of the pool.
     pub pool: u16,
-    /// What a balancing algorithm may choose by.
+    /// What leads the client back to a backend.
     pub key: Key,
+    /// The hash of what the pool is balanced by.
+    pub hash: Option<u64>,
     /// Whether an idle connection will do.
     pub reuse: Reuse,
 }

@@ -81,7 +81,8 @@ impl Session {
             self.attempt.resent = true;
         }
         // Who is led back to it asks it once more: an idle connection that was closed is no reason to move.
-        let stays = died_idle && self.attempt.selection.key != Key::None;
+        let Selection { key, hash, .. } = self.attempt.selection;
+        let stays = died_idle && (key != Key::None || hash.is_some());
         if !stays {
             self.tried.push(backend);
             self.last_resort = died_idle.then_some(backend).or(self.last_resort);
@@ -161,8 +162,8 @@ impl Session {
     }
 
     fn ask(&self, place: Option<u64>, who: Seeker) -> Ask<'_> {
-        let Selection { pool, key, .. } = self.attempt.selection;
-        Ask { pool: usize::from(pool), key, hash: None, tried: &self.tried, who, place }
+        let Selection { pool, key, hash, .. } = self.attempt.selection;
+        Ask { pool: usize::from(pool), key, hash, tried: &self.tried, who, place }
     }
 
     pub(super) fn apologize(&mut self, trouble: Trouble, context: &mut Context) -> Step {
@@ -188,7 +189,7 @@ impl Attempt {
             lease: None,
             ticket: None,
             trouble: Trouble::NoBackend,
-            selection: Selection { pool: 0, key: Key::None, reuse: Reuse::Fresh },
+            selection: Selection { pool: 0, key: Key::None, hash: None, reuse: Reuse::Fresh },
             origin: Origin::Fresh,
             address: 0,
             alternatives: 0,
