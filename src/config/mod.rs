@@ -22,6 +22,7 @@ pub mod route;
 mod sanitizer;
 pub mod schema;
 mod source;
+pub mod status;
 pub mod template;
 pub mod units;
 mod validate;
