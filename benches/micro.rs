@@ -220,24 +220,9 @@ fn pool(count: u32) -> config::Pool {
         host: "127.0.0.1".to_owned(),
         port: 80,
         weight: position % 8 + 1,
+        ..config::Backend::default()
     };
-    let timeout = Duration::from_secs(30);
-    config::Pool {
-        name: "bench".to_owned(),
-        balance: config::Policy::RoundRobin,
-        backends: (0..count).map(backend).collect(),
-        affinity: None,
-        server_retry: 5,
-        timeout_cleanup: timeout,
-        idle_backend_max: 100,
-        timeouts: config::ServerTimeouts {
-            header_server_read: timeout,
-            header_server_write: timeout,
-            forward_server_read: timeout,
-            forward_server_write: timeout,
-            idle: timeout,
-        },
-    }
+    config::Pool { name: "bench".to_owned(), backends: (0..count).map(backend).collect(), ..config::Pool::default() }
 }
 
 /// How long to measure.

@@ -3,6 +3,7 @@
 //! Reading one needs no more than the value; the error says what is allowed and what was found.
 
 use std::marker::PhantomData;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -137,6 +138,11 @@ words! {
     /// What `Host` can say: a host, perhaps with a port.
     AnyHost(String) = |value| good(value, "a host, or HOST:PORT", |text| {
         units::is_host(text) || units::host_and_port(text).is_some()
+    });
+    /// A name or an address: of IPv6 with brackets or without, which it has none of in the model.
+    AnyHostName(String) = |value| text(value, "the name or the address of a host", |text| {
+        let bare = text.parse::<Ipv6Addr>().ok().map(|_| text.to_string());
+        bare.or_else(|| units::host_and_port(&format!("{text}:1")).map(|(host, _)| host))
     });
     /// The value of a field: printable ASCII.
     FieldValue(String) = |value| good(value, "printable ASCII", is_value);

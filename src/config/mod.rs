@@ -11,8 +11,10 @@
 
 pub mod affinity;
 mod auth;
+pub mod check;
 mod error;
 mod forwarding;
+pub mod health;
 mod leaf;
 mod network;
 mod pages;
@@ -39,6 +41,7 @@ pub use auth::{Auth, USER_BYTES_MAX, Users};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
+pub use health::{Health, OnDown, SendProxy};
 pub use network::{Network, Networks};
 pub use pages::PAGE_STATUSES;
 pub use quick::quick_start;
@@ -373,8 +376,14 @@ settings! {
         balance: Policy = Policy::RoundRobin,
         /// Consecutive failures that take a backend out of the pool; at least 1.
         server_retry: Whole<1, 1_000_000> = 5,
-        /// The time between two probes of a backend that is down.
+        /// The time for which a backend that failed clients is out, and then between two probes of it; with `health`
+        /// it is probed as that says, and comes back no sooner.
         timeout_cleanup: Period = Duration::from_secs(15),
+        /// Such times double with each outage that follows soon on the last one, up to this; what is less than
+        /// `timeout_cleanup` means that they do not.
+        timeout_cleanup_max: Period = Duration::from_secs(15),
+        /// What becomes of sessions when their backend goes down.
+        on_down: OnDown = OnDown::Keep,
         /// Idle connections kept to each backend.
         idle_backend_max: Whole<0, 1_000_000> = 100,
     } and {
@@ -384,6 +393,8 @@ settings! {
         backends: Vec<Backend>,
         /// How clients are led back to who served them, if they are.
         affinity: Option<Affinity>,
+        /// How its backends are probed while they serve, if they are.
+        health: Option<Health>,
         /// How long its backends are waited for.
         timeouts: ServerTimeouts,
     }
@@ -397,7 +408,7 @@ pub enum Policy {
 }
 
 /// One origin server of a pool, as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backend {
     /// Unique in its pool; `host:port` unless it was given a name.
     pub name: String,
@@ -407,6 +418,10 @@ pub struct Backend {
     pub port: u16,
     /// Its share of the clients, 1 to 256.
     pub weight: u32,
+    /// The most connections to it, those included that are asked for; `None` is no limit.
+    pub max_connections: Option<u32>,
+    /// It serves while none of a tier before its own can: 0, the first one, to 9.
+    pub tier: u8,
 }
 
 settings! {
