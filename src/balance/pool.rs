@@ -71,7 +71,12 @@ struct Pool {
     backends: Vec<Backend>,
     /// Where its affinity has a table.
     bindings: Option<Bindings>,
+    /// Whether a client whose backend is down gets another one.
+    failover: bool,
 }
+
+/// The client's own backend is down, and it gets no other one.
+struct Forsaken;
 
 #[derive(Debug)]
 struct Backend {
@@ -98,8 +103,8 @@ impl Pools {
     pub fn pick(&mut self, pool: usize, key: Key, tried: &[BackendId], now: Time) -> Option<Lease> {
         let position = u16::try_from(pool).ok()?;
         let pool = self.pools.get_mut(pool)?;
-        let known = pool.known(key, now);
-        let Pool { policy, backends, bindings } = pool;
+        let known = pool.known(key, now).ok()?;
+        let Pool { policy, backends, bindings, failover } = pool;
         let was_tried = |backend| tried.contains(&BackendId::new(position, backend));
         // One client at a time finds out whether a backend that came back serves; the others have better ones.
         let is_on_trial = |backend: u16| {
@@ -108,7 +113,7 @@ impl Pools {
         };
         // A binding is younger than the outage, a cookie may be older: then it finds out nothing for the others.
         let is_barred = |backend: u16| was_tried(backend) || (matches!(key, Key::Backend(_)) && is_on_trial(backend));
-        let known = known.filter(|&backend| !is_barred(backend));
+        let known = known.filter(|&backend| !*failover || !is_barred(backend));
         let chosen = known
             .or_else(|| policy.pick(|backend| was_tried(backend) || is_on_trial(backend)))
             .or_else(|| policy.pick(was_tried))?;
@@ -255,22 +260,27 @@ impl Pool {
             Some(Affinity::Table(table)) => Some(Bindings::new(table.entries_max, table.ttl)),
             _ => None,
         };
-        Pool { policy: Policy::new(pool.balance, &weights), backends, bindings }
+        Pool { policy: Policy::new(pool.balance, &weights), backends, bindings, failover: pool.failover }
     }
 
     /// The backend that a key stands for, while it is up.
-    fn known(&mut self, key: Key, now: Time) -> Option<u16> {
-        let backend = match key {
-            Key::None => return None,
-            Key::Backend(backend) => backend,
-            Key::Bound(hash) => {
-                let binding = self.bindings.as_mut()?.find(hash, now)?;
-                let outages = self.backends[usize::from(binding.backend)].health.outages();
-                (outages == binding.outages).then_some(binding.backend)?
-            }
+    fn known(&mut self, key: Key, now: Time) -> Result<Option<u16>, Forsaken> {
+        let (position, outages) = match key {
+            Key::None => return Ok(None),
+            Key::Backend(backend) => (backend, None),
+            Key::Bound(hash) => match self.bindings.as_mut().and_then(|bindings| bindings.find(hash, now)) {
+                Some(binding) => (binding.backend, Some(binding.outages)),
+                None => return Ok(None),
+            },
         };
-        let is_up = self.backends.get(usize::from(backend))?.health.state() == State::Up;
-        is_up.then_some(backend)
+        let Some(Backend { health, .. }) = self.backends.get(usize::from(position)) else { return Ok(None) };
+        let is_up = health.state() == State::Up;
+        if !self.failover {
+            // It stays bound for all outages.
+            return if is_up { Ok(Some(position)) } else { Err(Forsaken) };
+        }
+        let is_current = outages.is_none_or(|outages| outages == health.outages());
+        Ok((is_up && is_current).then_some(position))
     }
 }
 

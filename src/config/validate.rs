@@ -3,6 +3,7 @@
 //! Never stops at a mistake. A setting that is wrong keeps its default, so that what follows can be checked as well;
 //! the model that comes out is good only when no error was added.
 
+mod emergency;
 mod route;
 
 use std::collections::HashMap;
@@ -19,8 +20,8 @@ use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::word::{Word, wrong};
 use super::{
-    Affinity, BACKENDS_MAX, Backend, Config, Document, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX, Pool,
-    ProtocolName, health, pages, rate,
+    BACKENDS_MAX, Backend, Config, Document, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX, Pool, ProtocolName,
+    health, pages, rate,
 };
 
 /// More names than this are not listed in a message.
@@ -38,12 +39,13 @@ pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
     top.close(&["listeners", "pools"], errors);
     if let Some(entry) = top.entry("pools") {
         config.pools = pools(&entry.value, &defaults, errors);
+        emergency::read(&entry.value, &mut config.pools, errors);
     }
     let mut reader = Listeners {
         defaults: &defaults,
         error_pages: &error_pages,
         pools: PoolNames::of(&config.pools),
-        affinities: config.pools.iter().map(|pool| pool.affinity.as_ref()).collect(),
+        models: &config.pools,
         lines_of_names: HashMap::new(),
         lines_of_addresses: HashMap::new(),
     };
@@ -347,8 +349,7 @@ struct Listeners<'c> {
     defaults: &'c Mapping,
     error_pages: &'c [(u16, Document)],
     pools: PoolNames<'c>,
-    /// Of each pool.
-    affinities: Vec<Option<&'c Affinity>>,
+    models: &'c [Pool],
     lines_of_names: HashMap<String, usize>,
     lines_of_addresses: HashMap<SocketAddr, usize>,
 }
@@ -370,9 +371,8 @@ impl Listeners<'_> {
         listener.name = own.name;
         listener.protocol = own.protocol;
         listener.pool = self.pools.resolve(&section, &own.pool, errors);
-        let affinity = listener.pool.and_then(|pool| self.affinities.get(pool).copied().flatten());
-        if own.protocol == ProtocolName::Tcp && affinity.is_some_and(Affinity::needs_http) {
-            let message = "its affinity is of a type that a tcp listener cannot follow (allowed: source)";
+        let tcp_pool = listener.pool.filter(|_| own.protocol == ProtocolName::Tcp);
+        if let Some(message) = tcp_pool.and_then(|pool| emergency::unfit_for_tcp(self.models, pool)) {
             section.refuse("pool", message, errors);
         }
         if let Some(entry) = section.entry("routes") {

@@ -4,8 +4,9 @@
 
 use super::phase::Phase;
 use super::{Context, Part, Session};
-use crate::balance::{Failure, Key, Lease, Outcome as Report};
-use crate::protocol::{Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble};
+use crate::balance::{BackendId, Failure, Key, Lease, Outcome as Report};
+use crate::config::{self, Emergency, Mishap};
+use crate::protocol::{Alternative, Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble, Wait};
 
 /// The attempt at one backend.
 pub(super) struct Attempt {
@@ -18,8 +19,12 @@ pub(super) struct Attempt {
     pub(super) heard: bool,
     /// Whether the backend earned its success.
     pub(super) answered: bool,
-    /// Whether the request was sent once before.
+    /// Whether the request was sent once before without an answer.
     pub(super) resent: bool,
+    /// How many further attempts may be made at backends of the pool.
+    pub(super) retries: u32,
+    /// Whether its answer is forwarded whatever it is, for nobody else can be asked.
+    pub(super) is_final: bool,
 }
 
 /// Where the backend's connection came from.
@@ -49,21 +54,28 @@ impl Session {
         self.tried.clear();
         self.last_resort = None;
         self.attempt = Attempt { selection, ..Attempt::none() };
-        self.pick(Trouble::NoBackend, context)
+        self.turn_to(selection.pool, context);
+        let lease = self.choose(context);
+        self.ask(lease, Trouble::NoBackend, context)
     }
 
     /// Gives the backend up. Where nothing is risked by it, another attempt is made.
     pub(super) fn retry_or_apologize(&mut self, failure: Failure, context: &mut Context) -> Step {
         let Some(backend) = self.attempt.lease.as_ref().map(Lease::backend) else { return Step::Abort };
+        if let Failure::Status(status) = failure {
+            return self.replace_answer(status, backend, context);
+        }
+        let pool = self.pool(context);
+        let mishap = self.mishap(failure);
         let died_idle = self.attempt.origin == Origin::Idle && !self.attempt.heard && failure != Failure::TimedOut;
+        let is_wanted = died_idle || pool.retry_on.contains(&mishap);
+        let repeats = is_wanted && failure != Failure::Local && self.is_repeatable(mishap);
         let unblamed = died_idle || self.attempt.answered || failure == Failure::Local;
         self.release(if unblamed { Report::Neutral } else { Report::Failure(failure) }, context);
         if self.phase != Phase::Acquire {
             self.parting = Some(Part::Discard);
         }
-        let untouched = self.request.sent() == 0;
-        let repeatable = self.protocol.resend() == Resend::Safe && self.request.can_rewind() && !self.attempt.resent;
-        if failure == Failure::Local || self.attempt.heard || !(untouched || repeatable) {
+        if !repeats {
             if died_idle {
                 // Its own keep-alive race would have ended the client's connection just so.
                 // What it was answered before, and what it sends meanwhile, must not be lost to a reset.
@@ -72,9 +84,12 @@ impl Session {
             }
             return self.apologize(Trouble::Backend(failure), context);
         }
-        if !untouched {
+        if self.request.sent() > 0 {
             self.request.rewind();
             self.attempt.resent = true;
+        }
+        if died_idle && !pool.failover && self.attempt.selection.key == Key::None {
+            self.attempt.selection.key = Key::Backend(backend.backend() as u16);
         }
         // Who is led back to it asks it once more: an idle connection that was closed is no reason to move.
         let stays = died_idle && self.attempt.selection.key != Key::None;
@@ -84,7 +99,74 @@ impl Session {
         }
         self.attempt.selection.reuse = Reuse::Fresh;
         self.restart(context);
-        self.pick(Trouble::Backend(failure), context)
+        let lease = if died_idle || self.spend_retry() { self.choose(context) } else { None };
+        self.ask(lease, Trouble::Backend(failure), context)
+    }
+
+    /// Whether another backend may be asked in place of forwarding what this one answers.
+    pub(super) fn alternative(&self) -> Alternative {
+        let is_open = !self.attempt.is_final && self.attempt.heard && self.is_repeatable(Mishap::Status(0));
+        if is_open { Alternative::Possible } else { Alternative::None }
+    }
+
+    /// Whether the request is still to be kept, for the response's head may lead to another attempt.
+    pub(super) fn awaits_verdict(&self, context: &Context) -> bool {
+        let is_head = matches!(self.protocol.waits_for(), Wait::Response { .. });
+        is_head && self.pool(context).retry_on.iter().any(|mishap| mishap.is_in_response())
+    }
+
+    /// Another backend is asked in place of forwarding an answer with this status; where there is none, the answer stands.
+    fn replace_answer(&mut self, status: u16, backend: BackendId, context: &mut Context) -> Step {
+        self.tried.push(backend);
+        let lease = if self.spend_retry() { self.choose(context) } else { None };
+        if lease.is_none() {
+            self.attempt.is_final = true;
+            return self.judge(context);
+        }
+        self.release(Report::of_status(status, self.pool(context)), context);
+        self.parting = Some(Part::Discard);
+        self.request.rewind();
+        self.attempt.selection.reuse = Reuse::Fresh;
+        self.restart(context);
+        self.ask(lease, Trouble::Backend(Failure::Status(status)), context)
+    }
+
+    fn mishap(&self, failure: Failure) -> Mishap {
+        match failure {
+            _ if self.attempt.heard => Mishap::Malformed,
+            _ if self.request.sent() == 0 => Mishap::Connect,
+            Failure::TimedOut => Mishap::Timeout,
+            _ => Mishap::NoResponse,
+        }
+    }
+
+    /// Whether nothing is risked by sending the request again: no byte of it has left; or it is idempotent, all of it is
+    /// kept, and the client was told nothing. What was not answered is sent again once: it may be what backends die of.
+    fn is_repeatable(&self, mishap: Mishap) -> bool {
+        let is_kept = self.protocol.resend() == Resend::Safe && self.request.can_rewind();
+        let is_untold = self.response.sent() == 0 && self.response.is_drained();
+        match mishap {
+            Mishap::Connect => true,
+            Mishap::Status(_) => is_kept && is_untold,
+            _ => is_kept && is_untold && !self.attempt.resent,
+        }
+    }
+
+    fn spend_retry(&mut self) -> bool {
+        let left = self.attempt.retries.checked_sub(1);
+        self.attempt.retries = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// From now on the backends of this pool are asked.
+    fn turn_to(&mut self, pool: u16, context: &Context) {
+        self.attempt.selection.pool = pool;
+        let pool = self.pool(context);
+        self.attempt.retries = if pool.failover { pool.retries } else { 0 };
+    }
+
+    fn pool<'c>(&self, context: &Context<'c>) -> &'c config::Pool {
+        &context.config.pools[usize::from(self.attempt.selection.pool)]
     }
 
     fn restart(&mut self, context: &mut Context) {
@@ -95,15 +177,32 @@ impl Session {
         self.protocol.restart();
     }
 
-    /// Asks the pool for a backend that was not tried yet.
-    fn pick(&mut self, otherwise: Trouble, context: &mut Context) -> Step {
-        let Some(lease) = self.choose(context) else { return self.apologize(otherwise, context) };
+    /// Asks the backend that was chosen; when there is none, whoever is there for emergencies.
+    fn ask(&mut self, mut lease: Option<Lease>, otherwise: Trouble, context: &mut Context) -> Step {
+        let lease = loop {
+            if let Some(lease) = lease {
+                break lease;
+            }
+            let (pool, index) = (self.pool(context), self.attempt.selection.pool);
+            let is_emergency = pool.failover || context.pools.is_down(usize::from(index));
+            match pool.emergency.as_ref().filter(|_| is_emergency) {
+                None => return self.apologize(otherwise, context),
+                Some(Emergency::Respond(_)) => return self.apologize(Trouble::Deserted { pool: index }, context),
+                Some(Emergency::Pool(next)) => {
+                    // Nobody is bound to who only helps out.
+                    self.attempt.selection.key = Key::None;
+                    self.turn_to(*next as u16, context);
+                    lease = self.choose(context);
+                }
+            }
+        };
         context.counters.retries += u64::from(otherwise != Trouble::NoBackend);
         self.record.iter_mut().for_each(|record| record.ask(lease.backend(), context.now));
         self.attempt = Attempt {
             lease: Some(lease),
             selection: self.attempt.selection,
             resent: self.attempt.resent,
+            retries: self.attempt.retries,
             ..Attempt::none()
         };
         self.phase = Phase::Acquire;
@@ -147,6 +246,8 @@ impl Attempt {
             heard: false,
             answered: false,
             resent: false,
+            retries: 0,
+            is_final: false,
         }
     }
 }
@@ -154,7 +255,6 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::BackendId;
     use crate::base::buffers::Buffers;
     use crate::config::{ProtocolName, quick_start};
     use crate::session::record::CloseReason;
