@@ -4,13 +4,17 @@
 
 use super::phase::Phase;
 use super::{Context, Part, Session};
-use crate::balance::{BackendId, Failure, Key, Lease, Outcome as Report};
+use crate::balance::{Ask, BackendId, Failure, Key, Lease, Outcome as Report, Picked, Seeker, Ticket};
 use crate::config::{self, Emergency, Mishap};
 use crate::protocol::{Alternative, Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble, Wait};
 
 /// The attempt at one backend.
 pub(super) struct Attempt {
     pub(super) lease: Option<Lease>,
+    /// Its place in the queue of the pool, while it has to wait for a backend.
+    pub(super) ticket: Option<Ticket>,
+    /// Why a backend is asked for: what the client is told where there is none.
+    pub(super) trouble: Trouble,
     pub(super) selection: Selection,
     pub(super) origin: Origin,
     pub(super) address: u8,
@@ -55,8 +59,8 @@ impl Session {
         self.last_resort = None;
         self.attempt = Attempt { selection, ..Attempt::none() };
         self.turn_to(selection.pool, context);
-        let lease = self.choose(context);
-        self.ask(lease, Trouble::NoBackend, context)
+        let picked = self.choose(None, context);
+        self.take_up(picked, context)
     }
 
     /// Gives the backend up. Where nothing is risked by it, another attempt is made.
@@ -99,8 +103,9 @@ impl Session {
         }
         self.attempt.selection.reuse = Reuse::Fresh;
         self.restart(context);
-        let lease = if died_idle || self.spend_retry() { self.choose(context) } else { None };
-        self.ask(lease, Trouble::Backend(failure), context)
+        self.attempt.trouble = Trouble::Backend(failure);
+        let picked = if died_idle || self.spend_retry() { self.choose(None, context) } else { Picked::Nobody };
+        self.take_up(picked, context)
     }
 
     /// Whether another backend may be asked in place of forwarding what this one answers.
@@ -118,17 +123,32 @@ impl Session {
     /// Another backend is asked in place of forwarding an answer with this status; where there is none, the answer stands.
     fn replace_answer(&mut self, status: u16, backend: BackendId, context: &mut Context) -> Step {
         self.tried.push(backend);
-        let lease = if self.spend_retry() { self.choose(context) } else { None };
-        if lease.is_none() {
+        let picked = if self.spend_retry() { self.choose(None, context) } else { Picked::Nobody };
+        let Picked::Lease(lease) = picked else {
+            if let Picked::Queued(ticket) = picked {
+                // What is there is better than what might come.
+                context.pools.leave(ticket);
+            }
             self.attempt.is_final = true;
             return self.judge(context);
-        }
+        };
         self.release(Report::of_status(status, self.pool(context)), context);
         self.parting = Some(Part::Discard);
         self.request.rewind();
         self.attempt.selection.reuse = Reuse::Fresh;
         self.restart(context);
-        self.ask(lease, Trouble::Backend(Failure::Status(status)), context)
+        self.attempt.trouble = Trouble::Backend(Failure::Status(status));
+        self.take_up(Picked::Lease(lease), context)
+    }
+
+    /// Waits for a backend that may take no more; whoever waits already keeps its place.
+    fn wait_in_line(&mut self, ticket: Ticket, context: &Context) -> Step {
+        self.attempt.ticket = Some(ticket);
+        if self.phase != Phase::Queued {
+            self.phase = Phase::Queued;
+            self.since = context.now;
+        }
+        Step::Continue
     }
 
     fn mishap(&self, failure: Failure) -> Mishap {
@@ -177,26 +197,42 @@ impl Session {
         self.protocol.restart();
     }
 
-    /// Asks the backend that was chosen; when there is none, whoever is there for emergencies.
-    fn ask(&mut self, mut lease: Option<Lease>, otherwise: Trouble, context: &mut Context) -> Step {
+    /// It is the turn of the client that waits with the ticket of this number: it gets this lease, or asks again. What it
+    /// does not want, because it does not wait any more, is given back.
+    pub fn called(&mut self, number: u64, lease: Option<Lease>, context: &mut Context) -> Option<Lease> {
+        if self.attempt.ticket.as_ref().map(Ticket::number) != Some(number) {
+            return lease;
+        }
+        let picked = lease.map_or_else(|| self.choose(Some(number), context), Picked::Lease);
+        self.attempt.ticket = None;
+        let step = self.take_up(picked, context);
+        self.follow(step, context);
+        None
+    }
+
+    /// Turns to the backend that it was given; when nobody is left, to whoever is there for emergencies.
+    fn take_up(&mut self, mut picked: Picked, context: &mut Context) -> Step {
         let lease = loop {
-            if let Some(lease) = lease {
-                break lease;
+            match picked {
+                Picked::Lease(lease) => break lease,
+                Picked::Queued(ticket) => return self.wait_in_line(ticket, context),
+                Picked::Full => return self.apologize(Trouble::Busy, context),
+                Picked::Nobody => {}
             }
             let (pool, index) = (self.pool(context), self.attempt.selection.pool);
-            let is_emergency = pool.failover || context.pools.is_down(usize::from(index));
+            let is_emergency = pool.failover || context.pools.is_deserted(usize::from(index));
             match pool.emergency.as_ref().filter(|_| is_emergency) {
-                None => return self.apologize(otherwise, context),
+                None => return self.apologize(self.attempt.trouble, context),
                 Some(Emergency::Respond(_)) => return self.apologize(Trouble::Deserted { pool: index }, context),
                 Some(Emergency::Pool(next)) => {
                     // Nobody is bound to who only helps out.
                     self.attempt.selection.key = Key::None;
                     self.turn_to(*next as u16, context);
-                    lease = self.choose(context);
+                    picked = self.choose(None, context);
                 }
             }
         };
-        context.counters.retries += u64::from(otherwise != Trouble::NoBackend);
+        context.counters.retries += u64::from(self.attempt.trouble != Trouble::NoBackend);
         self.record.iter_mut().for_each(|record| record.ask(lease.backend(), context.now));
         self.attempt = Attempt {
             lease: Some(lease),
@@ -211,14 +247,16 @@ impl Session {
     }
 
     /// A backend that dropped an idle connection may be about to stop, and then drops fresh ones too: it comes last.
-    fn choose(&mut self, context: &mut Context) -> Option<Lease> {
+    fn choose(&mut self, place: Option<u64>, context: &mut Context) -> Picked {
+        let picked = context.pools.pick(&self.ask(place, context.who), context.now);
+        let Some(last) = self.last_resort.take_if(|_| matches!(picked, Picked::Nobody)) else { return picked };
+        self.tried.retain(|tried| *tried != last);
+        context.pools.pick(&self.ask(place, context.who), context.now)
+    }
+
+    fn ask(&self, place: Option<u64>, who: Seeker) -> Ask<'_> {
         let Selection { pool, key, .. } = self.attempt.selection;
-        let pool = usize::from(pool);
-        context.pools.pick(pool, key, &self.tried, context.now).or_else(|| {
-            let last = self.last_resort.take()?;
-            self.tried.retain(|tried| *tried != last);
-            context.pools.pick(pool, key, &self.tried, context.now)
-        })
+        Ask { pool: usize::from(pool), key, hash: None, tried: &self.tried, who, place }
     }
 
     pub(super) fn apologize(&mut self, trouble: Trouble, context: &mut Context) -> Step {
@@ -229,6 +267,9 @@ impl Session {
     }
 
     pub(super) fn release(&mut self, report: Report, context: &mut Context) {
+        if let Some(ticket) = self.attempt.ticket.take() {
+            context.pools.leave(ticket);
+        }
         if let Some(lease) = self.attempt.lease.take() {
             context.pools.release(lease, report, context.now);
         }
@@ -239,6 +280,8 @@ impl Attempt {
     pub(super) fn none() -> Attempt {
         Attempt {
             lease: None,
+            ticket: None,
+            trouble: Trouble::NoBackend,
             selection: Selection { pool: 0, key: Key::None, reuse: Reuse::Fresh },
             origin: Origin::Fresh,
             address: 0,

@@ -456,7 +456,7 @@ impl Protocol for Http {
             }
             Trouble::SlowClient => Status::RequestTimeout,
             Trouble::Deserted { pool } => return self.help_out(view, pool),
-            Trouble::NoBackend => Status::Unavailable,
+            Trouble::NoBackend | Trouble::Busy => Status::Unavailable,
             Trouble::Backend(Failure::Refused | Failure::Unreachable | Failure::Local) => Status::Unavailable,
             Trouble::Backend(Failure::TimedOut) => Status::GatewayTimeout,
             Trouble::Backend(_) => Status::BadGateway,
