@@ -96,6 +96,7 @@ fn the_commented_settings_change_nothing() {
     let [of_active, of_shown] = [&mut active, &mut shown].map(|config| config.pools[0].health.as_mut().unwrap());
     assert!(of_active.port.take().is_some() && of_active.address.take().is_some(), "the sample shows where else");
     assert_eq!(of_active, of_shown);
+    active.pools[0].emergency.take().expect("the sample names an emergency");
     active.confinement.user.take().expect("the sample names a user");
     active.confinement.group.take().expect("the sample names a group");
     active.confinement.chroot_dir.take().expect("the sample names a root directory");
