@@ -160,12 +160,17 @@ impl Pools {
         self.observe(id, if is_current { outcome } else { Outcome::Neutral }, now);
     }
 
-    /// Notes that a probe of a backend that is down is in flight; false when none is wanted.
-    pub fn begin_trial(&mut self, id: BackendId, _now: Time) -> bool {
-        self.backend_mut(id).health.begin_trial()
+    /// When a backend is to be probed next; `None` while it is being probed, and where nobody wants to know.
+    pub fn next_probe(&self, id: BackendId) -> Option<Time> {
+        self.backend(id).health.next_probe()
     }
 
-    /// Takes the result of a probe. A local failure says nothing: the backend is down as before.
+    /// Notes that a probe of a backend is in flight; false when none is wanted.
+    pub fn begin_trial(&mut self, id: BackendId, now: Time) -> bool {
+        self.backend_mut(id).health.begin_trial(now)
+    }
+
+    /// Takes the result of a probe. A local failure says nothing.
     pub fn end_trial(&mut self, id: BackendId, result: Result<(), Failure>, now: Time) {
         let outcome = result.map_or_else(Outcome::Failure, |()| Outcome::Success);
         self.judge(id, Source::Probe, outcome, now);
@@ -248,14 +253,17 @@ impl Pool {
     fn new(position: u16, pool: &config::Pool, now: Time) -> Pool {
         debug_assert!(pool.backends.len() <= POSITIONS_MAX, "checked with the configuration");
         let ids = (0..=u16::MAX).zip(&pool.backends).map(|(backend, _)| BackendId::new(position, backend));
-        let backends = ids.map(|id| Backend::new(Health::new(id, pool.server_retry, now))).collect::<Vec<_>>();
+        let backends = ids.map(|id| Backend::new(Health::new(id, pool, now))).collect::<Vec<_>>();
         let weights = pool.backends.iter().take(backends.len()).map(|backend| backend.weight);
         let weights = weights.map(|weight| u16::try_from(weight).unwrap_or(u16::MAX)).collect::<Vec<_>>();
         let bindings = match &pool.affinity {
             Some(Affinity::Table(table)) => Some(Bindings::new(table.entries_max, table.ttl)),
             _ => None,
         };
-        Pool { policy: Policy::new(pool.balance, &weights), backends, bindings }
+        let mut policy = Policy::new(pool.balance, &weights);
+        let is_out = |(_, backend): &(u16, &Backend)| backend.health.state() != State::Up;
+        (0..).zip(&backends).filter(is_out).for_each(|(position, _)| policy.leave(position));
+        Pool { policy, backends, bindings }
     }
 
     /// The backend that a key stands for, while it is up.
@@ -375,9 +383,9 @@ mod tests {
 
         fn probe(&mut self) {
             let id = self.some_id();
-            let state = self.pools.health(id);
-            assert_eq!(self.pools.begin_trial(id, self.now), state == State::Down);
-            if state != State::Up && self.rng.chance(1, 2) {
+            let wanted = self.pools.next_probe(id).is_some();
+            assert_eq!(self.pools.begin_trial(id, self.now), wanted);
+            if self.pools.health(id) != State::Up && self.rng.chance(1, 2) {
                 let result = if self.rng.chance(1, 2) { Ok(()) } else { Err(self.some_failure()) };
                 self.pools.end_trial(id, result, self.now);
                 let expected = if result.is_ok() { State::Up } else { State::Down };
