@@ -56,7 +56,8 @@ pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
 /// The model of a backend at this address, which is its name unless it has one.
 pub(super) fn backend_at((host, port): (String, u16), own: schema::Backend) -> Backend {
     let name = if own.name.is_empty() { host_port_text(&host, port) } else { own.name };
-    Backend { name, host, port, weight: own.weight, max_connections: own.max_connections, tier: own.tier }
+    let schema::Backend { weight, max_connections, tier, state, .. } = own;
+    Backend { name, host, port, weight, max_connections, tier, state }
 }
 
 /// A map of the file while it is read, by one schema struct after the other.

@@ -44,7 +44,7 @@ fn a_backend_goes_down_with_the_last_probe_of_fall_and_comes_back_with_the_last_
     let before = origin.connections();
     origin.revive();
     plb.wait_for_log("backend web/b1: up after 3 probes");
-    assert!(origin.connections() >= before + 3);
+    origin.wait_for("three probes", |seen| seen.connections.len() >= before + 3);
     assert_eq!(get(plb.web(), "/").status(), 200);
     assert_eq!(plb.stop().matches("no backend is up").count(), 1);
 }
