@@ -173,7 +173,8 @@ fn status(value: &Value, allowed: &[u16]) -> Option<u16> {
     allowed.iter().copied().find(|status| value.as_u64() == Some(u64::from(*status)))
 }
 
-fn number_or_text(value: &Value) -> Option<String> {
+/// What is written as a whole number or as text, as text.
+pub(super) fn number_or_text(value: &Value) -> Option<String> {
     value.as_u64().map(|number| number.to_string()).or_else(|| value.as_str().map(str::to_string))
 }
 
