@@ -23,6 +23,8 @@ const FIELDS_MAX: usize = 100;
 /// The most bytes that are taken of any answer, framing and interim responses included, so that none keeps a turn for
 /// itself.
 const ANSWER_BYTES_MAX: usize = 128 * 1024;
+/// So many bytes are judged at once: what is taken out of them moves the others.
+const PIECE_BYTES: usize = 4 * 1024;
 
 /// What is known of the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,9 +108,18 @@ impl Script {
 
     /// Judges what came.
     pub fn receive(&mut self, bytes: &[u8]) -> Verdict {
-        let bytes = &bytes[..bytes.len().min(self.bytes_left)];
-        self.bytes_left -= bytes.len();
-        let verdict = match &mut self.answer {
+        for piece in bytes[..bytes.len().min(self.bytes_left)].chunks(PIECE_BYTES) {
+            self.bytes_left -= piece.len();
+            match self.judge(piece) {
+                Verdict::More => {}
+                verdict => return verdict,
+            }
+        }
+        if self.bytes_left == 0 { Verdict::Bad(Failure::Unexpected) } else { Verdict::More }
+    }
+
+    fn judge(&mut self, bytes: &[u8]) -> Verdict {
+        match &mut self.answer {
             // Whoever speaks first says nothing against itself.
             Answer::Nothing => Verdict::More,
             Answer::Http(http) => {
@@ -120,10 +131,6 @@ impl Script {
                 smtp.judge(&mut self.pending, &mut self.unsent)
             }
             Answer::Text(search) => search.look(bytes),
-        };
-        match verdict {
-            Verdict::More if self.bytes_left == 0 => Verdict::Bad(Failure::Unexpected),
-            verdict => verdict,
         }
     }
 
@@ -457,7 +464,7 @@ mod tests {
             let shown = &answer[..length.min(100)];
             let pieces = (1..length).step_by(if length > 1_000 { 31 } else { 1 }).chain([length]);
             assert_eq!(judged(&check, &answer, pieces), outcome, "bit by bit: {}", shown.escape_ascii());
-            let splits = (0..length.min(300)).chain((300..length).step_by(length / 30 + 1)).chain([length]);
+            let splits = (0..length.min(100)).chain((100..length).step_by(length / 20 + 1)).chain([length]);
             for split in splits {
                 let ends = [split, length].into_iter();
                 assert_eq!(judged(&check, &answer, ends), outcome, "{check:?}: {}, at {split}", shown.escape_ascii());
@@ -506,7 +513,7 @@ mod tests {
     fn little_is_kept_of_an_answer() {
         for (check, answer, _) in specimens() {
             let mut script = script(&check);
-            for piece in answer.chunks(4 * 1024) {
+            for piece in answer.chunks(1_000) {
                 let verdict = script.receive(piece);
                 let searched = match &script.answer {
                     Answer::Http(Http { search: Some(search), .. }) | Answer::Text(search) => search.window.len(),
