@@ -220,6 +220,7 @@ fn pool(count: u32) -> config::Pool {
         host: "127.0.0.1".to_owned(),
         port: 80,
         weight: position % 8 + 1,
+        ..config::Backend::default()
     };
     config::Pool { name: "bench".to_owned(), backends: (0..count).map(backend).collect(), ..config::Pool::default() }
 }

@@ -300,7 +300,7 @@ mod tests {
     ];
 
     fn pool(server_retry: u32, weights: &[u32]) -> config::Pool {
-        let backend = |&weight: &u32| config::Backend { name: String::new(), host: String::new(), port: 1, weight };
+        let backend = |&weight: &u32| config::Backend { port: 1, weight, ..config::Backend::default() };
         config::Pool { backends: weights.iter().map(backend).collect(), server_retry, ..config::Pool::default() }
     }
 

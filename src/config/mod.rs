@@ -407,7 +407,7 @@ pub enum Policy {
 }
 
 /// One origin server of a pool, as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backend {
     /// Unique in its pool; `host:port` unless it was given a name.
     pub name: String,
@@ -417,6 +417,10 @@ pub struct Backend {
     pub port: u16,
     /// Its share of the clients, 1 to 256.
     pub weight: u32,
+    /// The most connections to it, those included that are asked for; `None` is no limit.
+    pub max_connections: Option<u32>,
+    /// It serves while none of a tier before its own can: 0, the first one, to 9.
+    pub tier: u8,
 }
 
 settings! {

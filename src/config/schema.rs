@@ -92,6 +92,10 @@ settings! {
         name: Name,
         /// Its share of the clients.
         weight: Whole<1, 256> = 1,
+        /// The most connections to it, those included that are asked for; `None` is no limit.
+        max_connections: OrNone<Whole<1, 1_000_000>> = None,
+        /// It serves while none of a tier before its own can; 0 is the first.
+        tier: Whole<0, 9, u8> = 0,
     }
 }
 

@@ -53,10 +53,10 @@ pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
     config
 }
 
-/// The model of a backend; its address is its name unless it has one.
-pub(super) fn backend_with((host, port): (String, u16), name: String, weight: u32) -> Backend {
-    let name = if name.is_empty() { host_port_text(&host, port) } else { name };
-    Backend { name, host, port, weight }
+/// The model of a backend at this address, which is its name unless it has one.
+pub(super) fn backend_at((host, port): (String, u16), own: schema::Backend) -> Backend {
+    let name = if own.name.is_empty() { host_port_text(&host, port) } else { own.name };
+    Backend { name, host, port, weight: own.weight, max_connections: own.max_connections, tier: own.tier }
 }
 
 /// A map of the file while it is read, by one schema struct after the other.
@@ -301,12 +301,12 @@ fn backends(nodes: &[Node], path: &str, errors: &mut Errors<'_>) -> Vec<Backend>
 fn backend(node: &Node, path: &str, errors: &mut Errors<'_>) -> Option<(Backend, Position)> {
     if let Kind::Scalar(value @ Value::String(_)) = &node.kind {
         let address = HostPort::read(value).map_err(|message| errors.add(node.at, path, message)).ok()?;
-        return Some((backend_with(address, String::new(), 1), node.at));
+        return Some((backend_at(address, schema::Backend::default()), node.at));
     }
     let meaning = "with the key address, or HOST:PORT";
-    let (section, own) = Section::whole::<schema::Backend>((node, path.to_string()), meaning, &["address"], errors);
+    let (section, mut own) = Section::whole::<schema::Backend>((node, path.to_string()), meaning, &["address"], errors);
     let at = section.entry("name").map_or(section.place("address"), |entry| entry.value.at);
-    Some((backend_with(own.address?, own.name, own.weight), at))
+    Some((backend_at(own.address.take()?, own), at))
 }
 
 /// Where each pool is; a listener names one.

@@ -10,6 +10,7 @@ use super::failure::failure_of;
 use super::stream::Stream;
 use crate::balance::{BackendId, Failure};
 use crate::base::timer::Timer;
+use crate::config::Pool;
 use crate::session::Outcome;
 
 /// The most probes in flight: what they may take of the descriptors.
@@ -19,6 +20,9 @@ pub const PROBES_MAX: usize = 64;
 pub struct Probe {
     backend: BackendId,
     step: u8,
+    /// The position of its address, and how many are left behind it.
+    position: u8,
+    left: u8,
     stream: Stream,
     /// Its deadline.
     pub timer: Option<Timer>,
@@ -29,10 +33,10 @@ impl Probe {
     ///
     /// # Errors
     /// What the system says at once.
-    pub fn start(backend: BackendId, step: u8, addresses: &Addresses) -> Result<Probe, Failure> {
-        let (address, _, _) = addresses.get(backend, step);
+    pub fn start(backend: BackendId, step: u8, addresses: &Addresses, pool: &Pool) -> Result<Probe, Failure> {
+        let (address, position, left) = addresses.get_probed(backend, step, pool.health.as_ref());
         let stream = Stream::connect(address).map_err(|error| failure_of(&error))?;
-        Ok(Probe { backend, step, stream, timer: None })
+        Ok(Probe { backend, step, position, left, stream, timer: None })
     }
 
     /// Adds it to the poll.
@@ -60,14 +64,12 @@ impl Probe {
     /// The address that proved good, where it is not the preferred one.
     pub fn proved(&self, addresses: &mut Addresses) {
         if self.step > 0 {
-            let (_, position, _) = addresses.get(self.backend, self.step);
-            addresses.prefer(self.backend, position);
+            addresses.prefer_probed(self.backend, self.position);
         }
     }
 
     /// The step of the next alternative of the same backend, if there is one.
-    pub fn next_step(&self, addresses: &Addresses) -> Option<u8> {
-        let (_, _, left) = addresses.get(self.backend, self.step);
-        (left > 0).then(|| self.step + 1)
+    pub fn next_step(&self) -> Option<u8> {
+        (self.left > 0).then(|| self.step + 1)
     }
 }

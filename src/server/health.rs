@@ -26,10 +26,11 @@ impl Server {
     }
 
     fn probe(&mut self, backend: BackendId, step: u8) {
-        let probe = match Probe::start(backend, step, &self.driver.addresses) {
+        let pool = &self.core.config.pools[backend.pool()];
+        let probe = match Probe::start(backend, step, &self.driver.addresses, pool) {
             Ok(probe) => probe,
             Err(failure) => {
-                let (_, _, alternatives) = self.driver.addresses.get(backend, step);
+                let (_, _, alternatives) = self.driver.addresses.get_probed(backend, step, pool.health.as_ref());
                 return match alternatives {
                     0 => self.end_trial(backend, Err(failure)),
                     _ => self.probe(backend, step + 1),
@@ -67,7 +68,7 @@ impl Server {
         if let Some(timer) = probe.timer {
             self.wheel.remove(timer);
         }
-        match (result, probe.next_step(&self.driver.addresses)) {
+        match (result, probe.next_step()) {
             (Err(failure), Some(step)) if failure != Failure::Local => return self.probe(probe.backend(), step),
             (Ok(()), _) => probe.proved(&mut self.driver.addresses),
             (Err(_), _) => {}
