@@ -435,6 +435,9 @@ impl Server {
             let position = pair.session.listener();
             let listener = &self.core.config.listeners[usize::from(position)];
             self.crowd.leave(position, listener, pair.session.client().ip());
+            if let CloseReason::Unannounced(why) = pair.session.close_reason() {
+                accept::note_unannounced(&mut self.core, position, pair.session.client(), why);
+            }
             if pair.lacks {
                 self.lacking.retain(|other| *other != id);
             }

@@ -22,6 +22,8 @@ pub enum CloseReason {
     Idle,
     /// The client vanished.
     ClientGone,
+    /// A trusted proxy did not say whom it forwards for, for this reason.
+    Unannounced(&'static str),
     /// The client stalled, or the tunnel was silent.
     TimedOut,
     /// What the client got, or what the backend got, is not whole.
@@ -35,7 +37,11 @@ impl CloseReason {
     pub fn is_abrupt(self) -> bool {
         match self {
             CloseReason::Finished | CloseReason::Idle => false,
-            CloseReason::ClientGone | CloseReason::TimedOut | CloseReason::Aborted | CloseReason::Killed => true,
+            CloseReason::ClientGone
+            | CloseReason::Unannounced(_)
+            | CloseReason::TimedOut
+            | CloseReason::Aborted
+            | CloseReason::Killed => true,
         }
     }
 }
@@ -115,6 +121,7 @@ impl From<CloseReason> for End {
         match reason {
             CloseReason::Finished | CloseReason::Idle => End::Done,
             CloseReason::ClientGone => End::ClientGone,
+            CloseReason::Unannounced(_) => End::Refused,
             CloseReason::TimedOut => End::ClientTimeout,
             CloseReason::Aborted => End::Aborted,
             CloseReason::Killed => End::Killed,
