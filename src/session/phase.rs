@@ -3,10 +3,11 @@
 //! ```text
 //! Greeting ──header──▶ Waiting
 //! Waiting ──request──▶ Acquire ──reused──▶ Relay ──exchange over──▶ Waiting …
-//!                         └────started──▶ Connecting ──▶ Relay
+//!            └▶ Queued ─▶┘└────started──▶ Connecting ──▶ Relay
 //! any ──the last answer is in the pipe──▶ Linger ──▶ Closed        any ──▶ Closed
 //! ```
-//! Only a trusted proxy that has to say whom it forwards for begins with `Greeting`. A TLS handshake before `Waiting` and a queue before `Acquire` have their places here when they come.
+//! Only a trusted proxy that has to say whom it forwards for begins with `Greeting`. A TLS handshake before it has its
+//! place here when it comes.
 
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub enum Phase {
     Greeting,
     /// No backend: the client is to speak, or to take the rest of an answer.
     Waiting,
+    /// A backend is wanted, and those that would do may take no more.
+    Queued,
     /// A backend was chosen; a connection to it is to be had.
     Acquire,
     /// The connection is being established.
@@ -58,6 +61,8 @@ pub enum Stall {
     NextRequest,
     /// The client does not take what it is sent.
     ClientSink,
+    /// No backend had room.
+    Queue,
     /// The backend does not connect, take, or answer.
     Backend,
     /// Nobody spoke in a tunnel.
@@ -111,6 +116,7 @@ impl Facts<'_> {
                 (self.since + patience, Stall::Greeting)
             }
             Phase::Waiting => self.waiting(),
+            Phase::Queued => (self.since + self.server.queue, Stall::Queue),
             Phase::Acquire | Phase::Connecting => (self.since + self.server.header_server_write, Stall::Backend),
             Phase::Relay => match self.wait {
                 Wait::Response { head_bytes, request } => self.response(head_bytes, request),

@@ -255,7 +255,8 @@ fn tcp_clients_are_led_back_by_the_announced_address_and_their_first_bytes_go_th
         assert_eq!(client.until_end().expect("an orderly end"), noise(u64::from(last), 20_000));
         [origins[0].connections(), origins[1].connections()]
     };
-    assert!((0..3).map(|_| ask(1)).last().expect("three").contains(&3), "one client, one backend");
+    (0..2).for_each(|_| drop(ask(1)));
+    assert!(ask(1).contains(&3), "one client, one backend");
     let mut both = ask(2);
     both.sort_unstable();
     assert_eq!(both, [1, 3], "another client is another one");
