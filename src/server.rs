@@ -1,7 +1,7 @@
 //! The server: owns everything, and turns.
 //!
 //! ```text
-//! poll ▶ mark ▶ expire ▶ accept ▶ run ▶ reap ▶ report ▶ obey ▶ write ▶ poll …
+//! poll ▶ mark ▶ expire ▶ accept ▶ run ▶ reap ▶ report ▶ call up ▶ obey ▶ write ▶ poll …
 //! ```
 //! Events only mark; a stream or a session is freed in `reap` and nowhere else; the clock is read once a turn.
 
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Poll};
 
-use crate::balance::{BackendId, Failure};
+use crate::balance::{BackendId, Call, Outcome, Seeker};
 use crate::base::arena::{Arena, Id};
 use crate::base::buffers::Buffers;
 use crate::base::time::Time;
@@ -108,7 +108,8 @@ pub struct Server {
     due: Vec<Alarm>,
     listeners: Vec<Option<Listener>>,
     probes: Arena<Probe>,
-    settled: Vec<(Id<Probe>, Result<(), Failure>)>,
+    /// Probes that an event came for.
+    stirred: Vec<Id<Probe>>,
     signals: Signals,
     asked: Vec<u32>,
     /// During a stop, no listener is closed before.
@@ -215,7 +216,7 @@ impl Server {
             due: Vec::with_capacity(EVENTS_MAX),
             listeners: listeners.into_iter().map(Some).collect(),
             probes: Arena::with_capacity(0),
-            settled: Vec::new(),
+            stirred: Vec::new(),
             signals,
             asked: Vec::new(),
             last_call: Time::START,
@@ -257,6 +258,7 @@ impl Server {
         self.run();
         self.reap();
         self.report();
+        self.call_up();
         self.obey();
         self.write();
         Ok(())
@@ -294,7 +296,10 @@ impl Server {
                     }
                 }
                 Source::Probe(id) => match self.probes.get_mut(id) {
-                    Some(probe) => self.settled.extend(probe.settle(event).map(|result| (id, result))),
+                    Some(probe) => {
+                        probe.mark(event);
+                        self.stirred.push(id);
+                    }
                     None => self.stats.stale += 1,
                 },
                 Source::Signal(position) => self.asked.push(position),
@@ -363,6 +368,7 @@ impl Server {
             let Some(pair) = self.pairs.get_mut(id) else { continue };
             pair.queued = false;
             let (driver, core) = (&mut self.driver, &mut self.core);
+            core.who = Seeker(id.to_bits());
             // A bug in one session is that session's end, and nobody else's.
             let verdict = catch_unwind(AssertUnwindSafe(|| driver.run(id, pair, &mut core.context())));
             self.note_lack(id, verdict.as_ref().ok().copied());
@@ -381,6 +387,22 @@ impl Server {
             }
         }
         self.feed();
+    }
+
+    /// Passes on to those who waited for a backend what they waited for. They run in the next turn.
+    fn call_up(&mut self) {
+        while let Some(Call { who, number, lease }) = self.core.pools.next_call() {
+            let id = Id::from_bits(who.0);
+            self.core.who = who;
+            let refused = match self.pairs.get_mut(id) {
+                Some(pair) => pair.session.called(number, lease, &mut self.core.context()),
+                None => lease,
+            };
+            if let Some(lease) = refused {
+                self.core.pools.release(lease, Outcome::Neutral, self.core.now);
+            }
+            enqueue(&mut self.pairs, &mut self.runnable, id);
+        }
     }
 
     /// Files a session's timer where its deadline is earlier than the one that is filed. A later one may wait.
@@ -435,6 +457,9 @@ impl Server {
             let position = pair.session.listener();
             let listener = &self.core.config.listeners[usize::from(position)];
             self.crowd.leave(position, listener, pair.session.client().ip());
+            if let CloseReason::Unannounced(why) = pair.session.close_reason() {
+                accept::note_unannounced(&mut self.core, position, pair.session.client(), why);
+            }
             if pair.lacks {
                 self.lacking.retain(|other| *other != id);
             }

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use super::policy::{Policy, RoundRobin};
+use super::policy::Policy;
+use super::policy::round_robin::RoundRobin;
 use crate::base::rng::Rng;
 use crate::base::time::Time;
 
@@ -57,12 +58,12 @@ impl Tier {
     pub(super) fn seat(&mut self, backend: u16, weight: u16, from: Seat, to: Seat, hold: Duration, now: Time) {
         match from {
             Seat::Open => self.policy.leave(backend),
-            Seat::Spare => self.spare.leave(backend),
+            Seat::Spare => self.spare.weigh(backend, 0),
             Seat::Full | Seat::Absent => {}
         }
         match to {
             Seat::Open => self.policy.enter(backend, weight),
-            Seat::Spare => self.spare.enter(backend, weight),
+            Seat::Spare => self.spare.weigh(backend, weight),
             Seat::Full | Seat::Absent => {}
         }
         if (from, self.live) == (Seat::Absent, 0) {

@@ -11,6 +11,7 @@
 
 pub mod affinity;
 mod auth;
+mod balance;
 pub mod check;
 mod error;
 mod forwarding;
@@ -18,6 +19,7 @@ pub mod health;
 mod leaf;
 mod network;
 mod pages;
+mod proxy;
 mod quick;
 mod rate;
 pub mod route;
@@ -37,12 +39,14 @@ use std::time::Duration;
 
 pub use affinity::Affinity;
 pub use auth::{Auth, USER_BYTES_MAX, Users};
+pub use balance::Balance;
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
 pub use health::{Health, OnDown, SendProxy};
 pub use network::{Network, Networks};
 pub use pages::PAGE_STATUSES;
+pub use proxy::{ProxyVersion, ProxyVersions};
 pub use quick::quick_start;
 pub use rate::RateLimit;
 pub use route::Route;
@@ -243,6 +247,8 @@ settings! {
         v6_only: Switch = true,
         /// The most open connections of one client (an IPv4 address, or a /64 of IPv6); `None` is no limit.
         clients_per_address_max as "max_clients_per_address": OrNone<Whole<1, 1_000_000>> = None,
+        /// The versions of the PROXY protocol with which each connection of a trusted proxy begins; `None` is without.
+        accept_proxy: OrNone<ProxyVersions> = None,
         /// The rate in bytes a second that the body of a request must not fall below; never zero; `None` is any.
         body_bytes_per_second_min as "min_body_rate": OrNone<Bytes> = None,
     } and {
@@ -353,6 +359,8 @@ pub enum Upgrade {
 settings! {
     /// How long the clients of a listener are waited for.
     ClientTimeouts {
+        /// The whole header of the PROXY protocol, from accept.
+        proxy_header as "timeout_proxy_header": Period = Duration::from_secs(3),
         /// The whole request head, from accept or from its first byte.
         header_client_read as "timeout_header_client_read": Period = Duration::from_secs(30),
         /// The whole response head, from its first byte to be sent.
@@ -372,7 +380,7 @@ settings! {
     /// A named set of backends and how to choose among them.
     Pool {
         /// How a backend is chosen.
-        balance: Policy = Policy::RoundRobin,
+        balance: Balance = Balance::RoundRobin,
         /// Consecutive failures that take a backend out of the pool; at least 1.
         server_retry: Whole<1, 1_000_000> = 5,
         /// The time for which a backend that failed clients is out, and then between two probes of it; with `health`
@@ -383,8 +391,19 @@ settings! {
         timeout_cleanup_max: Period = Duration::from_secs(15),
         /// What becomes of sessions when their backend goes down.
         on_down: OnDown = OnDown::Keep,
+        /// The most connections to each backend that does not say so itself, those included that are asked for; `None` is
+        /// no limit.
+        max_connections: OrNone<Whole<1, 1_000_000>> = None,
+        /// The most clients that wait for a backend which may take no more.
+        max_queue: Whole<0, 1_000_000> = 1_000,
+        /// How long a tier that lives again waits before it takes over.
+        tier_hold: Period = Duration::ZERO,
+        /// How long a backend that lives again takes to get to its weight; `None` is no time.
+        slow_start: OrNone<Period> = None,
         /// Idle connections kept to each backend.
         idle_backend_max: Whole<0, 1_000_000> = 100,
+        /// The version of the PROXY protocol with which each connection to a backend begins; `None` is without.
+        send_proxy: OrNone<ProxyVersion> = None,
     } and {
         /// Unique among the pools.
         name: String,
@@ -399,13 +418,6 @@ settings! {
     }
 }
 
-/// How a pool chooses a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// Smooth weighted round robin.
-    RoundRobin,
-}
-
 /// One origin server of a pool, as configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backend {
@@ -415,12 +427,26 @@ pub struct Backend {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// Its share of the clients, 1 to 256.
+    /// Its share of the clients, 0 to 256; 0 takes no new ones.
     pub weight: u32,
     /// The most connections to it, those included that are asked for; `None` is no limit.
     pub max_connections: Option<u32>,
     /// It serves while none of a tier before its own can: 0, the first one, to 9.
     pub tier: u8,
+    /// What the administrator says of it.
+    pub state: Administration,
+}
+
+/// What the administrator says of a backend, whatever its health is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Administration {
+    /// It serves.
+    #[default]
+    Ready,
+    /// It serves those who are bound to it, and takes nobody new.
+    Drain,
+    /// It serves nobody, and is not probed.
+    Maintenance,
 }
 
 settings! {
@@ -434,6 +460,8 @@ settings! {
         forward_server_read as "timeout_forward_server_read": Period = Duration::from_secs(30),
         /// A backend that takes nothing of the request body.
         forward_server_write as "timeout_forward_server_write": Period = Duration::from_secs(30),
+        /// A client that waits for a backend which may take no more.
+        queue as "timeout_queue": Period = Duration::from_secs(5),
         /// An idle connection to a backend is closed after this time.
         idle as "timeout_idle": Period = Duration::from_secs(4),
     }

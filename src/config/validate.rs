@@ -56,7 +56,8 @@ pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
 /// The model of a backend at this address, which is its name unless it has one.
 pub(super) fn backend_at((host, port): (String, u16), own: schema::Backend) -> Backend {
     let name = if own.name.is_empty() { host_port_text(&host, port) } else { own.name };
-    Backend { name, host, port, weight: own.weight, max_connections: own.max_connections, tier: own.tier }
+    let schema::Backend { weight, max_connections, tier, state, .. } = own;
+    Backend { name, host, port, weight, max_connections, tier, state }
 }
 
 /// A map of the file while it is read, by one schema struct after the other.
@@ -381,6 +382,9 @@ impl Listeners<'_> {
                 errors.add(entry.at, &path, "routes are for the protocol http");
             }
             listener.routes = route::routes(&entry.value, &path, &self.pools, errors);
+        }
+        if listener.accept_proxy.is_some() && listener.http.forwarding.trusted_proxies.is_empty() {
+            section.refuse("accept_proxy", "it needs trusted_proxies: the only ones who are believed", errors);
         }
         listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.to_vec());
         if let (ProtocolName::Tcp, Some(entry)) = (listener.protocol, section.entry("rate_limit")) {

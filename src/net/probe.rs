@@ -4,6 +4,7 @@
 //! knows enough.
 
 use std::io;
+use std::net::SocketAddr;
 
 use mio::event::Event;
 use mio::{Registry, Token};
@@ -13,8 +14,9 @@ use super::failure::failure_of;
 use super::stream::Stream;
 use crate::balance::{BackendId, Failure};
 use crate::base::timer::Timer;
-use crate::config::{Health, Pool};
+use crate::config::{Health, Pool, ProxyVersion, SendProxy};
 use crate::protocol::probe::{Closing, Script, Verdict};
+use crate::protocol::proxy_header;
 use crate::session::{Outcome, Readiness};
 
 /// The most probes in flight: what they may take of the descriptors.
@@ -47,7 +49,7 @@ impl Probe {
         let default = Health::default();
         let health = pool.health.as_ref().unwrap_or(&default);
         let authority = health.authority(&pool.backends[backend.backend()]);
-        let script = Script::new(&health.check, &authority, Vec::new());
+        let script = Script::new(&health.check, &authority, header(health.send_proxy, &stream, address));
         Ok(Probe { backend, step, position, left, stream, script, timer: None })
     }
 
@@ -71,11 +73,13 @@ impl Probe {
 
     /// Goes on after an event, as far as that leads: to what is known of the backend, or to `None`.
     pub fn advance(&mut self) -> Option<Result<(), Failure>> {
-        let mut verdict = match (self.script.verdict(), self.stream.finish_connect()) {
-            (Verdict::Good, Outcome::Failed(failure)) => Verdict::Bad(failure),
-            // A call will tell how connecting ended, and what a backend said before it broke off tells more.
-            (verdict, _) => verdict,
-        };
+        let mut verdict = self.script.verdict();
+        if verdict == Verdict::Good {
+            // Otherwise a call tells how connecting ended, and what a backend said before it broke off.
+            if let Outcome::Failed(failure) = self.stream.finish_connect() {
+                return Some(Err(failure));
+            }
+        }
         // The script takes so many bytes, and then ends it.
         while verdict == Verdict::More {
             let ready = self.stream.readiness();
@@ -129,6 +133,18 @@ impl Probe {
     pub fn next_step(&self) -> Option<u8> {
         (self.left > 0).then(|| self.step + 1)
     }
+}
+
+/// Who probes: whoever takes headers of the PROXY protocol from us takes nothing without one.
+fn header(version: SendProxy, stream: &Stream, destination: SocketAddr) -> Vec<u8> {
+    let mut header = Vec::new();
+    match (version, stream.local_address()) {
+        (SendProxy::V2, _) => proxy_header::write_local(&mut header),
+        // Version 1 has no word for a connection of the proxy's own.
+        (SendProxy::V1, Ok(source)) => proxy_header::write(ProxyVersion::V1, source, destination, &mut header),
+        (SendProxy::None, _) | (SendProxy::V1, Err(_)) => {}
+    }
+    header
 }
 
 impl Drop for Probe {

@@ -1,11 +1,13 @@
 //! Phases of a session, and the one function that gives each its deadline.
 //!
 //! ```text
+//! Greeting ──header──▶ Waiting
 //! Waiting ──request──▶ Acquire ──reused──▶ Relay ──exchange over──▶ Waiting …
-//!                         └────started──▶ Connecting ──▶ Relay
+//!            └▶ Queued ─▶┘└────started──▶ Connecting ──▶ Relay
 //! any ──the last answer is in the pipe──▶ Linger ──▶ Closed        any ──▶ Closed
 //! ```
-//! A TLS handshake before `Waiting` and a queue before `Acquire` have their places here when they come.
+//! Only a trusted proxy that has to say whom it forwards for begins with `Greeting`. A TLS handshake before it has its
+//! place here when it comes.
 
 use std::time::Duration;
 
@@ -30,8 +32,12 @@ pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// What a session is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// Its client is not known yet: a trusted proxy is to send the header of the PROXY protocol.
+    Greeting,
     /// No backend: the client is to speak, or to take the rest of an answer.
     Waiting,
+    /// A backend is wanted, and those that would do may take no more.
+    Queued,
     /// A backend was chosen; a connection to it is to be had.
     Acquire,
     /// The connection is being established.
@@ -47,12 +53,16 @@ pub enum Phase {
 /// Who let a deadline pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stall {
+    /// The proxy did not say whom it forwards for.
+    Greeting,
     /// The client did not send what it owes: its head or its body.
     Request,
     /// The client did not send another request.
     NextRequest,
     /// The client does not take what it is sent.
     ClientSink,
+    /// No backend had room.
+    Queue,
     /// The backend does not connect, take, or answer.
     Backend,
     /// Nobody spoke in a tunnel.
@@ -100,7 +110,13 @@ impl Facts<'_> {
     /// The earliest deadline that applies.
     pub(super) fn deadline(&self) -> Deadline {
         match self.phase {
+            Phase::Greeting => {
+                let timeout = self.client.proxy_header;
+                let patience = if self.request.is_empty() { self.patience(timeout) } else { timeout };
+                (self.since + patience, Stall::Greeting)
+            }
             Phase::Waiting => self.waiting(),
+            Phase::Queued => (self.since + self.server.queue, Stall::Queue),
             Phase::Acquire | Phase::Connecting => (self.since + self.server.header_server_write, Stall::Backend),
             Phase::Relay => match self.wait {
                 Wait::Response { head_bytes, request } => self.response(head_bytes, request),

@@ -22,6 +22,8 @@ pub enum CloseReason {
     Idle,
     /// The client vanished.
     ClientGone,
+    /// A trusted proxy did not say whom it forwards for, for this reason.
+    Unannounced(&'static str),
     /// The client stalled, or the tunnel was silent.
     TimedOut,
     /// What the client got, or what the backend got, is not whole.
@@ -35,7 +37,11 @@ impl CloseReason {
     pub fn is_abrupt(self) -> bool {
         match self {
             CloseReason::Finished | CloseReason::Idle => false,
-            CloseReason::ClientGone | CloseReason::TimedOut | CloseReason::Aborted | CloseReason::Killed => true,
+            CloseReason::ClientGone
+            | CloseReason::Unannounced(_)
+            | CloseReason::TimedOut
+            | CloseReason::Aborted
+            | CloseReason::Killed => true,
         }
     }
 }
@@ -77,6 +83,8 @@ pub enum End {
     ClientTimeout,
     /// No backend was up, or none was left to be asked.
     NoBackend,
+    /// All backends were full, and the queue or the wait in it was too long.
+    Busy,
     /// A backend failed.
     BackendFailed,
     /// A backend did not answer in time.
@@ -100,6 +108,7 @@ impl End {
             End::ClientGone => "client_gone",
             End::ClientTimeout => "client_timeout",
             End::NoBackend => "no_backend",
+            End::Busy => "busy",
             End::BackendFailed => "backend_failed",
             End::BackendTimeout => "backend_timeout",
             End::Exhausted => "exhausted",
@@ -115,6 +124,7 @@ impl From<CloseReason> for End {
         match reason {
             CloseReason::Finished | CloseReason::Idle => End::Done,
             CloseReason::ClientGone => End::ClientGone,
+            CloseReason::Unannounced(_) => End::Refused,
             CloseReason::TimedOut => End::ClientTimeout,
             CloseReason::Aborted => End::Aborted,
             CloseReason::Killed => End::Killed,
@@ -126,6 +136,7 @@ impl From<Trouble> for End {
     fn from(trouble: Trouble) -> End {
         match trouble {
             Trouble::NoBackend => End::NoBackend,
+            Trouble::Busy => End::Busy,
             Trouble::SlowClient => End::ClientTimeout,
             Trouble::Backend(Failure::TimedOut) => End::BackendTimeout,
             Trouble::Backend(Failure::Local) => End::Exhausted,

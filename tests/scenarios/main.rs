@@ -26,6 +26,7 @@ mod limits;
 mod limits_http;
 mod logs;
 mod long_answers;
+mod proxy_protocol;
 mod resend;
 mod reuse;
 mod routes;
