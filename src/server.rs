@@ -54,8 +54,8 @@ enum Alarm {
     Session(Id<Pair>),
     /// The oldest idle connection to a backend may be too old.
     Idle(BackendId),
-    /// A backend that is down is to be probed.
-    Revive(BackendId),
+    /// A backend is to be probed.
+    ProbeDue(BackendId),
     /// The deadline of a probe.
     Probe(Id<Probe>),
     /// Accepting goes on.
@@ -107,6 +107,8 @@ pub struct Server {
     wheel: TimerWheel<Alarm>,
     due: Vec<Alarm>,
     listeners: Vec<Option<Listener>>,
+    /// Backends that are to be probed, first come, first served.
+    probes_due: VecDeque<BackendId>,
     probes: Arena<Probe>,
     /// Probes that an event came for.
     stirred: Vec<Id<Probe>>,
@@ -215,6 +217,7 @@ impl Server {
             wheel: TimerWheel::with_capacity(clients, Time::START),
             due: Vec::with_capacity(EVENTS_MAX),
             listeners: listeners.into_iter().map(Some).collect(),
+            probes_due: VecDeque::new(),
             probes: Arena::with_capacity(0),
             stirred: Vec::new(),
             signals,
@@ -239,6 +242,7 @@ impl Server {
         log::info!("plb: serving");
         self.tell_ready().map_err(|error| StartError::new("cannot go into the background", error))?;
         self.logs.set_pace(Pace::EachTurn);
+        self.arrange_probes();
         while !self.is_over() {
             self.turn().map_err(|error| StartError::new("the event loop failed", error))?;
         }
@@ -268,7 +272,7 @@ impl Server {
     fn rest(&self) -> Option<Duration> {
         let room = self.has_room();
         let waiting = |listener: &Listener| room && listener.is_ready();
-        if !self.runnable.is_empty() || self.listeners.iter().flatten().any(waiting) {
+        if !self.runnable.is_empty() || self.has_probes_to_start() || self.listeners.iter().flatten().any(waiting) {
             return Some(Duration::ZERO);
         }
         self.wheel.next().map(|next| next.since(self.core.now))
@@ -318,7 +322,7 @@ impl Server {
             match alarm {
                 Alarm::Session(id) => self.time_out(id),
                 Alarm::Idle(backend) => self.expire_idle(backend),
-                Alarm::Revive(backend) => self.revive(backend),
+                Alarm::ProbeDue(backend) => self.probes_due.push_back(backend),
                 Alarm::Probe(id) => self.time_out_probe(id),
                 Alarm::Resume => self.listeners.iter_mut().flatten().for_each(Listener::resume),
                 Alarm::Relieve => {
@@ -336,6 +340,7 @@ impl Server {
             }
         }
         self.due = due;
+        self.start_probes();
     }
 
     fn time_out(&mut self, id: Id<Pair>) {

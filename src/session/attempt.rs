@@ -3,8 +3,9 @@
 //! A request is sent again only where nothing is risked by it; whoever is not to blame is not blamed.
 
 use super::phase::Phase;
+use super::record::CloseReason;
 use super::{Context, Part, Session};
-use crate::balance::{Ask, Failure, Key, Lease, Outcome as Report, Picked, Seeker, Ticket};
+use crate::balance::{Ask, BackendId, Failure, Key, Lease, Outcome as Report, Picked, Seeker, Ticket};
 use crate::protocol::{Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble};
 
 /// The attempt at one backend.
@@ -46,6 +47,24 @@ impl Session {
         }
         let step = self.retry_or_apologize(failure, context);
         self.follow(step, context);
+    }
+
+    /// Who serves it, if anybody does.
+    pub fn backend(&self) -> Option<BackendId> {
+        self.attempt.lease.as_ref().map(Lease::backend)
+    }
+
+    /// The backend went down, and nobody is to be served by it any longer. What another one can still be asked is.
+    pub fn backend_fell(&mut self, context: &mut Context) {
+        let is_elsewhere = self.protocol.resend() == Resend::Safe || self.request.sent() == 0;
+        match is_elsewhere && !self.attempt.heard {
+            true => {
+                // Its other addresses are no more alive.
+                self.attempt.alternatives = 0;
+                self.backend_lost(Failure::Reset, context);
+            }
+            false => self.close(CloseReason::BackendDown, context),
+        }
     }
 
     /// A request was judged: the first attempt at a backend.
@@ -202,10 +221,8 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::BackendId;
     use crate::base::buffers::Buffers;
     use crate::config::{ProtocolName, quick_start};
-    use crate::session::record::CloseReason;
     use crate::session::{Core, Io, Outcome, Readiness, Side};
 
     /// The backends to which a GET is sent whose first connection is an idle one, and is dropped without an answer.

@@ -20,6 +20,7 @@ mod fairness;
 mod forwarding;
 mod framing;
 mod harness_itself;
+mod health;
 mod idle_bytes;
 mod interim;
 mod limits;
