@@ -27,6 +27,7 @@ mod limits;
 mod limits_http;
 mod logs;
 mod long_answers;
+mod probes;
 mod proxy_protocol;
 mod resend;
 mod reuse;
