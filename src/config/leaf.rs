@@ -157,7 +157,7 @@ words! {
         good(value, allowed, |text| text.starts_with('/') && text.len() <= 128 && is_value(text) && !text.contains(';'))
     };
     /// The domain of a cookie.
-    Domain(String) = |value| good(value, "a domain", units::is_host);
+    Domain(String) = |value| good(value, "a domain", units::is_host), |domain| domain.as_str().into();
     /// The target of a redirection.
     RedirectTo(Template) = |value| {
         let target = Filling::read(value)?;
