@@ -1,5 +1,6 @@
 //! `plb.yaml.sample` and the schema say the same: every key of one is in the other, with the schema's default.
 
+use plb::config::balance::LongForm;
 use plb::config::check::CheckSettings;
 use plb::config::schema::{self, Affinity, Backend, Schema};
 use plb::config::{
@@ -60,6 +61,10 @@ fn the_sample_shows_every_setting_with_its_default() {
     assert_defaults::<Affinity>(&affinity.into());
     assert_defaults::<Health>(&sample["pools"]["web"]["health"]);
     assert_defaults::<CheckSettings>(&sample["pools"]["web"]["health"]);
+    let mut balance = sample["pools"]["database"]["balance"].as_mapping().unwrap().clone();
+    assert!(SAMPLE.contains("name: X-Session"));
+    balance.insert("name".into(), "X-Session".into());
+    assert_defaults::<LongForm>(&balance.into());
     assert_defaults::<Backend>(&sample["pools"]["web"]["backends"][1]);
 }
 
@@ -91,6 +96,7 @@ fn the_commented_settings_change_nothing() {
     let [of_active, of_shown] = [&mut active, &mut shown].map(|config| config.pools[0].health.as_mut().unwrap());
     assert!(of_active.port.take().is_some() && of_active.address.take().is_some(), "the sample shows where else");
     assert_eq!(of_active, of_shown);
+    active.pools[0].emergency.take().expect("the sample names an emergency");
     active.confinement.user.take().expect("the sample names a user");
     active.confinement.group.take().expect("the sample names a group");
     active.confinement.chroot_dir.take().expect("the sample names a root directory");
