@@ -361,6 +361,40 @@ fn a_wrong_affinity_is_reported_with_what_is_allowed() {
 }
 
 #[test]
+fn a_wrong_health_is_reported_with_what_is_allowed() {
+    let table = [
+        ("type: tpc", "f:7:21: pools.web.health.type: must be tcp"),
+        ("interval: 0s", "f:7:25: pools.web.health.interval: must be a duration from 1ms to 720h with its unit"),
+        ("interval: 1s, timeout: 2s", "f:7:38: pools.web.health.timeout: must be at most the interval, 1s"),
+        ("fast_interval: 3s", "f:7:30: pools.web.health.fast_interval: must be at most the interval, 2s"),
+        ("rise: 0", "f:7:21: pools.web.health.rise: must be a whole number from 1 to 1000, not 0"),
+        ("fall: 1001", "f:7:21: pools.web.health.fall: must be a whole number from 1 to 1000, not 1001"),
+        ("initial: unknown", "f:7:24: pools.web.health.initial: must be up or down, not \"unknown\""),
+        ("port: 0", "f:7:21: pools.web.health.port: must be a whole number from 1 to 65535, not 0"),
+        ("address: a:80", "f:7:24: pools.web.health.address: must be the name or the address of a host, not \"a:80\""),
+        ("send_proxy: v3", "f:7:27: pools.web.health.send_proxy: must be none or v1 or v2, not \"v3\""),
+        ("raise: 2", "f:7:15: pools.web.health.raise: unknown key; did you mean 'rise'? (allowed: "),
+    ];
+    for (health, message) in table {
+        let found = errors(&good_but("    backends:", &format!("    health: {{ {health} }}\n    backends:")));
+        assert!(found.len() == 1 && found[0].starts_with(message), "{health}: {found:#?}");
+    }
+    let text = good_but("    backends:", "    health: tcp\n    backends:");
+    assert_eq!(errors(&text), ["f:7:13: pools.web.health: must be a map with the key type, not \"tcp\""]);
+    let text = format!("on_down: drop\n{GOOD}");
+    assert_eq!(errors(&text), ["f:1:10: on_down: must be keep or close, not \"drop\""]);
+}
+
+#[test]
+fn what_a_health_section_leaves_out_follows_from_its_interval() {
+    let text = good_but("    backends:", "    health: { interval: 700ms, address: \"[::1]\" }\n    backends:");
+    let pools = parse("f", &text).expect("it is right").pools;
+    let health = pools[0].health.as_ref().expect("it is there");
+    assert_eq!([health.fast_interval, health.timeout], [Duration::from_millis(700); 2]);
+    assert_eq!(health.address.as_deref(), Some("::1"));
+}
+
+#[test]
 fn a_file_that_is_no_configuration_is_refused() {
     let missing = "is missing (required: listeners, pools)";
     let map = "must be a map with the keys listeners and pools";
