@@ -116,7 +116,7 @@ impl Pool {
             pool.settle(backend, now);
         }
         // Whoever lives at the start has not come back.
-        pool.hold = config.tier_hold;
+        pool.hold = config.tier_hold.unwrap_or_default();
         pool
     }
 

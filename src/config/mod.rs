@@ -396,8 +396,8 @@ settings! {
         max_connections: OrNone<Whole<1, 1_000_000>> = None,
         /// The most clients that wait for a backend which may take no more.
         max_queue: Whole<0, 1_000_000> = 1_000,
-        /// How long a tier that lives again waits before it takes over.
-        tier_hold: Period = Duration::ZERO,
+        /// How long a tier that lives again waits before it takes over; `None` is no time.
+        tier_hold: OrNone<Period> = None,
         /// How long a backend that lives again takes to get to its weight; `None` is no time.
         slow_start: OrNone<Period> = None,
         /// Idle connections kept to each backend.
