@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Poll};
 
-use crate::balance::{BackendId, Call, Failure, Outcome, Seeker};
+use crate::balance::{BackendId, Call, Outcome, Seeker};
 use crate::base::arena::{Arena, Id};
 use crate::base::buffers::Buffers;
 use crate::base::time::Time;
@@ -110,7 +110,8 @@ pub struct Server {
     /// Backends that are to be probed, first come, first served.
     probes_due: VecDeque<BackendId>,
     probes: Arena<Probe>,
-    settled: Vec<(Id<Probe>, Result<(), Failure>)>,
+    /// Probes that an event came for.
+    stirred: Vec<Id<Probe>>,
     signals: Signals,
     asked: Vec<u32>,
     /// During a stop, no listener is closed before.
@@ -218,7 +219,7 @@ impl Server {
             listeners: listeners.into_iter().map(Some).collect(),
             probes_due: VecDeque::new(),
             probes: Arena::with_capacity(0),
-            settled: Vec::new(),
+            stirred: Vec::new(),
             signals,
             asked: Vec::new(),
             last_call: Time::START,
@@ -299,7 +300,10 @@ impl Server {
                     }
                 }
                 Source::Probe(id) => match self.probes.get_mut(id) {
-                    Some(probe) => self.settled.extend(probe.settle(event).map(|result| (id, result))),
+                    Some(probe) => {
+                        probe.mark(event);
+                        self.stirred.push(id);
+                    }
                     None => self.stats.stale += 1,
                 },
                 Source::Signal(position) => self.asked.push(position),
@@ -458,6 +462,9 @@ impl Server {
             let position = pair.session.listener();
             let listener = &self.core.config.listeners[usize::from(position)];
             self.crowd.leave(position, listener, pair.session.client().ip());
+            if let CloseReason::Unannounced(why) = pair.session.close_reason() {
+                accept::note_unannounced(&mut self.core, position, pair.session.client(), why);
+            }
             if pair.lacks {
                 self.lacking.retain(|other| *other != id);
             }

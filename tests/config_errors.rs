@@ -59,6 +59,10 @@ fn a_wrong_setting_is_reported_with_what_is_allowed() {
         ("head_max: 15KiB", "f:1:11: head_max: must be a size from 256 to 14KiB in bytes, KiB, MiB or GiB, such as 8KiB, not \"15KiB\"".to_string()),
         ("body_max: lots", "f:1:11: body_max: must be none or a size in bytes, KiB, MiB or GiB, such as 1MiB, not \"lots\"".to_string()),
         ("max_clients_per_address: 0", "f:1:26: max_clients_per_address: must be none or a whole number from 1 to 1000000, not 0".to_string()),
+        ("accept_proxy: true", "f:1:15: accept_proxy: must be none or any or v1 or v2, not true".to_string()),
+        ("accept_proxy: v3", "f:1:15: accept_proxy: must be none or any or v1 or v2, not \"v3\"; did you mean 'v1'?".to_string()),
+        ("send_proxy: any", "f:1:13: send_proxy: must be none or v1 or v2, not \"any\"".to_string()),
+        ("timeout_proxy_header: none", format!("f:1:23: timeout_proxy_header: {duration}, not \"none\"")),
         ("max_requests: never", "f:1:15: max_requests: must be none or a whole number from 1 to 1000000000, not \"never\"".to_string()),
         ("min_body_rate: 1KiB/s", "f:1:16: min_body_rate: must be none or a size in bytes, KiB, MiB or GiB, such as 1MiB, not \"1KiB/s\"".to_string()),
         ("via: yes", "f:1:6: via: must be true or false, not \"yes\"".to_string()),
@@ -395,6 +399,25 @@ fn what_a_health_section_leaves_out_follows_from_its_interval() {
 }
 
 #[test]
+fn whoever_takes_headers_says_from_whom() {
+    let message = "it needs trusted_proxies: the only ones who are believed";
+    for protocol in ["tcp", "http"] {
+        let bare = good_but("    pool: web", &format!("    pool: web\n    protocol: {protocol}"));
+        let own = bare.replace("    pool: web\n", "    pool: web\n    accept_proxy: v2\n");
+        assert_eq!(errors(&own), [format!("f:5:19: listeners[0].accept_proxy: {message}")]);
+        assert_eq!(
+            errors(&format!("accept_proxy: any\n{bare}")),
+            [format!("f:3:5: listeners[0].accept_proxy: {message}")]
+        );
+        let empty = own.replace("accept_proxy: v2", "accept_proxy: v2\n    trusted_proxies: []");
+        assert_eq!(errors(&format!("trusted_proxies: 10.0.0.1\n{empty}")).len(), 1);
+        for good in [format!("trusted_proxies: 10.0.0.1\n{own}"), format!("accept_proxy: none\n{bare}")] {
+            assert_eq!(errors(&good), [""; 0]);
+        }
+    }
+}
+
+#[test]
 fn a_file_that_is_no_configuration_is_refused() {
     let missing = "is missing (required: listeners, pools)";
     let map = "must be a map with the keys listeners and pools";
@@ -442,7 +465,7 @@ pools:
 ";
     let found = errors(text);
     let starts = [
-        "f:1:1: max_client: unknown key; did you mean 'max_clients'? (allowed: access_log, ",
+        "f:1:1: max_client: unknown key; did you mean 'max_clients'? (allowed: accept_proxy, ",
         "f:2:15: timeout_idle: must be a duration",
         "f:5:13: listeners[0].listen: must be ADDRESS:PORT",
         "f:6:11: listeners[0].pool: there is no pool \"wbe\"; did you mean 'web'? (pools: web)",

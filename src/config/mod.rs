@@ -20,6 +20,7 @@ pub mod health;
 mod leaf;
 mod network;
 mod pages;
+mod proxy;
 mod quick;
 mod rate;
 pub mod route;
@@ -48,6 +49,7 @@ pub use forwarding::{Forwarding, RequestId};
 pub use health::{Health, OnDown, SendProxy};
 pub use network::{Network, Networks};
 pub use pages::PAGE_STATUSES;
+pub use proxy::{ProxyVersion, ProxyVersions};
 pub use quick::quick_start;
 pub use rate::RateLimit;
 pub use route::Route;
@@ -250,6 +252,8 @@ settings! {
         v6_only: Switch = true,
         /// The most open connections of one client (an IPv4 address, or a /64 of IPv6); `None` is no limit.
         clients_per_address_max as "max_clients_per_address": OrNone<Whole<1, 1_000_000>> = None,
+        /// The versions of the PROXY protocol with which each connection of a trusted proxy begins; `None` is without.
+        accept_proxy: OrNone<ProxyVersions> = None,
         /// The rate in bytes a second that the body of a request must not fall below; never zero; `None` is any.
         body_bytes_per_second_min as "min_body_rate": OrNone<Bytes> = None,
     } and {
@@ -360,6 +364,8 @@ pub enum Upgrade {
 settings! {
     /// How long the clients of a listener are waited for.
     ClientTimeouts {
+        /// The whole header of the PROXY protocol, from accept.
+        proxy_header as "timeout_proxy_header": Period = Duration::from_secs(3),
         /// The whole request head, from accept or from its first byte.
         header_client_read as "timeout_header_client_read": Period = Duration::from_secs(30),
         /// The whole response head, from its first byte to be sent.
@@ -409,6 +415,8 @@ settings! {
         slow_start: OrNone<Period> = None,
         /// Idle connections kept to each backend.
         idle_backend_max: Whole<0, 1_000_000> = 100,
+        /// The version of the PROXY protocol with which each connection to a backend begins; `None` is without.
+        send_proxy: OrNone<ProxyVersion> = None,
     } and {
         /// Unique among the pools.
         name: String,

@@ -391,6 +391,9 @@ impl Listeners<'_> {
             }
             listener.routes = route::routes(&entry.value, &path, &self.pools, errors);
         }
+        if listener.accept_proxy.is_some() && listener.http.forwarding.trusted_proxies.is_empty() {
+            section.refuse("accept_proxy", "it needs trusted_proxies: the only ones who are believed", errors);
+        }
         listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.to_vec());
         if let (ProtocolName::Tcp, Some(entry)) = (listener.protocol, section.entry("rate_limit")) {
             errors.add(entry.at, &joined(&section.path, "rate_limit"), "a rate limit is for the protocol http");

@@ -4,6 +4,8 @@
 //! to do next. It knows no socket, no backend and no clock.
 
 pub mod http;
+pub mod probe;
+pub mod proxy_header;
 pub mod refusal;
 pub mod tcp;
 pub mod transcript;

@@ -77,17 +77,20 @@ impl Server {
         }
     }
 
-    /// Acts on what the events of this turn said of probes.
+    /// Lets the probes go on that events came for in this turn.
     pub(super) fn conclude_probes(&mut self) {
-        for (id, result) in std::mem::take(&mut self.settled) {
-            self.conclude(id, result);
+        for id in std::mem::take(&mut self.stirred) {
+            if let Some(result) = self.probes.get_mut(id).and_then(Probe::advance) {
+                self.conclude(id, result);
+            }
         }
     }
 
     pub(super) fn time_out_probe(&mut self, id: Id<Probe>) {
         if let Some(probe) = self.probes.get_mut(id) {
             probe.timer = None;
-            self.conclude(id, Err(Failure::TimedOut));
+            let failure = probe.timed_out();
+            self.conclude(id, Err(failure));
         }
     }
 

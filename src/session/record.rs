@@ -22,6 +22,8 @@ pub enum CloseReason {
     Idle,
     /// The client vanished.
     ClientGone,
+    /// A trusted proxy did not say whom it forwards for, for this reason.
+    Unannounced(&'static str),
     /// The client stalled, or the tunnel was silent.
     TimedOut,
     /// What the client got, or what the backend got, is not whole.
@@ -38,6 +40,7 @@ impl CloseReason {
         match self {
             CloseReason::Finished | CloseReason::Idle => false,
             CloseReason::ClientGone
+            | CloseReason::Unannounced(_)
             | CloseReason::TimedOut
             | CloseReason::Aborted
             | CloseReason::BackendDown
@@ -127,6 +130,7 @@ impl From<CloseReason> for End {
         match reason {
             CloseReason::Finished | CloseReason::Idle => End::Done,
             CloseReason::ClientGone => End::ClientGone,
+            CloseReason::Unannounced(_) => End::Refused,
             CloseReason::TimedOut => End::ClientTimeout,
             CloseReason::Aborted => End::Aborted,
             CloseReason::BackendDown => End::BackendDown,

@@ -28,6 +28,8 @@ mod limits;
 mod limits_http;
 mod logs;
 mod long_answers;
+mod probes;
+mod proxy_protocol;
 mod queue;
 mod resend;
 mod retries;
