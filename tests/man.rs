@@ -11,7 +11,7 @@ use std::time::Duration;
 use plb::base::time::Time;
 use plb::cli;
 use plb::config::balance::LongForm;
-use plb::config::check::CheckSettings;
+use plb::config::check::{CheckSettings, Exchange, HttpCheck, SmtpCheck};
 use plb::config::route::Prefix;
 use plb::config::schema::{
     Affinity, Backend, BasicAuth, Conditions, FieldEdits, Named, Negation, Redirect, Respond, Route, Schema,
@@ -51,6 +51,7 @@ const DESCRIBED: [&str; 18] = [
 ];
 
 /// A key of the schema.
+#[derive(Clone)]
 struct Key {
     name: &'static str,
     /// Null: it has none.
@@ -145,7 +146,8 @@ fn plb_yaml_5_describes_every_setting_with_its_default_and_range() {
     assert_described("EACH BACKEND", &[keys::<Backend>()]);
     assert_described("BALANCING", &[keys::<LongForm>()]);
     assert_described("AFFINITY", &[keys::<Affinity>()]);
-    assert_described("HEALTH", &[keys::<Health>(), keys::<CheckSettings>()]);
+    let of_types = [keys::<HttpCheck>(), keys::<SmtpCheck>(), keys::<Exchange>()];
+    assert_described("HEALTH", &[&[keys::<Health>(), keys::<CheckSettings>()][..], &of_types].concat());
     assert_described("EACH ROUTE", &[keys::<Route>()]);
     assert_described("REDIRECTIONS", &[keys::<Redirect>()]);
     assert_described("RESPONSES", &[keys::<Respond>()]);

@@ -156,7 +156,7 @@ words! {
         good(value, allowed, |text| text.starts_with('/') && text.len() <= 128 && is_value(text) && !text.contains(';'))
     };
     /// The domain of a cookie.
-    Domain(String) = |value| good(value, "a domain", units::is_host);
+    Domain(String) = |value| good(value, "a domain", units::is_host), |domain| domain.as_str().into();
     /// The target of a redirection.
     RedirectTo(Template) = |value| {
         let target = Filling::read(value)?;
@@ -173,7 +173,8 @@ fn status(value: &Value, allowed: &[u16]) -> Option<u16> {
     allowed.iter().copied().find(|status| value.as_u64() == Some(u64::from(*status)))
 }
 
-fn number_or_text(value: &Value) -> Option<String> {
+/// What is written as a whole number or as text, as text.
+pub(super) fn number_or_text(value: &Value) -> Option<String> {
     value.as_u64().map(|number| number.to_string()).or_else(|| value.as_str().map(str::to_string))
 }
 

@@ -44,6 +44,16 @@ settings! {
         affinity: Nested,
         /// A map, read as [`Health`](super::health::Health) and [`CheckSettings`](super::check::CheckSettings).
         health: Nested,
+        /// The name of a pool, or a map that is read as [`Emergency`].
+        emergency: Nested,
+    }
+}
+
+settings! {
+    /// What plb answers when nobody of a pool lives.
+    Emergency {
+        /// A map, read as [`Respond`].
+        respond: Nested,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Never stops at a mistake. A setting that is wrong keeps its default, so that what follows can be checked as well;
 //! the model that comes out is good only when no error was added.
 
+mod emergency;
 mod route;
 
 use std::collections::HashMap;
@@ -18,8 +19,8 @@ use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::word::{Word, wrong};
 use super::{
-    Affinity, BACKENDS_MAX, Backend, Balance, Config, Document, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX,
-    Pool, ProtocolName, health, pages, rate,
+    BACKENDS_MAX, Backend, Balance, Config, Document, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX, Pool,
+    ProtocolName, health, pages, rate,
 };
 use super::{affinity, balance};
 
@@ -39,6 +40,7 @@ pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
     top.close(&["listeners", "pools"], errors);
     if let Some(entry) = top.entry("pools") {
         config.pools = pools(&entry.value, (&defaults, &balance), errors);
+        emergency::read(&entry.value, &mut config.pools, errors);
     }
     let mut reader = Listeners {
         defaults: &defaults,
@@ -378,15 +380,9 @@ impl Listeners<'_> {
         listener.name = own.name;
         listener.protocol = own.protocol;
         listener.pool = self.pools.resolve(&section, &own.pool, errors);
-        if let (ProtocolName::Tcp, Some(pool)) = (own.protocol, listener.pool.and_then(|pool| self.models.get(pool))) {
-            if pool.affinity.as_ref().is_some_and(Affinity::needs_http) {
-                let message = "its affinity is of a type that a tcp listener cannot follow (allowed: source)";
-                section.refuse("pool", message, errors);
-            }
-            if pool.balance.needs_http() {
-                let message = "it is balanced by a hash of what a tcp listener does not know (allowed: on: source)";
-                section.refuse("pool", message, errors);
-            }
+        let tcp_pool = listener.pool.filter(|_| own.protocol == ProtocolName::Tcp);
+        if let Some(message) = tcp_pool.and_then(|pool| emergency::unfit_for_tcp(self.models, pool)) {
+            section.refuse("pool", message, errors);
         }
         if let Some(entry) = section.entry("routes") {
             let path = joined(&section.path, "routes");
@@ -394,6 +390,9 @@ impl Listeners<'_> {
                 errors.add(entry.at, &path, "routes are for the protocol http");
             }
             listener.routes = route::routes(&entry.value, &path, &self.pools, errors);
+        }
+        if listener.accept_proxy.is_some() && listener.http.forwarding.trusted_proxies.is_empty() {
+            section.refuse("accept_proxy", "it needs trusted_proxies: the only ones who are believed", errors);
         }
         listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.to_vec());
         if let (ProtocolName::Tcp, Some(entry)) = (listener.protocol, section.entry("rate_limit")) {
