@@ -1,5 +1,6 @@
 //! `plb.yaml.sample` and the schema say the same: every key of one is in the other, with the schema's default.
 
+use plb::config::balance::LongForm;
 use plb::config::check::{Check, CheckSettings, Exchange, HttpCheck, SmtpCheck};
 use plb::config::schema::{self, Affinity, Backend, Schema};
 use plb::config::{
@@ -59,6 +60,10 @@ fn the_sample_shows_every_setting_with_its_default() {
     affinity.insert("secret_file".into(), "".into());
     assert_defaults::<Affinity>(&affinity.into());
     assert_defaults::<Health>(&sample["pools"]["web"]["health"]);
+    let mut balance = sample["pools"]["database"]["balance"].as_mapping().unwrap().clone();
+    assert!(SAMPLE.contains("name: X-Session"));
+    balance.insert("name".into(), "X-Session".into());
+    assert_defaults::<LongForm>(&balance.into());
     assert_defaults::<HttpCheck>(&sample["pools"]["web"]["health"]);
     assert_defaults::<CheckSettings>(&sample["pools"]["database"]["health"]);
     for other in ["type: smtp, helo: localhost", "type: exchange, send: \"PING\\r\\n\", expect: +PONG"] {
@@ -100,6 +105,7 @@ fn the_commented_settings_change_nothing() {
     let Check::Http(http) = &mut of_active.check else { panic!("{of_active:?}") };
     assert!(http.host.take().is_some() && http.body.take().is_some(), "the sample shows a name and a text");
     assert_eq!(of_active, of_shown);
+    active.pools[0].emergency.take().expect("the sample names an emergency");
     active.confinement.user.take().expect("the sample names a user");
     active.confinement.group.take().expect("the sample names a group");
     active.confinement.chroot_dir.take().expect("the sample names a root directory");

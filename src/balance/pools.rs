@@ -211,6 +211,14 @@ impl Pools {
         self.judge(id, Source::Session, outcome, now);
     }
 
+    /// Takes what an answer says about the backend of a lease that is kept: a failure, only of one without an outage since.
+    pub fn hear(&mut self, lease: &Lease, outcome: Outcome, now: Time) {
+        let id = lease.backend;
+        let is_current = self.pools[id.pool()].backend(id.backend).health.outages() == lease.outages;
+        let says_something = is_current || outcome == Outcome::Success;
+        self.observe(id, if says_something { outcome } else { Outcome::Neutral }, now);
+    }
+
     /// Takes a lease back, and what is to be said about the backend at the end. Whoever has waited longest gets the room.
     pub fn release(&mut self, lease: Lease, outcome: Outcome, now: Time) {
         let (id, outages) = (lease.backend, lease.outages);
@@ -260,6 +268,11 @@ impl Pools {
     /// Whether no backend of a pool is up.
     pub fn is_down(&self, pool: usize) -> bool {
         self.pools[pool].backends().iter().all(|backend| backend.health.state() != State::Up)
+    }
+
+    /// Whether no backend of a pool takes clients, other than those that are bound to it.
+    pub fn is_deserted(&self, pool: usize) -> bool {
+        !self.pools[pool].lives()
     }
 
     /// The leases held on a backend.

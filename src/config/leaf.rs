@@ -18,7 +18,7 @@ use super::units::{
     NAME_ALLOWED,
 };
 use super::word::{Word, choices, found, good, parsed, text, words, wrong};
-use super::{AccessFormat, Account, Administration, Balance, LogTarget, ProtocolName, RequestId, Trailers, Upgrade};
+use super::{AccessFormat, Account, Administration, LogTarget, ProtocolName, RequestId, Trailers, Upgrade};
 
 /// The fields that plb writes itself: they concern one connection, the framing, or what it tells of itself and the
 /// client. `Host` is one of them, too, but a request's can be set.
@@ -32,7 +32,6 @@ choices!(ProtocolName: "http" Http, "tcp" Tcp);
 choices!(Upgrade: "websocket" Websocket, "any" Any, "none" None);
 choices!(Trailers: "drop" Drop, "forward" Forward);
 choices!(RequestId: "none" None, "make" Make, "keep" Keep);
-choices!(Balance: "round_robin" RoundRobin);
 choices!(AccessFormat: "plb" Plb, "combined" Combined, "json" Json);
 
 /// A whole number from `MIN` to `MAX`.

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use mio::net::TcpStream;
 
 use super::{Alarm, Server, enqueue};
+use crate::balance::Seeker;
 use crate::base::arena::Id;
 use crate::base::time::Time;
 use crate::net::driver::{Pair, Verdict};
@@ -146,6 +147,8 @@ impl Server {
             return self.crowd.leave(position, listener, client.ip());
         };
         self.stats.accepted += 1;
+        // It may have to wait for a backend from the first moment.
+        self.core.who = Seeker(self.pairs.next_id().to_bits());
         let pair = Pair {
             session: Session::new(position, port, client, &mut self.core.context()),
             client: stream,

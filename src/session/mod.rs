@@ -316,7 +316,9 @@ impl Session {
             (Side::Backend, _) => {
                 take(&mut self.response, count, context.now);
                 self.attempt.heard = true;
-                self.request.release();
+                if !self.awaits_verdict(context) {
+                    self.request.release();
+                }
                 self.connected(context);
             }
         }
@@ -421,11 +423,12 @@ impl Session {
                     step = self.connect(selection, context);
                     continue;
                 }
-                Step::Answered { learned } => {
+                Step::Answered { outcome, learned } => {
                     self.attempt.answered = true;
+                    self.request.release();
                     self.since = context.now;
                     if let Some(lease) = &self.attempt.lease {
-                        context.pools.observe(lease.backend(), Report::Success, context.now);
+                        context.pools.hear(lease, outcome, context.now);
                         context.pools.bind(lease, learned, context.now);
                     }
                 }

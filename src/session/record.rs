@@ -142,7 +142,7 @@ impl From<CloseReason> for End {
 impl From<Trouble> for End {
     fn from(trouble: Trouble) -> End {
         match trouble {
-            Trouble::NoBackend => End::NoBackend,
+            Trouble::NoBackend | Trouble::Deserted { .. } => End::NoBackend,
             Trouble::Busy => End::Busy,
             Trouble::SlowClient => End::ClientTimeout,
             Trouble::Backend(Failure::TimedOut) => End::BackendTimeout,
@@ -208,6 +208,7 @@ impl Record {
         self.asked.get_or_insert(now);
         (self.backend, self.connected, self.heard) = (Some(backend), None, None);
         self.attempts += 1;
+        self.transcript.fault = None;
     }
 
     /// Bytes came from a side.
