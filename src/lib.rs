@@ -67,9 +67,14 @@
 //! # Decisions that building made
 //! - Readiness is the stream's alone, so an outcome does not repeat whether the stream is still ready.
 //! - HTTP is not boxed in [`protocol::AnyProtocol`]: the allocation cost more than the room.
-//! - A probe that succeeds is a connect alone: the backend is up again on trial. Until its first success it gets one
+//! - A probe that merely connects proves little: the backend is up again on trial. Until its first success it gets one
 //!   client at a time, where there is another backend for the others, and its first failure takes it out. What failed
-//!   that had begun before the outage says nothing about it.
+//!   that had begun before the outage says nothing about it, and neither does a probe that did.
+//! - What probes find and what clients meet are counted apart, for they may well concern different ports: a client that was
+//!   served clears no count of probes, and no probe clears a count of clients' failures. Either takes a backend out.
+//! - A backend is ejected for what clients met only. An ejection doubles where the backend was up for less time than it had
+//!   been out, so that its share of the time, and not a fixed window, says whether it is well again.
+//! - A probe has its beat, which a late one does not shift: a stall bunches probes once, and not for ever after.
 //! - A backend that drops an idle connection may be about to stop: the request goes to another one first, unless the
 //!   client is led back to it. That happens to healthy backends all the time, and a client that moves loses its session.
 //! - An answer whose status is not wanted is let go only when another backend is there to be asked: it stays in its pipe

@@ -90,7 +90,7 @@ impl Pool {
             let id = BackendId::new(position, backend);
             let tier = numbers.binary_search(&own.tier).unwrap_or_default();
             Backend {
-                health: Health::new(id, config.server_retry, now),
+                health: Health::new(id, config, now),
                 load: 0,
                 load_max: own.max_connections.or(config.max_connections),
                 counters: Counters::default(),
@@ -130,7 +130,7 @@ impl Pool {
             pool.settle(backend, now);
         }
         // Whoever lives at the start has not come back.
-        pool.hold = config.tier_hold;
+        pool.hold = config.tier_hold.unwrap_or_default();
         pool
     }
 
@@ -259,6 +259,12 @@ impl Pool {
             self.start_slowly(backend, now);
         }
         Some(transition)
+    }
+
+    /// When a backend is to be probed next, if it is. In maintenance it may well not be there.
+    pub(super) fn next_probe(&self, backend: u16) -> Option<Time> {
+        let entry = self.backend(backend);
+        entry.health.next_probe().filter(|_| entry.administration != Administration::Maintenance)
     }
 
     /// Takes the administrator's word. To be settled.

@@ -227,12 +227,17 @@ impl Pools {
         self.observe(id, if is_current { outcome } else { Outcome::Neutral }, now);
     }
 
-    /// Notes that a probe of a backend that is down is in flight; false when none is wanted.
-    pub fn begin_trial(&mut self, id: BackendId, _now: Time) -> bool {
-        self.pools[id.pool()].backend_mut(id.backend).health.begin_trial()
+    /// When a backend is to be probed next; `None` while it is being probed, and where nobody wants to know.
+    pub fn next_probe(&self, id: BackendId) -> Option<Time> {
+        self.pools[id.pool()].next_probe(id.backend)
     }
 
-    /// Takes the result of a probe. A local failure says nothing: the backend is down as before.
+    /// Notes that a probe of a backend is in flight; false when none is wanted.
+    pub fn begin_trial(&mut self, id: BackendId, now: Time) -> bool {
+        self.next_probe(id).is_some() && self.pools[id.pool()].backend_mut(id.backend).health.begin_trial(now)
+    }
+
+    /// Takes the result of a probe. A local failure says nothing.
     pub fn end_trial(&mut self, id: BackendId, result: Result<(), Failure>, now: Time) {
         let outcome = result.map_or_else(Outcome::Failure, |()| Outcome::Success);
         self.judge(id, Source::Probe, outcome, now);
@@ -449,9 +454,9 @@ mod tests {
 
         fn probe(&mut self) {
             let id = self.some_id();
-            let state = self.pools.health(id);
-            assert_eq!(self.pools.begin_trial(id, self.now), state == State::Down);
-            if state != State::Up && self.rng.chance(1, 2) {
+            let wanted = self.pools.next_probe(id).is_some();
+            assert_eq!(self.pools.begin_trial(id, self.now), wanted);
+            if self.pools.health(id) != State::Up && self.rng.chance(1, 2) {
                 let result = if self.rng.chance(1, 2) { Ok(()) } else { Err(self.some_failure()) };
                 self.pools.end_trial(id, result, self.now);
                 let expected = if result.is_ok() { State::Up } else { State::Down };

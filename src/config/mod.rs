@@ -12,7 +12,7 @@
 pub mod affinity;
 pub mod attempts;
 mod auth;
-mod balance;
+pub mod balance;
 pub mod check;
 mod error;
 mod forwarding;
@@ -20,6 +20,7 @@ pub mod health;
 mod leaf;
 mod network;
 mod pages;
+mod proxy;
 mod quick;
 mod rate;
 pub mod route;
@@ -41,13 +42,14 @@ use std::time::Duration;
 pub use affinity::Affinity;
 pub use attempts::{Emergency, Mishap};
 pub use auth::{Auth, USER_BYTES_MAX, Users};
-pub use balance::Balance;
+pub use balance::{Balance, HashBalance, HashOn};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
 pub use health::{Health, OnDown, SendProxy};
 pub use network::{Network, Networks};
 pub use pages::PAGE_STATUSES;
+pub use proxy::{ProxyVersion, ProxyVersions};
 pub use quick::quick_start;
 pub use rate::RateLimit;
 pub use route::Route;
@@ -250,6 +252,8 @@ settings! {
         v6_only: Switch = true,
         /// The most open connections of one client (an IPv4 address, or a /64 of IPv6); `None` is no limit.
         clients_per_address_max as "max_clients_per_address": OrNone<Whole<1, 1_000_000>> = None,
+        /// The versions of the PROXY protocol with which each connection of a trusted proxy begins; `None` is without.
+        accept_proxy: OrNone<ProxyVersions> = None,
         /// The rate in bytes a second that the body of a request must not fall below; never zero; `None` is any.
         body_bytes_per_second_min as "min_body_rate": OrNone<Bytes> = None,
     } and {
@@ -360,6 +364,8 @@ pub enum Upgrade {
 settings! {
     /// How long the clients of a listener are waited for.
     ClientTimeouts {
+        /// The whole header of the PROXY protocol, from accept.
+        proxy_header as "timeout_proxy_header": Period = Duration::from_secs(3),
         /// The whole request head, from accept or from its first byte.
         header_client_read as "timeout_header_client_read": Period = Duration::from_secs(30),
         /// The whole response head, from its first byte to be sent.
@@ -379,7 +385,7 @@ settings! {
     /// A named set of backends and how to choose among them.
     Pool {
         /// How a backend is chosen.
-        balance: Balance = Balance::RoundRobin,
+        balance: balance::WordOrMap = Balance::RoundRobin,
         /// Consecutive failures that take a backend out of the pool; at least 1.
         server_retry: Whole<1, 1_000_000> = 5,
         /// The statuses of responses that count as failures.
@@ -403,12 +409,14 @@ settings! {
         max_connections: OrNone<Whole<1, 1_000_000>> = None,
         /// The most clients that wait for a backend which may take no more.
         max_queue: Whole<0, 1_000_000> = 1_000,
-        /// How long a tier that lives again waits before it takes over.
-        tier_hold: Period = Duration::ZERO,
+        /// How long a tier that lives again waits before it takes over; `None` is no time.
+        tier_hold: OrNone<Period> = None,
         /// How long a backend that lives again takes to get to its weight; `None` is no time.
         slow_start: OrNone<Period> = None,
         /// Idle connections kept to each backend.
         idle_backend_max: Whole<0, 1_000_000> = 100,
+        /// The version of the PROXY protocol with which each connection to a backend begins; `None` is without.
+        send_proxy: OrNone<ProxyVersion> = None,
     } and {
         /// Unique among the pools.
         name: String,

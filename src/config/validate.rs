@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use serde_yaml::{Mapping, Value};
 
-use super::affinity;
 use super::error::{Errors, Position, joined, quoted, suggestion};
 use super::leaf::{HostPort, host_port_text};
 use super::schema::{self, Schema};
@@ -20,9 +19,10 @@ use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::word::{Word, wrong};
 use super::{
-    BACKENDS_MAX, Backend, Config, Document, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX, Pool, ProtocolName,
-    health, pages, rate,
+    BACKENDS_MAX, Backend, Balance, Config, Document, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX, Pool,
+    ProtocolName, health, pages, rate,
 };
+use super::{affinity, balance};
 
 /// More names than this are not listed in a message.
 const NAMES_LISTED_MAX: usize = 8;
@@ -31,14 +31,15 @@ const NAMES_LISTED_MAX: usize = 8;
 pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
     let mut top = Section::open(root, String::new(), "with the keys listeners and pools", errors);
     top.listener(errors);
-    top.pool(errors);
+    let pool = top.pool(errors);
+    let balance = balance::of(&top, pool.balance, &Balance::default(), errors);
     let defaults = top.accepted.clone();
     let mut config: Config = top.read(errors);
     config.confinement = top.read(errors);
     let error_pages = top.error_pages(errors).unwrap_or_default();
     top.close(&["listeners", "pools"], errors);
     if let Some(entry) = top.entry("pools") {
-        config.pools = pools(&entry.value, &defaults, errors);
+        config.pools = pools(&entry.value, (&defaults, &balance), errors);
         emergency::read(&entry.value, &mut config.pools, errors);
     }
     let mut reader = Listeners {
@@ -174,7 +175,7 @@ impl<'n> Section<'n> {
     }
 
     /// The value of `key`, and its path.
-    fn child(&self, key: &str) -> Option<(&'n Node, String)> {
+    pub(super) fn child(&self, key: &str) -> Option<(&'n Node, String)> {
         self.entry(key).map(|entry| (&entry.value, joined(&self.path, key)))
     }
 
@@ -240,7 +241,7 @@ fn list<'n>(node: &'n Node, path: &str, allowed: &str, max: usize, errors: &mut 
     }
 }
 
-fn pools(node: &Node, defaults: &Mapping, errors: &mut Errors<'_>) -> Vec<Pool> {
+fn pools(node: &Node, defaults: (&Mapping, &Balance), errors: &mut Errors<'_>) -> Vec<Pool> {
     let allowed = "from pool names to pools";
     let section = Section::open(node, "pools".to_string(), allowed, errors);
     let Some(entries) = section.entries else { return Vec::new() };
@@ -255,7 +256,12 @@ fn pools(node: &Node, defaults: &Mapping, errors: &mut Errors<'_>) -> Vec<Pool> 
     entries.iter().map(|entry| pool(entry, defaults, &mut backends_left, errors)).collect()
 }
 
-fn pool(entry: &Entry, defaults: &Mapping, backends_left: &mut Option<usize>, errors: &mut Errors<'_>) -> Pool {
+fn pool(
+    entry: &Entry,
+    (defaults, balance): (&Mapping, &Balance),
+    backends_left: &mut Option<usize>,
+    errors: &mut Errors<'_>,
+) -> Pool {
     let path = joined("pools", &entry.key);
     if !units::is_name(&entry.key) {
         errors.add(entry.at, &path, format!("a pool's name {}", wrong(NAME_ALLOWED, &entry.key.as_str().into())));
@@ -264,6 +270,7 @@ fn pool(entry: &Entry, defaults: &Mapping, backends_left: &mut Option<usize>, er
     section.read::<schema::Pool>(errors);
     let mut pool = section.pool(errors);
     pool.name.clone_from(&entry.key);
+    pool.balance = balance::of(&section, pool.balance, balance, errors);
     section.close(&["backends"], errors);
     let path = joined(&section.path, "backends");
     let node = section.entry("backends").map(|entry| &entry.value);
@@ -350,6 +357,7 @@ struct Listeners<'c> {
     defaults: &'c Mapping,
     error_pages: &'c [(u16, Document)],
     pools: PoolNames<'c>,
+    /// The pools themselves.
     models: &'c [Pool],
     lines_of_names: HashMap<String, usize>,
     lines_of_addresses: HashMap<SocketAddr, usize>,
@@ -382,6 +390,9 @@ impl Listeners<'_> {
                 errors.add(entry.at, &path, "routes are for the protocol http");
             }
             listener.routes = route::routes(&entry.value, &path, &self.pools, errors);
+        }
+        if listener.accept_proxy.is_some() && listener.http.forwarding.trusted_proxies.is_empty() {
+            section.refuse("accept_proxy", "it needs trusted_proxies: the only ones who are believed", errors);
         }
         listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.to_vec());
         if let (ProtocolName::Tcp, Some(entry)) = (listener.protocol, section.entry("rate_limit")) {

@@ -4,6 +4,8 @@
 //! to do next. It knows no socket, no backend and no clock.
 
 pub mod http;
+pub mod probe;
+pub mod proxy_header;
 pub mod refusal;
 pub mod tcp;
 pub mod transcript;
@@ -100,8 +102,10 @@ pub enum Step {
 pub struct Selection {
     /// The position of the pool.
     pub pool: u16,
-    /// What a balancing algorithm may choose by.
+    /// What leads the client back to a backend.
     pub key: Key,
+    /// The hash of what the pool is balanced by.
+    pub hash: Option<u64>,
     /// Whether an idle connection will do.
     pub reuse: Reuse,
 }

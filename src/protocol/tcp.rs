@@ -4,6 +4,7 @@
 
 use super::{Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble, View, Wait, tunnel};
 use crate::balance::{Failure, Key, Outcome};
+use crate::base::stable_hash::address_hash;
 use crate::config::Affinity;
 use crate::config::affinity::{Mark, Table};
 
@@ -54,6 +55,12 @@ fn key(view: &View) -> Key {
     }
 }
 
+/// The hash of its address, where its pool is balanced by that.
+fn hash(view: &View) -> Option<u64> {
+    let pool = view.listener.pool.and_then(|pool| view.pools.get(pool))?;
+    pool.balance.hash_on().map(|_| address_hash(view.client))
+}
+
 impl Protocol for Tcp {
     fn advance(&mut self, view: &mut View) -> Step {
         if self.state == State::Start {
@@ -63,7 +70,7 @@ impl Protocol for Tcp {
             tunnel::open(view);
             // A TCP listener has one; there are at most `POOLS_MAX`.
             let pool = view.listener.pool.unwrap_or_default() as u16;
-            return Step::Connect(Selection { pool, key: key(view), reuse: Reuse::Fresh });
+            return Step::Connect(Selection { pool, key: key(view), hash: hash(view), reuse: Reuse::Fresh });
         }
         if self.state == State::Silent && (view.response.has_cleared() || view.response.sent() > 0) {
             self.state = State::Judged;

@@ -8,16 +8,27 @@ use std::net::{IpAddr, SocketAddr};
 use mio::net::TcpStream;
 
 use super::{Alarm, Server, enqueue};
+use crate::balance::Seeker;
 use crate::base::arena::Id;
 use crate::base::time::Time;
 use crate::net::driver::{Pair, Verdict};
 use crate::net::listener::{Accepted, PAUSE};
 use crate::net::stream::{Owner, Stream};
 use crate::protocol::refusal::Cause;
-use crate::session::{Session, Side};
+use crate::session::{Core, Session, Side};
 
 /// The most clients that one listener gives in one turn.
 const ACCEPTS_MAX: usize = 64;
+
+/// Counts a connection of a proxy that did not say whom it forwards for, and tells of it: for the first time, and then
+/// ever more rarely.
+pub(super) fn note_unannounced(core: &mut Core, position: u16, proxy: SocketAddr, why: &str) {
+    let times = core.refuse(position, Cause::ProxyHeader);
+    if times.is_power_of_two() {
+        let name = &core.config.listeners[usize::from(position)].name;
+        log::info!("listener {name}: no PROXY header from {proxy}: {why} (so far {times} times)");
+    }
+}
 
 impl Server {
     /// Whether another client may be taken.
@@ -136,6 +147,8 @@ impl Server {
             return self.crowd.leave(position, listener, client.ip());
         };
         self.stats.accepted += 1;
+        // It may have to wait for a backend from the first moment.
+        self.core.who = Seeker(self.pairs.next_id().to_bits());
         let pair = Pair {
             session: Session::new(position, port, client, &mut self.core.context()),
             client: stream,

@@ -3,6 +3,7 @@
 //! A request is sent again only where nothing is risked by it; whoever is not to blame is not blamed.
 
 use super::phase::Phase;
+use super::record::CloseReason;
 use super::{Context, Part, Session};
 use crate::balance::{Ask, BackendId, Failure, Key, Lease, Outcome as Report, Picked, Seeker, Ticket};
 use crate::config::{self, Emergency, Mishap};
@@ -53,6 +54,24 @@ impl Session {
         self.follow(step, context);
     }
 
+    /// Who serves it, if anybody does.
+    pub fn backend(&self) -> Option<BackendId> {
+        self.attempt.lease.as_ref().map(Lease::backend)
+    }
+
+    /// The backend went down, and nobody is to be served by it any longer. What another one can still be asked is.
+    pub fn backend_fell(&mut self, context: &mut Context) {
+        let is_elsewhere = self.protocol.resend() == Resend::Safe || self.request.sent() == 0;
+        match is_elsewhere && !self.attempt.heard {
+            true => {
+                // Its other addresses are no more alive.
+                self.attempt.alternatives = 0;
+                self.backend_lost(Failure::Reset, context);
+            }
+            false => self.close(CloseReason::BackendDown, context),
+        }
+    }
+
     /// A request was judged: the first attempt at a backend.
     pub(super) fn connect(&mut self, selection: Selection, context: &mut Context) -> Step {
         self.tried.clear();
@@ -96,7 +115,8 @@ impl Session {
             self.attempt.selection.key = Key::Backend(backend.backend() as u16);
         }
         // Who is led back to it asks it once more: an idle connection that was closed is no reason to move.
-        let stays = died_idle && self.attempt.selection.key != Key::None;
+        let Selection { key, hash, .. } = self.attempt.selection;
+        let stays = died_idle && (key != Key::None || hash.is_some());
         if !stays {
             self.tried.push(backend);
             self.last_resort = died_idle.then_some(backend).or(self.last_resort);
@@ -255,8 +275,8 @@ impl Session {
     }
 
     fn ask(&self, place: Option<u64>, who: Seeker) -> Ask<'_> {
-        let Selection { pool, key, .. } = self.attempt.selection;
-        Ask { pool: usize::from(pool), key, hash: None, tried: &self.tried, who, place }
+        let Selection { pool, key, hash, .. } = self.attempt.selection;
+        Ask { pool: usize::from(pool), key, hash, tried: &self.tried, who, place }
     }
 
     pub(super) fn apologize(&mut self, trouble: Trouble, context: &mut Context) -> Step {
@@ -282,7 +302,7 @@ impl Attempt {
             lease: None,
             ticket: None,
             trouble: Trouble::NoBackend,
-            selection: Selection { pool: 0, key: Key::None, reuse: Reuse::Fresh },
+            selection: Selection { pool: 0, key: Key::None, hash: None, reuse: Reuse::Fresh },
             origin: Origin::Fresh,
             address: 0,
             alternatives: 0,
@@ -300,7 +320,6 @@ mod tests {
     use super::*;
     use crate::base::buffers::Buffers;
     use crate::config::{ProtocolName, quick_start};
-    use crate::session::record::CloseReason;
     use crate::session::{Core, Io, Outcome, Readiness, Side};
 
     /// The backends to which a GET is sent whose first connection is an idle one, and is dropped without an answer.

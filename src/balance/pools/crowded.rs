@@ -301,7 +301,7 @@ fn a_backend_that_comes_back_gets_to_its_share_slowly() {
 fn a_later_tier_serves_only_while_nobody_of_an_earlier_one_can_and_for_a_while_after() {
     let mut pools = pools(|pool| {
         pool.backends[1].tier = 5;
-        pool.tier_hold = Duration::from_secs(3);
+        pool.tier_hold = Some(Duration::from_secs(3));
     });
     assert_eq!(shares(&mut pools, 10, Time::START), 10);
     pools.observe(id(0), Outcome::Failure(Failure::Refused), Time::START);

@@ -17,6 +17,7 @@ pub mod body;
 pub mod cookie;
 mod fields;
 pub mod forwarding;
+mod hash;
 pub mod head;
 mod limits;
 mod location;
@@ -234,7 +235,7 @@ impl Http {
             let trailers = course.trailers(view.listener, |route| &route.request_edits);
             Chunked::of_request(course.body_bytes_max(view.listener), trailers)
         });
-        Step::Connect(Selection { pool: course.pool, key: course.key, reuse })
+        Step::Connect(Selection { pool: course.pool, key: course.key, hash: course.hash, reuse })
     }
 
     fn exchange(&mut self, view: &mut View) -> Step {
