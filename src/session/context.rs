@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Session;
+use super::door::Door;
 use super::record::{Counters, Records};
 use crate::balance::{Keys, Lease, Pools};
 use crate::base::rng::Rng;
@@ -10,7 +11,7 @@ use crate::base::time::Time;
 use crate::config::{self, Config, Listener};
 use crate::protocol::http::auth::Budget;
 use crate::protocol::http::site::Site;
-use crate::protocol::refusal::{Cause, Refusals};
+use crate::protocol::refusal::Refusals;
 use crate::protocol::{AnyProtocol, Protocol, Stage, Step, View};
 
 /// What a session acts upon besides itself.
@@ -29,6 +30,8 @@ pub struct Context<'a> {
     pub sites: &'a mut [Site],
     /// A buffer for composing heads.
     pub scratch: &'a mut Vec<u8>,
+    /// Who may come in.
+    pub door: &'a mut Door,
     /// What is counted.
     pub counters: &'a mut Counters,
     /// What the access log is told.
@@ -43,6 +46,8 @@ pub struct Core {
     pub config: Config,
     /// Who can serve.
     pub pools: Pools,
+    /// Who may come in.
+    pub door: Door,
     /// What is counted.
     pub counters: Counters,
     /// What the access log is told.
@@ -63,6 +68,7 @@ impl Core {
         Core {
             now: Time::START,
             pools: Pools::new(&config.pools, Time::START),
+            door: Door::new(&config.listeners, Time::START),
             records: Records::new(config.access_log.as_ref().map(|_| config.access_log_format)),
             sites: config.listeners.iter().map(|listener| Site::new(listener).with(keys.clone())).collect(),
             config,
@@ -101,11 +107,6 @@ impl Core {
         }
     }
 
-    /// Counts a refusal of this listener, and tells how many there were for the same cause.
-    pub fn refuse(&mut self, listener: u16, cause: Cause) -> u64 {
-        self.sites[usize::from(listener)].refusals.count(cause)
-    }
-
     /// What each listener refused.
     pub fn refusals(&self) -> impl Iterator<Item = &Refusals> {
         self.sites.iter().map(|site| &site.refusals)
@@ -121,6 +122,7 @@ impl Core {
             config: &self.config,
             sites: &mut self.sites,
             scratch: &mut self.scratch,
+            door: &mut self.door,
             counters: &mut self.counters,
             records: &mut self.records,
         }
@@ -148,6 +150,7 @@ impl Session {
             listener: &context.config.listeners[listener],
             site: &mut context.sites[listener],
             pools: &context.config.pools,
+            diverted: self.entry.diverted,
             backend: self.attempt.lease.as_ref().map(Lease::backend),
             date: context.date,
             stage: context.stage,

@@ -8,6 +8,7 @@
 
 mod attempt;
 mod context;
+pub mod door;
 mod io;
 mod next;
 pub mod pace;
@@ -24,6 +25,7 @@ use crate::config;
 use crate::protocol::{AnyProtocol, Farewell, Parting, Protocol, Received, Stage, Step, Trouble, Wait};
 use attempt::{Attempt, Origin};
 pub use context::{Context, Core};
+use door::Entry;
 pub use io::{Io, Outcome, Part, Readiness, Side};
 use phase::{Phase, Stall};
 use record::{CloseReason, End, Record};
@@ -38,6 +40,8 @@ pub struct Session {
     client: SocketAddr,
     port: u16,
     listener: u16,
+    /// What its client was counted under.
+    entry: Entry,
     attempt: Attempt,
     tried: Vec<BackendId>,
     /// The one of them that only dropped an idle connection.
@@ -55,8 +59,8 @@ pub struct Session {
 type Move = fn(&mut Pipe, usize, Time);
 
 impl Session {
-    /// A client that has just been accepted at this port of the listener.
-    pub fn new(listener: u16, port: u16, client: SocketAddr, context: &mut Context) -> Session {
+    /// A client that has just been accepted at this port of the listener, and let in.
+    pub fn admitted(entry: Entry, listener: u16, port: u16, client: SocketAddr, context: &mut Context) -> Session {
         let name = context.config.listeners[usize::from(listener)].protocol;
         let mut session = Session {
             phase: Phase::Waiting,
@@ -67,6 +71,7 @@ impl Session {
             client,
             port,
             listener,
+            entry,
             attempt: Attempt::none(),
             tried: Vec::new(),
             last_resort: None,
