@@ -11,7 +11,7 @@ use crate::base::time::Time;
 use crate::config::{self, Config, Listener};
 use crate::protocol::http::auth::Budget;
 use crate::protocol::http::site::Site;
-use crate::protocol::refusal::Refusals;
+use crate::protocol::refusal::{Cause, Refusals};
 use crate::protocol::{AnyProtocol, Protocol, Stage, Step, View};
 
 /// What a session acts upon besides itself.
@@ -105,6 +105,11 @@ impl Core {
             self.date_second = elapsed.as_secs();
             self.date = date();
         }
+    }
+
+    /// Counts a refusal of this listener, and tells how many there were for the same cause.
+    pub fn refuse(&mut self, listener: u16, cause: Cause) -> u64 {
+        self.sites[usize::from(listener)].refusals.count(cause)
     }
 
     /// What each listener refused.
