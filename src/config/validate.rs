@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde_yaml::{Mapping, Value};
 
+use super::access;
 use super::affinity;
 use super::error::{Errors, Position, joined, quoted, suggestion};
 use super::leaf::{HostPort, host_port_text};
@@ -19,7 +20,7 @@ use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::word::{Word, wrong};
 use super::{
-    Affinity, BACKENDS_MAX, Backend, Config, Document, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX, Pool,
+    Access, Affinity, BACKENDS_MAX, Backend, Config, Document, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX, Pool,
     ProtocolName, health, pages, rate,
 };
 
@@ -172,7 +173,7 @@ impl<'n> Section<'n> {
     }
 
     /// The value of `key`, and its path.
-    fn child(&self, key: &str) -> Option<(&'n Node, String)> {
+    pub(super) fn child(&self, key: &str) -> Option<(&'n Node, String)> {
         self.entry(key).map(|entry| (&entry.value, joined(&self.path, key)))
     }
 
@@ -219,7 +220,13 @@ fn report<T: Schema>(entry: &Entry, path: &str, message: String, errors: &mut Er
 }
 
 /// The entries of a list that has to have some; `None` when it has not, which is reported.
-fn list<'n>(node: &'n Node, path: &str, allowed: &str, max: usize, errors: &mut Errors<'_>) -> Option<&'n [Node]> {
+pub(super) fn list<'n>(
+    node: &'n Node,
+    path: &str,
+    allowed: &str,
+    max: usize,
+    errors: &mut Errors<'_>,
+) -> Option<&'n [Node]> {
     match &node.kind {
         Kind::List(nodes) if nodes.len() > max => {
             errors.add(nodes[max].at, path, format!("too many entries: {} (at most {max})", nodes.len()));
@@ -311,7 +318,7 @@ fn backend(node: &Node, path: &str, errors: &mut Errors<'_>) -> Option<(Backend,
 }
 
 /// Where each pool is; a listener names one.
-struct PoolNames<'p> {
+pub(super) struct PoolNames<'p> {
     listed: Vec<&'p str>,
     indices: HashMap<&'p str, usize>,
 }
@@ -335,7 +342,7 @@ impl<'p> PoolNames<'p> {
     }
 
     /// The index of the pool that the section names; where the pools themselves could not be read, any name passes.
-    fn resolve(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> Option<usize> {
+    pub(super) fn resolve(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> Option<usize> {
         if name.is_empty() || self.listed.is_empty() {
             return None;
         }
@@ -371,10 +378,15 @@ impl Listeners<'_> {
         listener.name = own.name;
         listener.protocol = own.protocol;
         listener.pool = self.pools.resolve(&section, &own.pool, errors);
-        let affinity = listener.pool.and_then(|pool| self.affinities.get(pool).copied().flatten());
-        if own.protocol == ProtocolName::Tcp && affinity.is_some_and(Affinity::needs_http) {
-            let message = "its affinity is of a type that a tcp listener cannot follow (allowed: source)";
-            section.refuse("pool", message, errors);
+        listener.clients_max = own.clients_max;
+        listener.access = section.child("access").and_then(|place| access::access(place, &self.pools, errors));
+        let denied_to = listener.access.as_ref().and_then(Access::pool);
+        for (key, pool) in [("pool", listener.pool), ("access", denied_to)] {
+            let affinity = pool.and_then(|pool| self.affinities.get(pool).copied().flatten());
+            if own.protocol == ProtocolName::Tcp && affinity.is_some_and(Affinity::needs_http) {
+                let message = "its affinity is of a type that a tcp listener cannot follow (allowed: source)";
+                section.refuse(key, message, errors);
+            }
         }
         if let Some(entry) = section.entry("routes") {
             let path = joined(&section.path, "routes");

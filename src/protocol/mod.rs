@@ -38,6 +38,8 @@ pub struct View<'a> {
     pub site: &'a mut http::site::Site,
     /// All pools, as configured.
     pub pools: &'a [config::Pool],
+    /// The pool that serves this client and no other one, whatever the rules say: it is not welcome.
+    pub diverted: Option<u16>,
     /// Who serves this exchange.
     pub backend: Option<BackendId>,
     /// The text of a `Date` field (RFC 9110 section 5.6.7).

@@ -42,9 +42,8 @@ impl Tcp {
 }
 
 /// What the client is known by to the pool: all that is known is its address.
-fn key(view: &View) -> Key {
-    let pool = view.listener.pool.and_then(|pool| view.pools.get(pool));
-    match pool.and_then(|pool| pool.affinity.as_ref()) {
+fn key(view: &View, pool: u16) -> Key {
+    match view.pools.get(usize::from(pool)).and_then(|pool| pool.affinity.as_ref()) {
         Some(Affinity::Table(Table { mark: Mark::Source { prefix_v4, prefix_v6 }, .. })) => {
             view.site.keys.of_network(view.client, *prefix_v4, *prefix_v6)
         }
@@ -60,8 +59,8 @@ impl Protocol for Tcp {
             view.response.begin();
             tunnel::open(view);
             // A TCP listener has one; there are at most `POOLS_MAX`.
-            let pool = view.listener.pool.unwrap_or_default() as u16;
-            return Step::Connect(Selection { pool, key: key(view), reuse: Reuse::Fresh });
+            let pool = view.diverted.unwrap_or(view.listener.pool.unwrap_or_default() as u16);
+            return Step::Connect(Selection { pool, key: key(view, pool), reuse: Reuse::Fresh });
         }
         if self.state == State::Silent && (view.response.has_cleared() || view.response.sent() > 0) {
             self.state = State::Judged;
@@ -121,6 +120,7 @@ mod tests {
             listener: &config.listeners[0],
             site: &mut Site::default(),
             pools: &config.pools,
+            diverted: None,
             backend: None,
             date: "",
             stage: Stage::Serving,

@@ -90,6 +90,7 @@ impl Server {
 
     /// Logs what changed in this turn, and arranges for the probes that follow.
     pub(super) fn report(&mut self) {
+        self.report_refusals();
         while let Some((backend, failure)) = self.core.pools.next_failure() {
             log::debug!("backend {}: {failure}", self.backend_name(backend));
         }

@@ -3,23 +3,33 @@
 //! Nothing behind the header of the PROXY protocol is judged before the header is whole, and who sends anything else is
 //! reset. Whether there is one is never guessed: the settings say so, and it is taken from trusted proxies only.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use super::door::{Admission, Entry};
 use super::phase::Phase;
 use super::record::CloseReason;
 use super::{Context, Session};
 use crate::balance::BackendId;
 use crate::config::Listener;
 use crate::protocol::proxy_header::{self, Parsed};
-use crate::protocol::{AnyProtocol, Stage};
+use crate::protocol::{AnyProtocol, Farewell, Stage};
 
-/// What a session does first whose client, or its proxy, is this peer.
-pub(super) fn first_phase(listener: &Listener, peer: SocketAddr) -> Phase {
-    let greets = listener.accept_proxy.is_some() && listener.http.forwarding.trusted_proxies.contains(peer.ip());
+/// What a session does first whose client, or its proxy, has this address.
+pub(super) fn first_phase(listener: &Listener, peer: IpAddr) -> Phase {
+    let greets = listener.accept_proxy.is_some() && listener.http.forwarding.trusted_proxies.contains(peer);
     if greets { Phase::Greeting } else { Phase::Waiting }
 }
 
 impl Context<'_> {
+    /// Somebody with this address has connected: what becomes of him. A proxy comes in that has yet to say who its client
+    /// is.
+    pub fn meet(&mut self, listener: u16, peer: IpAddr) -> Admission {
+        match first_phase(&self.config.listeners[usize::from(listener)], peer) {
+            Phase::Greeting => Admission::Enter(Entry::default()),
+            _ => self.admit(listener, peer),
+        }
+    }
+
     /// Whether the first thing that this backend is sent on a connection is who the client is.
     pub(super) fn announces(&self, backend: BackendId) -> bool {
         self.config.pools[backend.pool()].send_proxy.is_some()
@@ -48,13 +58,26 @@ impl Session {
                 }
                 self.phase = Phase::Waiting;
                 self.since = context.now;
-                return true;
+                return self.comes_in(context);
             }
             Parsed::Malformed(why) => self.close(CloseReason::Unannounced(why), context),
             Parsed::Incomplete if !self.request.source_ended() => {}
             // It looked whether somebody listens.
             Parsed::Incomplete if here.is_empty() => self.close(CloseReason::Finished, context),
             Parsed::Incomplete => self.close(CloseReason::Unannounced("it is cut off"), context),
+        }
+        false
+    }
+
+    /// The client is known now: whether it may come in.
+    fn comes_in(&mut self, context: &mut Context) -> bool {
+        match context.admit(self.listener, self.client.ip()) {
+            Admission::Enter(entry) => {
+                self.entry = entry;
+                return true;
+            }
+            Admission::Close => self.finish(Farewell::Close, context),
+            Admission::Reset => self.close(CloseReason::Aborted, context),
         }
         false
     }
