@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use plb::base::time::Time;
 use plb::cli;
+use plb::config::access;
 use plb::config::route::Prefix;
 use plb::config::schema::{
     Affinity, Backend, BasicAuth, Conditions, FieldEdits, Named, Negation, Redirect, Respond, Route, Schema,
@@ -27,7 +28,9 @@ const CONFIGURATION_PAGE: &str = include_str!("../man/plb.yaml.5");
 const PROGRAM_PAGE: &str = include_str!("../man/plb.8");
 
 /// The sections that describe keys.
-const DESCRIBED: [&str; 16] = [
+const DESCRIBED: [&str; 18] = [
+    "ACCESS",
+    "ACCESS RULES",
     "AFFINITY",
     "THE PROCESS",
     "EACH LISTENER",
@@ -140,6 +143,8 @@ fn plb_yaml_5_describes_every_setting_with_its_default_and_range() {
     assert_described("SETTINGS OF POOLS", &[keys::<config::Pool>(), keys::<ServerTimeouts>()]);
     assert_described("EACH BACKEND", &[keys::<Backend>()]);
     assert_described("AFFINITY", &[keys::<Affinity>()]);
+    assert_described("ACCESS", &[keys::<access::Schema>(), keys::<access::Elsewhere>()]);
+    assert_described("ACCESS RULES", &[keys::<access::Rule>(), keys::<access::NetworkFile>()]);
     assert_described("EACH ROUTE", &[keys::<Route>()]);
     assert_described("REDIRECTIONS", &[keys::<Redirect>()]);
     assert_described("RESPONSES", &[keys::<Respond>()]);
