@@ -217,14 +217,14 @@ fn picking(bench: &Bench) {
     for count in [1, 10, 1_000, 10_000] {
         let mut pools = Pools::new(&[pool(count)], Time::START);
         bench.measure(&format!("pick and release among {count}"), |_| {
-            let lease = pools.pick(0, Key::None, &[], Time::START).expect("all backends are up");
+            let lease = pools.lend(0, Key::None, &[], Time::START).expect("all backends are up");
             pools.release(black_box(lease), Outcome::Success, Time::START);
         });
     }
     let mut pools = Pools::new(&[pool(1_000)], Time::START);
     let tried: Vec<_> = pools.ids().take(2).collect();
     bench.measure("pick and release among 1000, two tried", |_| {
-        let lease = pools.pick(0, Key::None, &tried, Time::START).expect("others are up");
+        let lease = pools.lend(0, Key::None, &tried, Time::START).expect("others are up");
         pools.release(black_box(lease), Outcome::Success, Time::START);
     });
 }
@@ -240,7 +240,7 @@ fn bindings(bench: &Bench) {
         let names: Vec<[u8; 8]> = (0..clients).map(u64::to_be_bytes).collect();
         bench.measure(&format!("pick and release, {clients} clients in a table of {CLIENTS}"), |_| {
             let key = keys.of(&names[rng.below(clients) as usize]);
-            let lease = pools.pick(0, key, &[], Time::START).expect("all backends are up");
+            let lease = pools.lend(0, key, &[], Time::START).expect("all backends are up");
             pools.release(black_box(lease), Outcome::Success, Time::START);
         });
     }
@@ -253,24 +253,9 @@ fn pool(count: u32) -> config::Pool {
         host: "127.0.0.1".to_owned(),
         port: 80,
         weight: position % 8 + 1,
+        ..config::Backend::default()
     };
-    let timeout = Duration::from_secs(30);
-    config::Pool {
-        name: "bench".to_owned(),
-        balance: config::Policy::RoundRobin,
-        backends: (0..count).map(backend).collect(),
-        affinity: None,
-        server_retry: 5,
-        timeout_cleanup: timeout,
-        idle_backend_max: 100,
-        timeouts: config::ServerTimeouts {
-            header_server_read: timeout,
-            header_server_write: timeout,
-            forward_server_read: timeout,
-            forward_server_write: timeout,
-            idle: timeout,
-        },
-    }
+    config::Pool { name: "bench".to_owned(), backends: (0..count).map(backend).collect(), ..config::Pool::default() }
 }
 
 /// How long to measure.

@@ -11,12 +11,13 @@ use std::time::Duration;
 use plb::base::time::Time;
 use plb::cli;
 use plb::config::access;
+use plb::config::check::CheckSettings;
 use plb::config::route::Prefix;
 use plb::config::schema::{
     Affinity, Backend, BasicAuth, Conditions, FieldEdits, Named, Negation, Redirect, Respond, Route, Schema,
 };
 use plb::config::{
-    self, AccessFormat, ClientTimeouts, Config, Confinement, Forwarding, HttpSettings, ProtocolName, RateLimit,
+    self, AccessFormat, ClientTimeouts, Config, Confinement, Forwarding, Health, HttpSettings, ProtocolName, RateLimit,
     ServerTimeouts, schema,
 };
 use plb::log::access::Format;
@@ -28,10 +29,11 @@ const CONFIGURATION_PAGE: &str = include_str!("../man/plb.yaml.5");
 const PROGRAM_PAGE: &str = include_str!("../man/plb.8");
 
 /// The sections that describe keys.
-const DESCRIBED: [&str; 18] = [
+const DESCRIBED: [&str; 19] = [
     "ACCESS",
     "ACCESS RULES",
     "AFFINITY",
+    "HEALTH",
     "THE PROCESS",
     "EACH LISTENER",
     "SETTINGS OF LISTENERS",
@@ -145,6 +147,7 @@ fn plb_yaml_5_describes_every_setting_with_its_default_and_range() {
     assert_described("AFFINITY", &[keys::<Affinity>()]);
     assert_described("ACCESS", &[keys::<access::Schema>(), keys::<access::Elsewhere>()]);
     assert_described("ACCESS RULES", &[keys::<access::Rule>(), keys::<access::NetworkFile>()]);
+    assert_described("HEALTH", &[keys::<Health>(), keys::<CheckSettings>()]);
     assert_described("EACH ROUTE", &[keys::<Route>()]);
     assert_described("REDIRECTIONS", &[keys::<Redirect>()]);
     assert_described("RESPONSES", &[keys::<Respond>()]);

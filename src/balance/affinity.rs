@@ -160,7 +160,7 @@ mod tests {
             let known = self.bound.iter().find(|entry| entry.0 == hash).copied();
             let serves = |backend: BackendId| self.pools.health(backend) == State::Up && !tried.contains(&backend);
             let expected = known.filter(|entry| entry.2 == self.outages[entry.1.backend()] && serves(entry.1));
-            let picked = self.pools.pick(0, Key::Bound(hash), &tried, now);
+            let picked = self.pools.lend(0, Key::Bound(hash), &tried, now);
             let Some(lease) = picked else {
                 assert!(expected.is_none(), "{expected:?} was not found");
                 // Nobody serves it, but it came.
@@ -199,7 +199,7 @@ mod tests {
         let [first, second] = [0, 1].map(|backend| BackendId::new(0, backend));
         let pools = &mut simulation.pools;
         let pick = |pools: &mut Pools, key| {
-            let lease = pools.pick(0, key, &[], Time::START).expect("somebody is up");
+            let lease = pools.lend(0, key, &[], Time::START).expect("somebody is up");
             let backend = lease.backend();
             pools.release(lease, Outcome::Success, Time::START);
             backend
@@ -225,7 +225,7 @@ mod tests {
         let Simulation { mut pools, .. } = Simulation::new(0);
         let (now, home) = (Time::START, BackendId::new(0, 0));
         let serve = |pools: &mut Pools, key| {
-            let lease = pools.pick(0, key, &[], now).expect("somebody is up");
+            let lease = pools.lend(0, key, &[], now).expect("somebody is up");
             pools.bind(&lease, Key::Bound(1), now);
             let backend = lease.backend();
             pools.release(lease, Outcome::Success, now);
@@ -240,7 +240,7 @@ mod tests {
             assert!(pools.begin_trial(home, now));
             pools.end_trial(home, Ok(()), now);
             for _ in 0..others {
-                let lease = pools.pick(0, Key::None, &[], now).expect("somebody is up");
+                let lease = pools.lend(0, Key::None, &[], now).expect("somebody is up");
                 pools.release(lease, Outcome::Success, now);
             }
             after.push(serve(&mut pools, Key::Bound(1)));
@@ -258,7 +258,7 @@ mod tests {
         }
         assert!(pools.begin_trial(id, now));
         pools.end_trial(id, Ok(()), now);
-        let leases: Vec<_> = (0..4).filter_map(|_| pools.pick(0, Key::Backend(0), &[], now)).collect();
+        let leases: Vec<_> = (0..4).filter_map(|_| pools.lend(0, Key::Backend(0), &[], now)).collect();
         assert_eq!((pools.load(id), leases.len()), (1, 4));
         leases.into_iter().for_each(|lease| pools.release(lease, Outcome::Neutral, now));
     }

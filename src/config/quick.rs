@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::error::quoted;
+use super::schema;
 use super::units::{self, HOST_ALLOWED};
-use super::validate::backend_with;
+use super::validate::backend_at;
 use super::{BACKENDS_MAX, Backend, Config, ListenAddress, Listener, Pool, ProtocolName};
 
 /// The name of the quick start's listener and of its pool.
@@ -67,7 +68,9 @@ fn backend(text: &str) -> Result<Backend, String> {
         (_, None) => {
             Err(format!("after a backend's address only {WEIGHT}1 to {WEIGHT}256 may stand: {}", quoted(text)))
         }
-        (Some(address), Some(weight)) => Ok(backend_with(address, String::new(), weight)),
+        (Some(address), Some(weight)) => {
+            Ok(backend_at(address, schema::Backend { weight, ..schema::Backend::default() }))
+        }
     }
 }
 
@@ -94,7 +97,13 @@ mod tests {
         );
         assert_eq!(listen[1], ListenAddress { address: "[::]:8080".parse().unwrap(), v6_only: true, optional: true });
         assert_eq!(config.listeners[0].protocol, ProtocolName::Tcp);
-        let second = Backend { name: "[::1]:81".to_string(), host: "::1".to_string(), port: 81, weight: 2 };
+        let second = Backend {
+            name: "[::1]:81".to_string(),
+            host: "::1".to_string(),
+            port: 81,
+            weight: 2,
+            ..Backend::default()
+        };
         assert_eq!(config.pools[0].backends[1], second);
         assert_eq!(started("127.0.0.1:0", &["a:1"]).unwrap().listeners[0].listen.len(), 1);
     }

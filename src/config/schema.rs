@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use super::ProtocolName;
 use super::affinity::{Kind, Site};
 use super::leaf::{
     Bytes, CookiePath, Domain, Expression, FieldValue, FreeField, HostPort, Hosts, Name, Period, Realm, RedirectTo,
@@ -16,6 +15,7 @@ use super::network::Networks;
 use super::sanitizer::Method;
 use super::word::{Maybe, Nested, OrNone, Several, settings};
 pub use super::word::{Schema, Word};
+use super::{Administration, ProtocolName};
 
 settings! {
     /// A listener: what only it can say.
@@ -46,6 +46,8 @@ settings! {
         backends: Nested,
         /// A map, read as [`Affinity`].
         affinity: Nested,
+        /// A map, read as [`Health`](super::health::Health) and [`CheckSettings`](super::check::CheckSettings).
+        health: Nested,
     }
 }
 
@@ -93,7 +95,13 @@ settings! {
         /// Its name, in the log; the address unless it is set.
         name: Name,
         /// Its share of the clients.
-        weight: Whole<1, 256> = 1,
+        weight: Whole<0, 256> = 1,
+        /// The most connections to it, those included that are asked for; `None` is no limit.
+        max_connections: OrNone<Whole<1, 1_000_000>> = None,
+        /// It serves while none of a tier before its own can; 0 is the first.
+        tier: Whole<0, 9, u8> = 0,
+        /// What the administrator says of it.
+        state: Administration = Administration::Ready,
     }
 }
 

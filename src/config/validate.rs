@@ -21,7 +21,7 @@ use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::word::{Word, wrong};
 use super::{
     Access, Affinity, BACKENDS_MAX, Backend, Config, Document, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX, Pool,
-    ProtocolName, pages, rate,
+    ProtocolName, health, pages, rate,
 };
 
 /// More names than this are not listed in a message.
@@ -54,10 +54,11 @@ pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
     config
 }
 
-/// The model of a backend; its address is its name unless it has one.
-pub(super) fn backend_with((host, port): (String, u16), name: String, weight: u32) -> Backend {
-    let name = if name.is_empty() { host_port_text(&host, port) } else { name };
-    Backend { name, host, port, weight }
+/// The model of a backend at this address, which is its name unless it has one.
+pub(super) fn backend_at((host, port): (String, u16), own: schema::Backend) -> Backend {
+    let name = if own.name.is_empty() { host_port_text(&host, port) } else { own.name };
+    let schema::Backend { weight, max_connections, tier, state, .. } = own;
+    Backend { name, host, port, weight, max_connections, tier, state }
 }
 
 /// A map of the file while it is read, by one schema struct after the other.
@@ -283,6 +284,7 @@ fn pool(entry: &Entry, defaults: &Mapping, backends_left: &mut Option<usize>, er
     if let Some((node, path)) = section.child("affinity") {
         pool.affinity = affinity::read(node, path, &pool.backends, errors);
     }
+    pool.health = section.child("health").map(|place| health::read(place, errors));
     pool
 }
 
@@ -307,12 +309,12 @@ fn backends(nodes: &[Node], path: &str, errors: &mut Errors<'_>) -> Vec<Backend>
 fn backend(node: &Node, path: &str, errors: &mut Errors<'_>) -> Option<(Backend, Position)> {
     if let Kind::Scalar(value @ Value::String(_)) = &node.kind {
         let address = HostPort::read(value).map_err(|message| errors.add(node.at, path, message)).ok()?;
-        return Some((backend_with(address, String::new(), 1), node.at));
+        return Some((backend_at(address, schema::Backend::default()), node.at));
     }
     let meaning = "with the key address, or HOST:PORT";
-    let (section, own) = Section::whole::<schema::Backend>((node, path.to_string()), meaning, &["address"], errors);
+    let (section, mut own) = Section::whole::<schema::Backend>((node, path.to_string()), meaning, &["address"], errors);
     let at = section.entry("name").map_or(section.place("address"), |entry| entry.value.at);
-    Some((backend_with(own.address?, own.name, own.weight), at))
+    Some((backend_at(own.address.take()?, own), at))
 }
 
 /// Where each pool is; a listener names one.

@@ -28,6 +28,7 @@ mod limits;
 mod limits_http;
 mod logs;
 mod long_answers;
+mod queue;
 mod resend;
 mod reuse;
 mod routes;

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     fn backend(host: &str, port: u16) -> Backend {
-        Backend { name: "b1".to_string(), host: host.to_string(), port, weight: 1 }
+        Backend { name: "b1".to_string(), host: host.to_string(), port, weight: 1, ..Backend::default() }
     }
 
     fn prefix(from: &str, to: &str) -> Prefix {
