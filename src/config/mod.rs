@@ -11,8 +11,9 @@
 
 pub mod access;
 pub mod affinity;
+pub mod attempts;
 mod auth;
-mod balance;
+pub mod balance;
 pub mod check;
 mod error;
 mod forwarding;
@@ -20,12 +21,14 @@ pub mod health;
 mod leaf;
 mod network;
 mod pages;
+mod proxy;
 mod quick;
 mod rate;
 pub mod route;
 mod sanitizer;
 pub mod schema;
 mod source;
+pub mod status;
 pub mod template;
 pub mod units;
 mod validate;
@@ -39,22 +42,26 @@ use std::time::Duration;
 
 pub use access::Access;
 pub use affinity::Affinity;
+pub use attempts::{Emergency, Mishap};
 pub use auth::{Auth, USER_BYTES_MAX, Users};
-pub use balance::Balance;
+pub use balance::{Balance, HashBalance, HashOn};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
 pub use health::{Health, OnDown, SendProxy};
 pub use network::{Network, Networks};
 pub use pages::PAGE_STATUSES;
+pub use proxy::{ProxyVersion, ProxyVersions};
 pub use quick::quick_start;
 pub use rate::RateLimit;
 pub use route::Route;
 pub use sanitizer::{Methods, PathFault};
 
+use attempts::{MishapName, RETRIES_ALL, Retries};
 use leaf::{AccountName, Bytes, Directory, FileName, Level, LogTo, Period, Size, Switch, Unrouted, Whole};
 use sanitizer::PathFaults;
-use word::{Maybe, Nested, OrNone, settings};
+use status::StatusRange;
+use word::{Maybe, Nested, OrNone, Several, settings};
 
 /// Where a daemon writes its pid unless it is told otherwise.
 pub const PID_FILE_DEFAULT: &str = "/var/run/plb.pid";
@@ -247,6 +254,8 @@ settings! {
         v6_only: Switch = true,
         /// The most open connections of one client (an IPv4 address, or a /64 of IPv6); `None` is no limit.
         clients_per_address_max as "max_clients_per_address": OrNone<Whole<1, 1_000_000>> = None,
+        /// The versions of the PROXY protocol with which each connection of a trusted proxy begins; `None` is without.
+        accept_proxy: OrNone<ProxyVersions> = None,
         /// The most clients that are taken from the backlog in a second; `None` is no limit.
         accept_rate: OrNone<Whole<1, 1_000_000>> = None,
         /// The rate in bytes a second that the body of a request must not fall below; never zero; `None` is any.
@@ -364,6 +373,8 @@ pub enum Upgrade {
 settings! {
     /// How long the clients of a listener are waited for.
     ClientTimeouts {
+        /// The whole header of the PROXY protocol, from accept.
+        proxy_header as "timeout_proxy_header": Period = Duration::from_secs(3),
         /// The whole request head, from accept or from its first byte.
         header_client_read as "timeout_header_client_read": Period = Duration::from_secs(30),
         /// The whole response head, from its first byte to be sent.
@@ -383,9 +394,17 @@ settings! {
     /// A named set of backends and how to choose among them.
     Pool {
         /// How a backend is chosen.
-        balance: Balance = Balance::RoundRobin,
+        balance: balance::WordOrMap = Balance::RoundRobin,
         /// Consecutive failures that take a backend out of the pool; at least 1.
         server_retry: Whole<1, 1_000_000> = 5,
+        /// The statuses of responses that count as failures.
+        failure_statuses: Several<StatusRange> = Vec::new(),
+        /// How many further attempts at other backends may follow the first one; [`RETRIES_ALL`]: each is asked once.
+        retries: Retries = RETRIES_ALL,
+        /// What another attempt is made for.
+        retry_on: Several<MishapName> = Mishap::DEFAULT.to_vec(),
+        /// Whoever was to be served by a backend that cannot is served by another one.
+        failover: Switch = true,
         /// The time for which a backend that failed clients is out, and then between two probes of it; with `health`
         /// it is probed as that says, and comes back no sooner.
         timeout_cleanup: Period = Duration::from_secs(15),
@@ -405,6 +424,8 @@ settings! {
         slow_start: OrNone<Period> = None,
         /// Idle connections kept to each backend.
         idle_backend_max: Whole<0, 1_000_000> = 100,
+        /// The version of the PROXY protocol with which each connection to a backend begins; `None` is without.
+        send_proxy: OrNone<ProxyVersion> = None,
     } and {
         /// Unique among the pools.
         name: String,
@@ -414,6 +435,8 @@ settings! {
         affinity: Option<Affinity>,
         /// How its backends are probed while they serve, if they are.
         health: Option<Health>,
+        /// Who answers when none of its backends lives.
+        emergency: Option<Emergency>,
         /// How long its backends are waited for.
         timeouts: ServerTimeouts,
     }

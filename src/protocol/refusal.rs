@@ -31,15 +31,18 @@ pub enum Cause {
     SlowBody,
     /// The client has too many connections.
     Crowd,
+    /// A trusted proxy did not say whom it forwards for.
+    ProxyHeader,
     /// The listener's `access` denies the client.
     Access,
 }
 
 /// Their words, in the order in which they were declared.
 #[rustfmt::skip]
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "malformed", "method", "target_too_long", "head_too_large", "body_too_large", "unsupported", "denied",
-    "unauthorized", "rate", "verifications", "no_route", "slow_head", "slow_body", "crowd", "access",
+    "unauthorized", "rate", "verifications", "no_route", "slow_head", "slow_body", "crowd",
+    "proxy_header", "access",
 ];
 
 impl Cause {

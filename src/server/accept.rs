@@ -18,10 +18,20 @@ use crate::net::listener::{Accepted, PAUSE};
 use crate::net::stream::{Owner, Stream};
 use crate::protocol::refusal::Cause;
 use crate::session::door::{Admission, Refusal};
-use crate::session::{Session, Side};
+use crate::session::{Core, Session, Side};
 
 /// The most clients that one listener gives in one turn.
 const ACCEPTS_MAX: usize = 64;
+
+/// Counts a connection of a proxy that did not say whom it forwards for, and tells of it: for the first time, and then
+/// ever more rarely.
+pub(super) fn note_unannounced(core: &mut Core, position: u16, proxy: SocketAddr, why: &str) {
+    let times = core.refuse(position, Cause::ProxyHeader);
+    if times.is_power_of_two() {
+        let name = &core.config.listeners[usize::from(position)].name;
+        log::info!("listener {name}: no PROXY header from {proxy}: {why} (so far {times} times)");
+    }
+}
 
 impl Server {
     /// Whether another client may be taken.
@@ -155,7 +165,7 @@ impl Server {
 
     fn admit(&mut self, position: u16, port: u16, socket: TcpStream, client: SocketAddr) {
         let mut stream = Stream::accepted(socket);
-        let entry = match self.core.context().admit(position, client.ip()) {
+        let entry = match self.core.context().receive(position, client) {
             Admission::Enter(entry) => entry,
             Admission::Close => {
                 // What it has sent would make a reset of the end.
