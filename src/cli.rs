@@ -39,7 +39,7 @@ Options:
 
 Without a file:
   LISTEN                PORT, on all addresses, or ADDRESS:PORT
-  BACKEND               HOST:PORT[,weight=N], N from 1 to 256 (default: 1)
+  BACKEND               HOST:PORT[,weight=N], N from 0 to 256 (default: 1)
   --tcp                 balance TCP connections (default: HTTP requests)
 
 Demo:

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Poll};
 
-use crate::balance::{BackendId, Call, Failure, Outcome, Seeker};
+use crate::balance::{BackendId, Call, Outcome, Seeker};
 use crate::base::arena::{Arena, Id};
 use crate::base::buffers::Buffers;
 use crate::base::time::Time;
@@ -53,8 +53,8 @@ enum Alarm {
     Session(Id<Pair>),
     /// The oldest idle connection to a backend may be too old.
     Idle(BackendId),
-    /// A backend that is down is to be probed.
-    Revive(BackendId),
+    /// A backend is to be probed.
+    ProbeDue(BackendId),
     /// The deadline of a probe.
     Probe(Id<Probe>),
     /// Accepting goes on.
@@ -106,8 +106,11 @@ pub struct Server {
     wheel: TimerWheel<Alarm>,
     due: Vec<Alarm>,
     listeners: Vec<Option<Listener>>,
+    /// Backends that are to be probed, first come, first served.
+    probes_due: VecDeque<BackendId>,
     probes: Arena<Probe>,
-    settled: Vec<(Id<Probe>, Result<(), Failure>)>,
+    /// Probes that an event came for.
+    stirred: Vec<Id<Probe>>,
     signals: Signals,
     asked: Vec<u32>,
     /// During a stop, no listener is closed before.
@@ -212,8 +215,9 @@ impl Server {
             wheel: TimerWheel::with_capacity(clients, Time::START),
             due: Vec::with_capacity(EVENTS_MAX),
             listeners: listeners.into_iter().map(Some).collect(),
+            probes_due: VecDeque::new(),
             probes: Arena::with_capacity(0),
-            settled: Vec::new(),
+            stirred: Vec::new(),
             signals,
             asked: Vec::new(),
             last_call: Time::START,
@@ -235,6 +239,7 @@ impl Server {
         log::info!("plb: serving");
         self.tell_ready().map_err(|error| StartError::new("cannot go into the background", error))?;
         self.logs.set_pace(Pace::EachTurn);
+        self.arrange_probes();
         while !self.is_over() {
             self.turn().map_err(|error| StartError::new("the event loop failed", error))?;
         }
@@ -262,7 +267,7 @@ impl Server {
 
     /// How long the poll may sleep.
     fn rest(&self) -> Option<Duration> {
-        if !self.runnable.is_empty() {
+        if !self.runnable.is_empty() || self.has_probes_to_start() {
             return Some(Duration::ZERO);
         }
         let next = [self.opens(), self.wheel.next()].into_iter().flatten().min();
@@ -291,7 +296,10 @@ impl Server {
                     }
                 }
                 Source::Probe(id) => match self.probes.get_mut(id) {
-                    Some(probe) => self.settled.extend(probe.settle(event).map(|result| (id, result))),
+                    Some(probe) => {
+                        probe.mark(event);
+                        self.stirred.push(id);
+                    }
                     None => self.stats.stale += 1,
                 },
                 Source::Signal(position) => self.asked.push(position),
@@ -310,7 +318,7 @@ impl Server {
             match alarm {
                 Alarm::Session(id) => self.time_out(id),
                 Alarm::Idle(backend) => self.expire_idle(backend),
-                Alarm::Revive(backend) => self.revive(backend),
+                Alarm::ProbeDue(backend) => self.probes_due.push_back(backend),
                 Alarm::Probe(id) => self.time_out_probe(id),
                 Alarm::Resume => self.listeners.iter_mut().flatten().for_each(Listener::resume),
                 Alarm::Relieve => {
@@ -328,6 +336,7 @@ impl Server {
             }
         }
         self.due = due;
+        self.start_probes();
     }
 
     fn time_out(&mut self, id: Id<Pair>) {

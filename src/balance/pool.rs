@@ -51,6 +51,9 @@ pub(super) struct Pool {
     tiers: Vec<Tier>,
     /// Where its affinity has a table.
     bindings: Option<Bindings>,
+    /// Where a client whose backend does not live gets no other one: everybody of the first tier, whether it lives or
+    /// not, for those whom a hash leads.
+    homes: Option<Policy>,
     /// How long a tier that lives again waits before it takes over.
     hold: Duration,
     /// How long a backend that lives again takes to get to its weight.
@@ -87,7 +90,7 @@ impl Pool {
             let id = BackendId::new(position, backend);
             let tier = numbers.binary_search(&own.tier).unwrap_or_default();
             Backend {
-                health: Health::new(id, config.server_retry, now),
+                health: Health::new(id, config, now),
                 load: 0,
                 load_max: own.max_connections.or(config.max_connections),
                 counters: Counters::default(),
@@ -102,11 +105,22 @@ impl Pool {
             Some(Affinity::Table(table)) => Some(Bindings::new(table.entries_max, table.ttl)),
             _ => None,
         };
+        let homes = (!config.failover).then(|| {
+            let mut homes = Policy::new(&config.balance, &config.backends);
+            let first = config.backends.iter().map(|own| numbers.binary_search(&own.tier) == Ok(0));
+            let weights = config.backends.iter().map(|own| u16::try_from(own.weight).unwrap_or(u16::MAX));
+            for (backend, (_, weight)) in (0..=u16::MAX).zip(first.zip(weights)).filter(|(_, (is_first, _))| *is_first)
+            {
+                homes.enter(backend, weight);
+            }
+            homes
+        });
         let mut pool = Pool {
             position,
             backends: backends.collect(),
             tiers: tiers.collect(),
             bindings,
+            homes,
             hold: Duration::ZERO,
             slow_start: config.slow_start,
             slow: Vec::new(),
@@ -132,6 +146,11 @@ impl Pool {
         &self.backends
     }
 
+    /// Whether anybody lives who takes clients.
+    pub(super) fn lives(&self) -> bool {
+        self.tiers.iter().any(|tier| tier.live() > 0)
+    }
+
     pub(super) fn backend(&self, backend: u16) -> &Backend {
         &self.backends[usize::from(backend)]
     }
@@ -143,7 +162,11 @@ impl Pool {
     /// Who may serve the one that asks.
     pub(super) fn find(&mut self, ask: &Ask, rng: &mut Rng, now: Time) -> Found {
         self.speed_up(now);
-        let known = self.known(ask.key, now).filter(|backend| !self.was_tried(*backend, ask.tried));
+        let known = match self.home(ask, rng, now) {
+            Some(home) if !self.backend(home).lives_for_bound() => return Found::Nobody,
+            Some(home) => Some(home),
+            None => self.known(ask.key, now).filter(|backend| !self.was_tried(*backend, ask.tried)),
+        };
         match known {
             Some(backend) if self.backend(backend).has_room() => Found::Backend(backend),
             Some(backend) => Found::Busy(Some(backend)),
@@ -238,6 +261,12 @@ impl Pool {
         Some(transition)
     }
 
+    /// When a backend is to be probed next, if it is. In maintenance it may well not be there.
+    pub(super) fn next_probe(&self, backend: u16) -> Option<Time> {
+        let entry = self.backend(backend);
+        entry.health.next_probe().filter(|_| entry.administration != Administration::Maintenance)
+    }
+
     /// Takes the administrator's word. To be settled.
     pub(super) fn administer(&mut self, backend: u16, administration: Administration, now: Time) {
         let before = std::mem::replace(&mut self.backend_mut(backend).administration, administration);
@@ -268,17 +297,34 @@ impl Pool {
         if to == Seat::Absent { Became::Absent } else { Became::Other }
     }
 
-    /// The backend that a key stands for, while it lives for those who are bound to it.
-    fn known(&mut self, key: Key, now: Time) -> Option<u16> {
-        let backend = match key {
-            Key::None => return None,
-            Key::Backend(backend) => backend,
+    /// The backend that alone will do, living or not, where clients are not to get another one than theirs.
+    fn home(&mut self, ask: &Ask, rng: &mut Rng, now: Time) -> Option<u16> {
+        let homes = self.homes.as_mut()?;
+        let hashed = ask.hash.and_then(|hash| {
+            // The administrator's word moves them all the same.
+            homes.pick(Some(hash), rng, |backend| {
+                self.backends[usize::from(backend)].administration != Administration::Ready
+            })
+        });
+        self.own(ask.key, now).map(|(backend, _)| backend).or(hashed)
+    }
+
+    /// The backend that a key stands for, and whether it had no outage since.
+    fn own(&mut self, key: Key, now: Time) -> Option<(u16, bool)> {
+        match key {
+            Key::None => None,
+            Key::Backend(backend) => (usize::from(backend) < self.backends.len()).then_some((backend, true)),
             Key::Bound(hash) => {
                 let binding = self.bindings.as_mut()?.find(hash, now)?;
                 let outages = self.backend(binding.backend).health.outages();
-                (outages == binding.outages).then_some(binding.backend)?
+                Some((binding.backend, outages == binding.outages))
             }
-        };
+        }
+    }
+
+    /// The backend that a key stands for, while it lives for those who are bound to it.
+    fn known(&mut self, key: Key, now: Time) -> Option<u16> {
+        let (backend, _) = self.own(key, now).filter(|(_, is_current)| *is_current || self.homes.is_some())?;
         let entry = self.backends.get(usize::from(backend))?;
         // A binding is younger than the outage, a cookie may be older: then it finds out nothing for the others.
         let is_on_trial = matches!(key, Key::Backend(_)) && entry.is_on_trial();

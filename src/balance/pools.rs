@@ -211,6 +211,14 @@ impl Pools {
         self.judge(id, Source::Session, outcome, now);
     }
 
+    /// Takes what an answer says about the backend of a lease that is kept: a failure, only of one without an outage since.
+    pub fn hear(&mut self, lease: &Lease, outcome: Outcome, now: Time) {
+        let id = lease.backend;
+        let is_current = self.pools[id.pool()].backend(id.backend).health.outages() == lease.outages;
+        let says_something = is_current || outcome == Outcome::Success;
+        self.observe(id, if says_something { outcome } else { Outcome::Neutral }, now);
+    }
+
     /// Takes a lease back, and what is to be said about the backend at the end. Whoever has waited longest gets the room.
     pub fn release(&mut self, lease: Lease, outcome: Outcome, now: Time) {
         let (id, outages) = (lease.backend, lease.outages);
@@ -219,12 +227,17 @@ impl Pools {
         self.observe(id, if is_current { outcome } else { Outcome::Neutral }, now);
     }
 
-    /// Notes that a probe of a backend that is down is in flight; false when none is wanted.
-    pub fn begin_trial(&mut self, id: BackendId, _now: Time) -> bool {
-        self.pools[id.pool()].backend_mut(id.backend).health.begin_trial()
+    /// When a backend is to be probed next; `None` while it is being probed, and where nobody wants to know.
+    pub fn next_probe(&self, id: BackendId) -> Option<Time> {
+        self.pools[id.pool()].next_probe(id.backend)
     }
 
-    /// Takes the result of a probe. A local failure says nothing: the backend is down as before.
+    /// Notes that a probe of a backend is in flight; false when none is wanted.
+    pub fn begin_trial(&mut self, id: BackendId, now: Time) -> bool {
+        self.next_probe(id).is_some() && self.pools[id.pool()].backend_mut(id.backend).health.begin_trial(now)
+    }
+
+    /// Takes the result of a probe. A local failure says nothing.
     pub fn end_trial(&mut self, id: BackendId, result: Result<(), Failure>, now: Time) {
         let outcome = result.map_or_else(Outcome::Failure, |()| Outcome::Success);
         self.judge(id, Source::Probe, outcome, now);
@@ -255,6 +268,11 @@ impl Pools {
     /// Whether no backend of a pool is up.
     pub fn is_down(&self, pool: usize) -> bool {
         self.pools[pool].backends().iter().all(|backend| backend.health.state() != State::Up)
+    }
+
+    /// Whether no backend of a pool takes clients, other than those that are bound to it.
+    pub fn is_deserted(&self, pool: usize) -> bool {
+        !self.pools[pool].lives()
     }
 
     /// The leases held on a backend.
@@ -433,9 +451,9 @@ mod tests {
 
         fn probe(&mut self) {
             let id = self.some_id();
-            let state = self.pools.health(id);
-            assert_eq!(self.pools.begin_trial(id, self.now), state == State::Down);
-            if state != State::Up && self.rng.chance(1, 2) {
+            let wanted = self.pools.next_probe(id).is_some();
+            assert_eq!(self.pools.begin_trial(id, self.now), wanted);
+            if self.pools.health(id) != State::Up && self.rng.chance(1, 2) {
                 let result = if self.rng.chance(1, 2) { Ok(()) } else { Err(self.some_failure()) };
                 self.pools.end_trial(id, result, self.now);
                 let expected = if result.is_ok() { State::Up } else { State::Down };

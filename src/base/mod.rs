@@ -8,5 +8,6 @@ pub mod password;
 pub mod pipe;
 pub mod recent;
 pub mod rng;
+pub mod stable_hash;
 pub mod time;
 pub mod timer;

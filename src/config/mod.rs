@@ -11,8 +11,9 @@
 
 pub mod access;
 pub mod affinity;
+pub mod attempts;
 mod auth;
-mod balance;
+pub mod balance;
 pub mod check;
 mod error;
 mod forwarding;
@@ -27,6 +28,7 @@ pub mod route;
 mod sanitizer;
 pub mod schema;
 mod source;
+pub mod status;
 pub mod template;
 pub mod units;
 mod validate;
@@ -40,8 +42,9 @@ use std::time::Duration;
 
 pub use access::Access;
 pub use affinity::Affinity;
+pub use attempts::{Emergency, Mishap};
 pub use auth::{Auth, USER_BYTES_MAX, Users};
-pub use balance::Balance;
+pub use balance::{Balance, HashBalance, HashOn};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
@@ -54,9 +57,11 @@ pub use rate::RateLimit;
 pub use route::Route;
 pub use sanitizer::{Methods, PathFault};
 
+use attempts::{MishapName, RETRIES_ALL, Retries};
 use leaf::{AccountName, Bytes, Directory, FileName, Level, LogTo, Period, Size, Switch, Unrouted, Whole};
 use sanitizer::PathFaults;
-use word::{Maybe, Nested, OrNone, settings};
+use status::StatusRange;
+use word::{Maybe, Nested, OrNone, Several, settings};
 
 /// Where a daemon writes its pid unless it is told otherwise.
 pub const PID_FILE_DEFAULT: &str = "/var/run/plb.pid";
@@ -389,9 +394,17 @@ settings! {
     /// A named set of backends and how to choose among them.
     Pool {
         /// How a backend is chosen.
-        balance: Balance = Balance::RoundRobin,
+        balance: balance::WordOrMap = Balance::RoundRobin,
         /// Consecutive failures that take a backend out of the pool; at least 1.
         server_retry: Whole<1, 1_000_000> = 5,
+        /// The statuses of responses that count as failures.
+        failure_statuses: Several<StatusRange> = Vec::new(),
+        /// How many further attempts at other backends may follow the first one; [`RETRIES_ALL`]: each is asked once.
+        retries: Retries = RETRIES_ALL,
+        /// What another attempt is made for.
+        retry_on: Several<MishapName> = Mishap::DEFAULT.to_vec(),
+        /// Whoever was to be served by a backend that cannot is served by another one.
+        failover: Switch = true,
         /// The time for which a backend that failed clients is out, and then between two probes of it; with `health`
         /// it is probed as that says, and comes back no sooner.
         timeout_cleanup: Period = Duration::from_secs(15),
@@ -422,6 +435,8 @@ settings! {
         affinity: Option<Affinity>,
         /// How its backends are probed while they serve, if they are.
         health: Option<Health>,
+        /// Who answers when none of its backends lives.
+        emergency: Option<Emergency>,
         /// How long its backends are waited for.
         timeouts: ServerTimeouts,
     }

@@ -66,7 +66,7 @@ fn backend(text: &str) -> Result<Backend, String> {
     match (units::host_and_port(address), weight) {
         (None, _) => Err(format!("a backend must be {HOST_ALLOWED}, not {}", quoted(text))),
         (_, None) => {
-            Err(format!("after a backend's address only {WEIGHT}1 to {WEIGHT}256 may stand: {}", quoted(text)))
+            Err(format!("after a backend's address only {WEIGHT}0 to {WEIGHT}256 may stand: {}", quoted(text)))
         }
         (Some(address), Some(weight)) => {
             Ok(backend_at(address, schema::Backend { weight, ..schema::Backend::default() }))
@@ -75,7 +75,7 @@ fn backend(text: &str) -> Result<Backend, String> {
 }
 
 fn weight(text: &str) -> Option<u32> {
-    units::digits(text).filter(|weight| (1..=256).contains(weight))
+    units::digits(text).filter(|weight| (0..=256).contains(weight))
 }
 
 #[cfg(test)]
@@ -110,9 +110,7 @@ mod tests {
 
     #[test]
     fn every_wrong_argument_is_reported() {
-        for bad in
-            ["a:1,weight=0", "a:1,weight=257", "a:1,weight=", "a:1,wieght=2", "a:1,", "a", "a:0", ",weight=2", "é:1,é"]
-        {
+        for bad in ["a:1,weight=257", "a:1,weight=", "a:1,wieght=2", "a:1,", "a", "a:0", ",weight=2", "é:1,é"] {
             let errors = started("8080", &[bad]).unwrap_err();
             assert_eq!(errors.len(), 1, "{bad}: {errors:?}");
         }

@@ -3,6 +3,7 @@
 //! Never stops at a mistake. A setting that is wrong keeps its default, so that what follows can be checked as well;
 //! the model that comes out is good only when no error was added.
 
+mod emergency;
 mod route;
 
 use std::collections::HashMap;
@@ -11,8 +12,6 @@ use std::sync::Arc;
 
 use serde_yaml::{Mapping, Value};
 
-use super::access;
-use super::affinity;
 use super::error::{Errors, Position, joined, quoted, suggestion};
 use super::leaf::{HostPort, host_port_text};
 use super::schema::{self, Schema};
@@ -20,9 +19,10 @@ use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::word::{Word, wrong};
 use super::{
-    Access, Affinity, BACKENDS_MAX, Backend, Config, Document, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX, Pool,
-    ProtocolName, health, pages, rate,
+    Access, Affinity, BACKENDS_MAX, Backend, Balance, Config, Document, LISTENERS_MAX, ListenAddress, Listener,
+    POOLS_MAX, Pool, ProtocolName, health, pages, rate,
 };
+use super::{access, affinity, balance};
 
 /// More names than this are not listed in a message.
 const NAMES_LISTED_MAX: usize = 8;
@@ -31,20 +31,22 @@ const NAMES_LISTED_MAX: usize = 8;
 pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
     let mut top = Section::open(root, String::new(), "with the keys listeners and pools", errors);
     top.listener(errors);
-    top.pool(errors);
+    let pool = top.pool(errors);
+    let balance = balance::of(&top, pool.balance, &Balance::default(), errors);
     let defaults = top.accepted.clone();
     let mut config: Config = top.read(errors);
     config.confinement = top.read(errors);
     let error_pages = top.error_pages(errors).unwrap_or_default();
     top.close(&["listeners", "pools"], errors);
     if let Some(entry) = top.entry("pools") {
-        config.pools = pools(&entry.value, &defaults, errors);
+        config.pools = pools(&entry.value, (&defaults, &balance), errors);
+        emergency::read(&entry.value, &mut config.pools, errors);
     }
     let mut reader = Listeners {
         defaults: &defaults,
         error_pages: &error_pages,
         pools: PoolNames::of(&config.pools),
-        affinities: config.pools.iter().map(|pool| pool.affinity.as_ref()).collect(),
+        models: &config.pools,
         lines_of_names: HashMap::new(),
         lines_of_addresses: HashMap::new(),
     };
@@ -245,7 +247,7 @@ pub(super) fn list<'n>(
     }
 }
 
-fn pools(node: &Node, defaults: &Mapping, errors: &mut Errors<'_>) -> Vec<Pool> {
+fn pools(node: &Node, defaults: (&Mapping, &Balance), errors: &mut Errors<'_>) -> Vec<Pool> {
     let allowed = "from pool names to pools";
     let section = Section::open(node, "pools".to_string(), allowed, errors);
     let Some(entries) = section.entries else { return Vec::new() };
@@ -260,7 +262,12 @@ fn pools(node: &Node, defaults: &Mapping, errors: &mut Errors<'_>) -> Vec<Pool> 
     entries.iter().map(|entry| pool(entry, defaults, &mut backends_left, errors)).collect()
 }
 
-fn pool(entry: &Entry, defaults: &Mapping, backends_left: &mut Option<usize>, errors: &mut Errors<'_>) -> Pool {
+fn pool(
+    entry: &Entry,
+    (defaults, balance): (&Mapping, &Balance),
+    backends_left: &mut Option<usize>,
+    errors: &mut Errors<'_>,
+) -> Pool {
     let path = joined("pools", &entry.key);
     if !units::is_name(&entry.key) {
         errors.add(entry.at, &path, format!("a pool's name {}", wrong(NAME_ALLOWED, &entry.key.as_str().into())));
@@ -269,6 +276,7 @@ fn pool(entry: &Entry, defaults: &Mapping, backends_left: &mut Option<usize>, er
     section.read::<schema::Pool>(errors);
     let mut pool = section.pool(errors);
     pool.name.clone_from(&entry.key);
+    pool.balance = balance::of(&section, pool.balance, balance, errors);
     section.close(&["backends"], errors);
     let path = joined(&section.path, "backends");
     let node = section.entry("backends").map(|entry| &entry.value);
@@ -355,8 +363,8 @@ struct Listeners<'c> {
     defaults: &'c Mapping,
     error_pages: &'c [(u16, Document)],
     pools: PoolNames<'c>,
-    /// Of each pool.
-    affinities: Vec<Option<&'c Affinity>>,
+    /// The pools themselves.
+    models: &'c [Pool],
     lines_of_names: HashMap<String, usize>,
     lines_of_addresses: HashMap<SocketAddr, usize>,
 }
@@ -378,15 +386,19 @@ impl Listeners<'_> {
         listener.name = own.name;
         listener.protocol = own.protocol;
         listener.pool = self.pools.resolve(&section, &own.pool, errors);
+        let is_tcp = own.protocol == ProtocolName::Tcp;
+        if let Some(message) =
+            listener.pool.filter(|_| is_tcp).and_then(|pool| emergency::unfit_for_tcp(self.models, pool))
+        {
+            section.refuse("pool", message, errors);
+        }
         listener.clients_max = own.clients_max;
         listener.access = section.child("access").and_then(|place| access::access(place, &self.pools, errors));
-        let denied_to = listener.access.as_ref().and_then(Access::pool);
-        for (key, pool) in [("pool", listener.pool), ("access", denied_to)] {
-            let affinity = pool.and_then(|pool| self.affinities.get(pool).copied().flatten());
-            if own.protocol == ProtocolName::Tcp && affinity.is_some_and(Affinity::needs_http) {
-                let message = "its affinity is of a type that a tcp listener cannot follow (allowed: source)";
-                section.refuse(key, message, errors);
-            }
+        let diverted = listener.access.as_ref().and_then(Access::pool).filter(|_| is_tcp);
+        let affinity = diverted.and_then(|pool| self.models.get(pool)?.affinity.as_ref());
+        if affinity.is_some_and(Affinity::needs_http) {
+            let message = "its pool's affinity is of a type that a tcp listener cannot follow (allowed: source)";
+            section.refuse("access", message, errors);
         }
         if let Some(entry) = section.entry("routes") {
             let path = joined(&section.path, "routes");

@@ -3,9 +3,12 @@
 //! A tunnel from the first moment, so that a backend may speak first.
 
 use super::{Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble, View, Wait, tunnel};
-use crate::balance::{Failure, Key};
+use crate::balance::{Failure, Key, Outcome};
+use crate::base::stable_hash::address_hash;
 use crate::config::Affinity;
 use crate::config::affinity::{Mark, Table};
+
+const ANSWERED: Step = Step::Answered { outcome: Outcome::Success, learned: Key::None };
 
 /// The machine of a TCP session.
 pub struct Tcp {
@@ -35,7 +38,7 @@ impl Tcp {
         match (view.request.source_ended(), view.request.sent()) {
             // The client ended first: the backend only followed.
             (true, 0) => None,
-            (true, _) => Some(Step::Answered { learned: Key::None }),
+            (true, _) => Some(ANSWERED),
             (false, _) => Some(Step::Fail(Failure::Ended)),
         }
     }
@@ -51,6 +54,11 @@ fn key(view: &View, pool: u16) -> Key {
     }
 }
 
+/// The hash of its address, where its pool is balanced by that.
+fn hash(view: &View, pool: u16) -> Option<u64> {
+    view.pools.get(usize::from(pool))?.balance.hash_on().map(|_| address_hash(view.client))
+}
+
 impl Protocol for Tcp {
     fn advance(&mut self, view: &mut View) -> Step {
         if self.state == State::Start {
@@ -60,11 +68,16 @@ impl Protocol for Tcp {
             tunnel::open(view);
             // A TCP listener has one; there are at most `POOLS_MAX`.
             let pool = view.diverted.unwrap_or(view.listener.pool.unwrap_or_default() as u16);
-            return Step::Connect(Selection { pool, key: key(view, pool), reuse: Reuse::Fresh });
+            return Step::Connect(Selection {
+                pool,
+                key: key(view, pool),
+                hash: hash(view, pool),
+                reuse: Reuse::Fresh,
+            });
         }
         if self.state == State::Silent && (view.response.has_cleared() || view.response.sent() > 0) {
             self.state = State::Judged;
-            return Step::Answered { learned: Key::None };
+            return ANSWERED;
         }
         if self.state == State::Silent && view.response.source_ended() {
             if let Some(step) = self.judge_silent_end(view) {
@@ -100,8 +113,8 @@ mod tests {
     use crate::base::pipe::Pipe;
     use crate::base::time::Time;
     use crate::config::{ProtocolName, quick_start};
-    use crate::protocol::Stage;
     use crate::protocol::http::site::Site;
+    use crate::protocol::{Alternative, Stage};
 
     #[test]
     fn a_client_that_got_a_part_sees_a_reset_when_the_backend_breaks_off() {
@@ -122,6 +135,7 @@ mod tests {
             pools: &config.pools,
             diverted: None,
             backend: None,
+            alternative: Alternative::None,
             date: "",
             stage: Stage::Serving,
             transcript: None,

@@ -10,6 +10,7 @@ use log::Level;
 use mio::net::TcpStream;
 
 use super::{Alarm, Server, enqueue};
+use crate::balance::Seeker;
 use crate::base::arena::Id;
 use crate::base::time::Time;
 use crate::net::driver::{Pair, Verdict};
@@ -166,7 +167,7 @@ impl Server {
 
     fn admit(&mut self, position: u16, port: u16, socket: TcpStream, client: SocketAddr) {
         let mut stream = Stream::accepted(socket);
-        let entry = match self.core.context().meet(position, client.ip()) {
+        let entry = match self.core.context().receive(position, client) {
             Admission::Enter(entry) => entry,
             Admission::Close => {
                 // What it has sent would make a reset of the end.
@@ -178,6 +179,8 @@ impl Server {
         self.core.door.enter(position, self.core.now);
         let Ok(stream) = self.driver.insert(stream) else { return self.core.door.leave(position, entry) };
         self.stats.accepted += 1;
+        // It may have to wait for a backend from the first moment.
+        self.core.who = Seeker(self.pairs.next_id().to_bits());
         let pair = Pair {
             session: Session::admitted(entry, position, port, client, &mut self.core.context()),
             client: stream,

@@ -152,6 +152,7 @@ impl Session {
     /// The protocol, and what it may see and move.
     pub(super) fn view<'a>(&'a mut self, context: &'a mut Context) -> (&'a mut AnyProtocol, View<'a>) {
         let listener = usize::from(self.listener);
+        let alternative = self.alternative();
         let view = View {
             now: context.now,
             request: &mut self.request,
@@ -164,6 +165,7 @@ impl Session {
             pools: &context.config.pools,
             diverted: self.entry.diverted,
             backend: self.attempt.lease.as_ref().map(Lease::backend),
+            alternative,
             date: context.date,
             stage: context.stage,
             transcript: self.record.as_mut().map(|record| &mut record.transcript),

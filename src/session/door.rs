@@ -8,6 +8,8 @@ use std::collections::hash_map::Entry as Slot;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::greeting::first_phase;
+use super::phase::Phase;
 use super::{Context, Session};
 use crate::base::bucket::{Bucket, Rate};
 use crate::base::network::network_of;
@@ -168,6 +170,14 @@ fn limit(listener: &Listener, client: IpAddr) -> Option<u32> {
 }
 
 impl Context<'_> {
+    /// This peer has connected to this listener: what becomes of it. Whose client a proxy brings is not known yet.
+    pub fn receive(&mut self, listener: u16, peer: SocketAddr) -> Admission {
+        match first_phase(&self.config.listeners[usize::from(listener)], peer) {
+            Phase::Greeting => Admission::Enter(Entry::default()),
+            _ => self.admit(listener, peer.ip()),
+        }
+    }
+
     /// It is known who the client of this listener is: what becomes of it. Whoever comes in is counted from now on.
     pub fn admit(&mut self, listener: u16, client: IpAddr) -> Admission {
         let index = usize::from(listener);

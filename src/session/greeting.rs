@@ -3,9 +3,9 @@
 //! Nothing behind the header of the PROXY protocol is judged before the header is whole, and who sends anything else is
 //! reset. Whether there is one is never guessed: the settings say so, and it is taken from trusted proxies only.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use super::door::{Admission, Entry};
+use super::door::Admission;
 use super::phase::Phase;
 use super::record::CloseReason;
 use super::{Context, Session};
@@ -14,22 +14,13 @@ use crate::config::Listener;
 use crate::protocol::proxy_header::{self, Parsed};
 use crate::protocol::{AnyProtocol, Farewell, Stage};
 
-/// What a session does first whose client, or its proxy, has this address.
-pub(super) fn first_phase(listener: &Listener, peer: IpAddr) -> Phase {
-    let greets = listener.accept_proxy.is_some() && listener.http.forwarding.trusted_proxies.contains(peer);
+/// What a session does first whose client, or its proxy, is this peer.
+pub(super) fn first_phase(listener: &Listener, peer: SocketAddr) -> Phase {
+    let greets = listener.accept_proxy.is_some() && listener.http.forwarding.trusted_proxies.contains(peer.ip());
     if greets { Phase::Greeting } else { Phase::Waiting }
 }
 
 impl Context<'_> {
-    /// Somebody with this address has connected: what becomes of him. A proxy comes in that has yet to say who its client
-    /// is.
-    pub fn meet(&mut self, listener: u16, peer: IpAddr) -> Admission {
-        match first_phase(&self.config.listeners[usize::from(listener)], peer) {
-            Phase::Greeting => Admission::Enter(Entry::default()),
-            _ => self.admit(listener, peer),
-        }
-    }
-
     /// Whether the first thing that this backend is sent on a connection is who the client is.
     pub(super) fn announces(&self, backend: BackendId) -> bool {
         self.config.pools[backend.pool()].send_proxy.is_some()

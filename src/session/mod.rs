@@ -66,7 +66,7 @@ impl Session {
     pub fn admitted(entry: Entry, listener: u16, port: u16, client: SocketAddr, context: &mut Context) -> Session {
         let settings = &context.config.listeners[usize::from(listener)];
         let mut session = Session {
-            phase: greeting::first_phase(settings, client.ip()),
+            phase: greeting::first_phase(settings, client),
             since: context.now,
             request: Pipe::new(context.now),
             response: Pipe::new(context.now),
@@ -321,7 +321,9 @@ impl Session {
             (Side::Backend, _) => {
                 take(&mut self.response, count, context.now);
                 self.attempt.heard = true;
-                self.request.release();
+                if !self.awaits_verdict(context) {
+                    self.request.release();
+                }
                 self.connected(context);
             }
         }
@@ -426,11 +428,12 @@ impl Session {
                     step = self.connect(selection, context);
                     continue;
                 }
-                Step::Answered { learned } => {
+                Step::Answered { outcome, learned } => {
                     self.attempt.answered = true;
+                    self.request.release();
                     self.since = context.now;
                     if let Some(lease) = &self.attempt.lease {
-                        context.pools.observe(lease.backend(), Report::Success, context.now);
+                        context.pools.hear(lease, outcome, context.now);
                         context.pools.bind(lease, learned, context.now);
                     }
                 }

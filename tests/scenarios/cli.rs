@@ -47,7 +47,7 @@ fn a_wrong_command_line_ends_with_2() {
         &["-d", "loud"],
         &["-c"],
         &["not-a-port", "127.0.0.1:9"],
-        &["127.0.0.1:0", "127.0.0.1:9,weight=0"],
+        &["127.0.0.1:0", "127.0.0.1:9,weight=257"],
     ] {
         let (code, said) = outcome(arguments);
         assert_eq!(code, Some(2), "{arguments:?}: {said}");

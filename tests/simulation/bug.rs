@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use plb::config::route::Action;
+use plb::config::route::{Action, Respond};
 use plb::config::{Affinity, Config};
 
 /// One broken rule.
@@ -114,7 +114,7 @@ impl Bug {
         for route in &mut listener.routes {
             match (&mut route.action, bug) {
                 (Action::Pool(pool), Some(Bug::RoutesAreMixedUp)) => *pool = 0,
-                (Action::Respond { document: Some(document), .. }, Some(Bug::LongAnswersAreCut)) => {
+                (Action::Respond(Respond { document: Some(document), .. }), Some(Bug::LongAnswersAreCut)) => {
                     document.body = Arc::from(&document.body[..document.body.len() - 1]);
                 }
                 _ => {}

@@ -17,6 +17,7 @@ pub mod body;
 pub mod cookie;
 mod fields;
 pub mod forwarding;
+mod hash;
 pub mod head;
 mod limits;
 mod location;
@@ -41,11 +42,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{
-    Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait, tunnel,
+    Alternative, Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait,
+    tunnel,
 };
-use crate::balance::Failure;
+use crate::balance::{Failure, Outcome};
 use crate::base::buffers::BUFFER_BYTES;
-use crate::config;
+use crate::config::{self, Mishap};
 use body::Chunked;
 use forwarding::Identity;
 use head::{Body, ClientText, KeepClient, Method, Parsed, Scan, Scheme, Version};
@@ -234,7 +236,7 @@ impl Http {
             let trailers = course.trailers(view.listener, |route| &route.request_edits);
             Chunked::of_request(course.body_bytes_max(view.listener), trailers)
         });
-        Step::Connect(Selection { pool: course.pool, key: course.key, reuse })
+        Step::Connect(Selection { pool: course.pool, key: course.key, hash: course.hash, reuse })
     }
 
     fn exchange(&mut self, view: &mut View) -> Step {
@@ -336,6 +338,13 @@ impl Http {
 
     /// The final response was judged and written anew: it is forwarded.
     fn answer(&mut self, view: &mut View, head: ResponseHead) -> Step {
+        let pool = view.backend.map(|backend| &view.pools[backend.pool()]);
+        let is_unwanted = pool.is_some_and(|pool| pool.retry_on.contains(&Mishap::Status(head.status)));
+        // An interim response may be on its way to the client.
+        if is_unwanted && view.alternative == Alternative::Possible && view.response.is_drained() {
+            return Step::Fail(Failure::Status(head.status));
+        }
+        let outcome = pool.map_or(Outcome::Neutral, |pool| Outcome::of_status(head.status, pool));
         if view.response.replace(head.bytes, view.scratch).is_err() {
             return if view.response.has_cleared() { Step::Continue } else { Step::Fail(Failure::Local) };
         }
@@ -345,7 +354,7 @@ impl Http {
         if head.upgrade.is_some() {
             self.state = State::Tunnel;
             tunnel::open(view);
-            return Step::Answered { learned: head.learned };
+            return Step::Answered { outcome, learned: head.learned };
         }
         let exchange = &mut self.exchange;
         let trailers = exchange.course.trailers(view.listener, |route| &route.response_edits);
@@ -355,7 +364,7 @@ impl Http {
         let strip = head.body == Body::Chunked && exchange.version == Version::Http10;
         exchange.framing = if strip { Framing::Strip } else { Framing::Forward };
         exchange.response = Transfer::start(head.body, view.response, || Chunked::of_response(trailers));
-        Step::Answered { learned: head.learned }
+        Step::Answered { outcome, learned: head.learned }
     }
 
     fn end_exchange(&mut self, view: &mut View) -> Step {
@@ -448,6 +457,7 @@ impl Protocol for Http {
                 return self.leave(Farewell::Close);
             }
             Trouble::SlowClient => Status::RequestTimeout,
+            Trouble::Deserted { pool } => return self.help_out(view, pool),
             Trouble::NoBackend | Trouble::Busy => Status::Unavailable,
             Trouble::Backend(Failure::Refused | Failure::Unreachable | Failure::Local) => Status::Unavailable,
             Trouble::Backend(Failure::TimedOut) => Status::GatewayTimeout,
