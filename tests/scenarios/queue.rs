@@ -4,7 +4,7 @@
 use crate::harness::client::{Client, bodies, get};
 use crate::harness::gate::Gate;
 use crate::harness::lines::Lines;
-use crate::harness::{Origin, Plb, configuration, locked, ok, poll_until};
+use crate::harness::{BlackHole, Origin, Plb, configuration, locked, ok, poll_until};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, recv};
@@ -69,13 +69,17 @@ fn pool(protocol: &str, settings: &str, backends: &[(SocketAddr, &str)]) -> Stri
 }
 
 fn wait_for_waiting(plb: &Plb, count: usize) {
-    poll_until(&format!("{count} wait"), || {
+    wait_for_summary(plb, "summary: pool web:", &format!(" {count} clients wait"));
+}
+
+/// Waits until the line of a summary about `what` says this.
+fn wait_for_summary(plb: &Plb, what: &str, says: &str) {
+    poll_until(&format!("{what} {says}"), || {
         let before = plb.log_length();
         plb.signal(Signal::SIGUSR1);
-        let line = plb.wait_for_line("a summary", |lines| {
-            lines[before..].iter().find(|line| line.contains("summary: pool web:")).cloned()
-        });
-        line.ends_with(&format!(" {count} clients wait"))
+        let line =
+            plb.wait_for_line("a summary", |lines| lines[before..].iter().find(|line| line.contains(what)).cloned());
+        line.contains(says)
     });
 }
 
@@ -185,6 +189,24 @@ fn who_is_bound_waits_for_its_own_backend_while_others_are_free_and_leaves_it_wh
     // An idempotent request is sent again.
     assert_eq!(first.response().text(), "two");
     gate.open();
+}
+
+#[test]
+fn who_waits_because_another_backend_could_not_be_reached_in_time_gets_its_turn() {
+    let (gate, hole) = (Gate::default(), BlackHole::new());
+    let (good, _) = gated(&gate);
+    let settings = "balance: first\nmax_connections: 1\nserver_retry: 1000\ntimeout_queue: 1h\n\
+                    timeout_header_server_write: 300ms\ntimeout_header_server_read: 1h";
+    let plb = Plb::http(settings, &[hole.address(), good.address()]);
+    let mut first = Client::connect(plb.web());
+    first.ask("/first");
+    wait_for_summary(&plb, "backend web/b1:", " 1 connections");
+    let mut second = Client::connect(plb.web());
+    second.ask("/second");
+    good.wait_for("it is asked", |seen| seen.requests.len() == 1);
+    wait_for_waiting(&plb, 1);
+    gate.open();
+    assert_eq!((second.response().text(), first.response().text()), ("/second".into(), "/first".into()));
 }
 
 #[test]
