@@ -54,17 +54,17 @@ fn row(name: &'static str, weighted: Counts) -> Row {
 
 #[test]
 fn bars_are_as_high_as_their_shares_and_parts_of_the_course_fill_it() {
-    let rows = [row("one", [10, 20, 30, 40]), row("two", [0, 0, 0, 7])];
+    let rows = [row("one", [10, 20, 30, 40]), row("two", [3, 0, 0, 3])];
     let elements = elements(&picture(&rows, "facts"));
     // The first of each class is the legend's.
     let heights: Vec<Vec<f64>> =
         ["b1", "b2", "b3", "b4"].map(|class| numbers(&elements, class, "height")[1..].to_vec()).into();
     for bars in 0..4 {
         let whole: f64 = heights.iter().map(|of| of[bars]).sum();
-        assert!((whole - 58.0).abs() < 0.3, "the highest bar is everything, and so are all bars of a group: {whole}");
+        assert!((whole - 116.0).abs() < 0.3, "the highest bar is a half, and all of a group are twice that: {whole}");
     }
     assert!((heights[3][0] - 4.0 * heights[0][0]).abs() < 0.3, "{heights:?}");
-    assert_eq!((heights[0][2], heights[3][2]), (0.0, 58.0), "all are drawn to one scale: {heights:?}");
+    assert_eq!((heights[0][2], heights[3][2]), (58.0, 58.0), "all are drawn to one scale: {heights:?}");
     let paths: Vec<&str> =
         elements.iter().filter(|(name, _)| name == "path").map(|(_, own)| own["d"].as_str()).collect();
     let areas: Vec<&&str> = paths.iter().filter(|path| path.ends_with('Z')).collect();
