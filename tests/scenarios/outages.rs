@@ -12,7 +12,7 @@ const CLIENTS: usize = 8;
 /// What each of them asks for.
 const REQUESTS: usize = 12;
 
-const SETTINGS: &str = "max_connections: 2\nserver_retry: 2\ntimeout_cleanup: 100ms\ntimeout_queue: 20s\n\
+const SETTINGS: &str = "max_connections: 2\nserver_retry: 2\ntimeout_cleanup: 100ms\ntimeout_cleanup_max: 100ms\ntimeout_queue: 20s\n\
                         timeout_header_server_write: 150ms\ntimeout_header_server_read: 150ms";
 
 /// What the pool says of probes: nothing, that they connect, or that they ask.
@@ -145,7 +145,7 @@ fn count(bytes: &[u8]) -> usize {
 
 #[test]
 fn a_backend_that_flaps_under_load_costs_no_answer_and_no_slot_and_is_told_of_once_each_time() {
-    const ROUNDS: usize = 5;
+    const ROUNDS: usize = 8;
     for health in HEALTH {
         let (mut flapping, good, is_over) = (Origin::named("flapping"), Origin::named("good"), AtomicBool::new(false));
         let plb = limited("http", health, &[flapping.address(), good.address()]);
