@@ -2,24 +2,25 @@
 //! back: with limits and a queue, without probes and with either kind of them.
 
 use crate::harness::client::Client;
-use crate::harness::{BlackHole, Origin, Plb, Reservation, configuration, ok, poll_until};
+use crate::harness::{BlackHole, Origin, PATIENCE, Plb, Reservation, configuration, ok, poll_until};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Instant;
 
 /// More than both backends take at once, so that there always is a queue.
 const CLIENTS: usize = 8;
 /// What each of them asks for.
 const REQUESTS: usize = 12;
 
-const SETTINGS: &str = "max_connections: 2\nserver_retry: 2\ntimeout_cleanup: 100ms\ntimeout_cleanup_max: 100ms\ntimeout_queue: 20s\n\
-                        timeout_header_server_write: 150ms\ntimeout_header_server_read: 150ms";
+const SETTINGS: &str = "max_connections: 2\nserver_retry: 2\ntimeout_cleanup: 100ms\ntimeout_cleanup_max: 100ms\n\
+                        timeout_queue: 10s\ntimeout_header_server_write: 300ms\ntimeout_header_server_read: 300ms";
 
 /// What the pool says of probes: nothing, that they connect, or that they ask.
 const HEALTH: [&str; 3] = [
     "",
-    "    health: { type: tcp, interval: 50ms, timeout: 50ms, rise: 1, fall: 2 }\n",
-    "    health: { type: http, interval: 50ms, timeout: 50ms, rise: 1, fall: 2 }\n",
+    "    health: { type: tcp, interval: 300ms, fast_interval: 50ms, rise: 1, fall: 2 }\n",
+    "    health: { type: http, interval: 300ms, fast_interval: 50ms, rise: 1, fall: 2 }\n",
 ];
 
 fn limited(protocol: &str, health: &str, backends: &[SocketAddr]) -> Plb {
@@ -29,11 +30,13 @@ fn limited(protocol: &str, health: &str, backends: &[SocketAddr]) -> Plb {
 
 /// Clients that come one after the other, some of them to stay for a second request, until `is_over`; the statuses.
 fn besiege(web: SocketAddr, is_over: impl Fn() -> bool + Sync) -> Vec<u16> {
+    let limit = Instant::now() + 2 * PATIENCE;
     let client = || {
         let mut statuses = Vec::new();
-        while !is_over() {
+        while !is_over() && Instant::now() < limit {
             let mut client = Client::connect(web);
             statuses.push(client.get("/").status());
+            assert!([Some(&200), Some(&502)].contains(&statuses.last()), "{statuses:?}");
             if statuses.len().is_multiple_of(2) && statuses.last() == Some(&200) {
                 statuses.push(client.get("/").status());
             }
