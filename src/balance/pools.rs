@@ -353,10 +353,8 @@ fn occupy(pool: &mut Pool, backend: u16, key: Key, now: Time) -> Lease {
     Lease { backend: BackendId::new(pool.position(), backend), outages }
 }
 
-#[cfg(test)]
 mod crowded;
 
-#[cfg(test)]
 mod homes;
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Pools without failover: whoever belongs to a backend gets that one or none.
 
+#![cfg(test)]
+
 use std::time::Duration;
 
 use super::*;
