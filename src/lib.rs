@@ -75,6 +75,9 @@
 //! - A backend is ejected for what clients met only. An ejection doubles where the backend was up for less time than it had
 //!   been out, so that its share of the time, and not a fixed window, says whether it is well again.
 //! - A probe has its beat, which a late one does not shift: a stall bunches probes once, and not for ever after.
+//! - What a probe says and hears is a script that knows no socket ([`protocol::probe`]): so every way to split an answer can
+//!   be tried. Its connection ends with a reset, which leaves no TIME_WAIT here; that to a mail server in order, for one
+//!   that was told `QUIT` logs anything else.
 //! - A backend that drops an idle connection may be about to stop: the request goes to another one first, unless the
 //!   client is led back to it. That happens to healthy backends all the time, and a client that moves loses its session.
 //! - An answer whose status is not wanted is let go only when another backend is there to be asked: it stays in its pipe
