@@ -8,6 +8,7 @@ mod harness;
 mod access_log;
 mod affinity;
 mod backpressure;
+mod balancing;
 mod basics;
 mod bulk;
 mod cli;

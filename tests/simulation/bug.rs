@@ -63,6 +63,12 @@ pub enum Bug {
     CookiesAreNotSet,
     /// Nobody remembers where clients were served.
     TablesAreForgotten,
+    /// Whoever waits for a backend is not told of it.
+    NobodyIsCalled,
+    /// A backend gets as many connections as there are clients.
+    LimitsAreIgnored,
+    /// Idle connections to a backend stay while others are made that it may not have besides.
+    NoWayIsMade,
     /// Whoever is busy is believed.
     StatusesAreForwarded,
     /// The second pool serves the first one's clients although somebody lives.
@@ -71,7 +77,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 29] = [
+    pub const ALL: [Bug; 32] = [
         Bug::AnEdgeIsForgotten,
         Bug::ShortReadHidesTheEnd,
         Bug::ParkedWhileReadable,
@@ -99,6 +105,9 @@ impl Bug {
         Bug::BodiesAreNotMeasured,
         Bug::CookiesAreNotSet,
         Bug::TablesAreForgotten,
+        Bug::NobodyIsCalled,
+        Bug::LimitsAreIgnored,
+        Bug::NoWayIsMade,
         Bug::StatusesAreForwarded,
         Bug::EmergencyWithoutNeed,
     ];
@@ -113,6 +122,7 @@ impl Bug {
             }
             Some(Bug::EmergencyWithoutNeed) if config.pools[0].emergency.is_some() => listener.pool = Some(1),
             Some(Bug::BodiesAreNotMeasured) => listener.http.body_bytes_max = None,
+            Some(Bug::LimitsAreIgnored) => config.pools.iter_mut().for_each(|pool| pool.max_connections = None),
             Some(Bug::CookiesAreNotSet | Bug::TablesAreForgotten) => {
                 for pool in &mut config.pools {
                     let is_table = matches!(pool.affinity, Some(Affinity::Table(_)));
