@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::hint::black_box;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use plb::balance::{Ask, Key, Keys, Outcome, Picked, Pools};
@@ -38,6 +38,7 @@ fn main() {
     paths(&bench);
     cookies(&bench);
     pipes(&bench);
+    access(&bench);
 }
 
 fn timers(bench: &Bench) {
@@ -179,6 +180,38 @@ fn pipes(bench: &Bench) {
         let half = pipe.cleared().len() / 2;
         pipe.drained(black_box(half), Time::START);
     });
+}
+
+/// Networks in a file, and clients in them and in none of them.
+fn access(bench: &Bench) {
+    const CLIENTS: usize = 4_096;
+    type Make = fn(u64, u64) -> IpAddr;
+    let v4: Make = |network, host| Ipv4Addr::from_bits((network as u32) << 8 | host as u32 & 0xff).into();
+    let v6: Make = |network, host| Ipv6Addr::from_bits(u128::from(network) << 64 | u128::from(host)).into();
+    for (family, prefix, make) in [("IPv4", 24, v4), ("IPv6", 64, v6)] {
+        for count in [10, 1_000, 100_000] {
+            let mut rng = Rng::new(count as u64);
+            let networks: Vec<u64> = (0..count).map(|_| rng.next_u64()).collect();
+            let file: String = networks.iter().map(|&network| format!("{}/{prefix}\n", make(network, 0))).collect();
+            let text = "listeners: [{ name: l, listen: 127.0.0.1:80, pool: p, access: \
+                        { rules: [deny: { file: f }], default: allow } }]\npools: { p: { backends: [127.0.0.1:1] } }\n";
+            let config = config::parse_with("f", text, &|_, _| Ok(file.clone().into_bytes())).expect("it is right");
+            let access = config.listeners[0].access.as_ref().expect("there is one");
+            for (whether, holds) in [("in one", true), ("in none", false)] {
+                let mut some = || match holds {
+                    true => make(networks[rng.below(count as u64) as usize], rng.next_u64()),
+                    false => make(rng.next_u64(), rng.next_u64()),
+                };
+                let clients: Vec<IpAddr> = std::iter::repeat_with(&mut some)
+                    .filter(|&client| access.denied(client).is_some() == holds)
+                    .take(CLIENTS)
+                    .collect();
+                bench.measure(&format!("access: {count} networks of {family}, {whether}"), |step| {
+                    black_box(access.denied(black_box(clients[step as usize % CLIENTS])));
+                });
+            }
+        }
+    }
 }
 
 /// One client comes and one goes, while there are two on each backend.

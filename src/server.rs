@@ -6,7 +6,6 @@
 //! Events only mark; a stream or a session is freed in `reap` and nowhere else; the clock is read once a turn.
 
 mod accept;
-mod crowd;
 mod health;
 mod idle;
 mod setup;
@@ -116,7 +115,6 @@ pub struct Server {
     asked: Vec<u32>,
     /// During a stop, no listener is closed before.
     last_call: Time,
-    crowd: crowd::Crowd,
     /// Whether clients wait for others to leave.
     is_full: bool,
     /// Whether a further try of those who lack a descriptor is filed.
@@ -223,7 +221,6 @@ impl Server {
             signals,
             asked: Vec::new(),
             last_call: Time::START,
-            crowd: crowd::Crowd::default(),
             is_full: false,
             relieving: false,
             trimming: false,
@@ -270,12 +267,11 @@ impl Server {
 
     /// How long the poll may sleep.
     fn rest(&self) -> Option<Duration> {
-        let room = self.has_room();
-        let waiting = |listener: &Listener| room && listener.is_ready();
-        if !self.runnable.is_empty() || self.has_probes_to_start() || self.listeners.iter().flatten().any(waiting) {
+        if !self.runnable.is_empty() || self.has_probes_to_start() {
             return Some(Duration::ZERO);
         }
-        self.wheel.next().map(|next| next.since(self.core.now))
+        let next = [self.opens(), self.wheel.next()].into_iter().flatten().min();
+        next.map(|next| next.since(self.core.now))
     }
 
     /// Takes note of all events. Nothing is freed and no byte moves.
@@ -459,12 +455,8 @@ impl Server {
     fn reap(&mut self) {
         for id in self.finished.drain(..) {
             let Some(mut pair) = self.pairs.remove(id) else { continue };
-            let position = pair.session.listener();
-            let listener = &self.core.config.listeners[usize::from(position)];
-            self.crowd.leave(position, listener, pair.session.client().ip());
-            if let CloseReason::Unannounced(why) = pair.session.close_reason() {
-                accept::note_unannounced(&mut self.core, position, pair.session.client(), why);
-            }
+            accept::note_unannounced(&mut self.core, &pair.session);
+            self.core.door.leave(pair.session.listener(), pair.session.take_entry());
             if pair.lacks {
                 self.lacking.retain(|other| *other != id);
             }

@@ -63,6 +63,7 @@ fn a_wrong_setting_is_reported_with_what_is_allowed() {
         ("accept_proxy: v3", "f:1:15: accept_proxy: must be none or any or v1 or v2, not \"v3\"; did you mean 'v1'?".to_string()),
         ("send_proxy: any", "f:1:13: send_proxy: must be none or v1 or v2, not \"any\"".to_string()),
         ("timeout_proxy_header: none", format!("f:1:23: timeout_proxy_header: {duration}, not \"none\"")),
+        ("accept_rate: 0", "f:1:14: accept_rate: must be none or a whole number from 1 to 1000000, not 0".to_string()),
         ("max_requests: never", "f:1:15: max_requests: must be none or a whole number from 1 to 1000000000, not \"never\"".to_string()),
         ("min_body_rate: 1KiB/s", "f:1:16: min_body_rate: must be none or a size in bytes, KiB, MiB or GiB, such as 1MiB, not \"1KiB/s\"".to_string()),
         ("via: yes", "f:1:6: via: must be true or false, not \"yes\"".to_string()),
@@ -198,6 +199,44 @@ fn a_wrong_limit_of_clients_is_reported_with_what_is_allowed() {
         assert_eq!(errors(&good_but("    pool: web\n", &format!("    pool: web\n    {line}\n"))), [message], "{line}");
     }
     assert_eq!(errors(&good_but("    pool: web\n", "    pool: web\n    rate_limit: none\n")), [""; 0]);
+}
+
+#[test]
+fn a_wrong_access_is_reported_with_what_is_allowed() {
+    let network = "must be an address or a network, such as 10.0.0.1, 10.0.0.0/8 or 2001:db8::/32";
+    let table = [
+        ("access: deny", "f:5:13: listeners[0].access: must be a map with the keys rules and default, or none, not \"deny\"".to_string()),
+        ("access: { rules: [allow: 10.0.0.1] }", "f:5:13: listeners[0].access: the key 'default' is missing (required: rules, default)".to_string()),
+        ("access: { rules: [allow: 10.0.0.1], default: dney }", "f:5:50: listeners[0].access.default: must be allow or deny, not \"dney\"; did you mean 'deny'?".to_string()),
+        ("access: { rules: [{ allow: 10.0.0.1/8 }], default: deny }", "f:5:32: listeners[0].access.rules[0].allow: \"10.0.0.1/8\" has bits behind its prefix; the network is 10.0.0.0/8".to_string()),
+        ("access: { rules: [{ allow: [\"::1\", ::2/129] }], default: deny }", format!("f:5:40: listeners[0].access.rules[0].allow[1]: {network}, not \"::2/129\"")),
+        ("access: { rules: [{ deny: { file: a } }], default: deny }", "f:5:39: listeners[0].access.rules[0].deny.file: \"a\" cannot be read: there are no files here".to_string()),
+        ("access: { rules: [{ deny: 10.0.0.1 }], default: deny, action: { pool: wbe } }", "f:5:75: listeners[0].access.action.pool: there is no pool \"wbe\"; did you mean 'web'? (pools: web)".to_string()),
+        ("max_clients: 0", "f:5:18: listeners[0].max_clients: must be none or a whole number from 1 to 1000000, not 0".to_string()),
+    ];
+    for (line, message) in table {
+        assert_eq!(errors(&good_but("    pool: web\n", &format!("    pool: web\n    {line}\n"))), [message], "{line}");
+    }
+}
+
+#[test]
+fn the_pool_of_those_who_are_denied_must_suit_the_listener() {
+    let access = "access: { rules: [deny: 10.0.0.1], default: allow, action: { pool: tar } }";
+    let tar = "pools:\n  tar: { backends: [a:1], affinity: { type: insert_cookie, name: c } }\n";
+    let text = good_but("    pool: web\n", &format!("    pool: web\n    {access}\n")).replace("pools:\n", tar);
+    assert_eq!(errors(&text), [""; 0]);
+    let found = errors(&text.replace("    pool: web\n", "    pool: web\n    protocol: tcp\n"));
+    let message = "its pool's affinity is of a type that a tcp listener cannot follow (allowed: source)";
+    assert_eq!(found, [format!("f:6:13: listeners[0].access: {message}")]);
+}
+
+#[test]
+fn the_clients_of_a_listener_are_its_own_limit_and_its_rate_may_be_that_of_all() {
+    let text = format!("max_clients: 7\naccept_rate: 9\n{GOOD}");
+    let config = parse("f", &text.replace("    pool: web\n", "    pool: web\n    max_clients: 3\n")).unwrap();
+    assert_eq!((config.max_clients, config.listeners[0].clients_max), (7, Some(3)));
+    let config = parse("f", &text).unwrap();
+    assert_eq!((config.listeners[0].clients_max, config.listeners[0].accept_rate), (None, Some(9)));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use plb::base::time::Time;
 use plb::cli;
+use plb::config::access;
 use plb::config::balance::LongForm;
 use plb::config::check::{CheckSettings, Exchange, HttpCheck, SmtpCheck};
 use plb::config::route::Prefix;
@@ -29,7 +30,9 @@ const CONFIGURATION_PAGE: &str = include_str!("../man/plb.yaml.5");
 const PROGRAM_PAGE: &str = include_str!("../man/plb.8");
 
 /// The sections that describe keys.
-const DESCRIBED: [&str; 18] = [
+const DESCRIBED: [&str; 20] = [
+    "ACCESS",
+    "ACCESS RULES",
     "AFFINITY",
     "BALANCING",
     "HEALTH",
@@ -146,6 +149,8 @@ fn plb_yaml_5_describes_every_setting_with_its_default_and_range() {
     assert_described("EACH BACKEND", &[keys::<Backend>()]);
     assert_described("BALANCING", &[keys::<LongForm>()]);
     assert_described("AFFINITY", &[keys::<Affinity>()]);
+    assert_described("ACCESS", &[keys::<access::Schema>(), keys::<access::Elsewhere>()]);
+    assert_described("ACCESS RULES", &[keys::<access::Rule>(), keys::<access::NetworkFile>()]);
     let of_types = [keys::<HttpCheck>(), keys::<SmtpCheck>(), keys::<Exchange>()];
     assert_described("HEALTH", &[&[keys::<Health>(), keys::<CheckSettings>()][..], &of_types].concat());
     assert_described("EACH ROUTE", &[keys::<Route>()]);

@@ -81,7 +81,7 @@ fn the_examples_of_the_readme_are_valid() {
     assert!(examples.len() >= 2);
     for example in examples {
         let text = example.split("```").next().unwrap();
-        let read = plb::config::parse_with("the example", text, &|_, _| Ok(b"a file".to_vec()));
+        let read = plb::config::parse_with("the example", text, &|_, _| Ok(b"# a file".to_vec()));
         assert_eq!(read.err(), None, "{text}");
     }
 }

@@ -1,6 +1,7 @@
 //! Small pure tools that know nothing of balancing.
 
 pub mod arena;
+pub mod bucket;
 pub mod buffers;
 pub mod network;
 pub mod password;

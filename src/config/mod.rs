@@ -9,6 +9,7 @@
 //! place. `validate` turns it into the [`Config`] below or into a list of [`ConfigError`]s.
 //! Nothing here opens a file or a socket, resolves a name or reads a clock.
 
+pub mod access;
 pub mod affinity;
 pub mod attempts;
 mod auth;
@@ -39,6 +40,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use access::Access;
 pub use affinity::Affinity;
 pub use attempts::{Emergency, Mishap};
 pub use auth::{Auth, USER_BYTES_MAX, Users};
@@ -254,6 +256,8 @@ settings! {
         clients_per_address_max as "max_clients_per_address": OrNone<Whole<1, 1_000_000>> = None,
         /// The versions of the PROXY protocol with which each connection of a trusted proxy begins; `None` is without.
         accept_proxy: OrNone<ProxyVersions> = None,
+        /// The most clients that are taken from the backlog in a second; `None` is no limit.
+        accept_rate: OrNone<Whole<1, 1_000_000>> = None,
         /// The rate in bytes a second that the body of a request must not fall below; never zero; `None` is any.
         body_bytes_per_second_min as "min_body_rate": OrNone<Bytes> = None,
     } and {
@@ -263,6 +267,11 @@ settings! {
         listen: Vec<ListenAddress>,
         /// What its clients speak.
         protocol: ProtocolName,
+        /// The most of its clients that are served at once; more wait in its backlog. `None` leaves it to
+        /// [`Config::max_clients`].
+        clients_max: Option<u32>,
+        /// Who may come in; `None`: everybody.
+        access: Option<Access>,
         /// The pool that serves what no rule decides: an index into [`Config::pools`].
         pool: Option<usize>,
         /// What becomes of requests, the first one that fits each; the pool serves the others.

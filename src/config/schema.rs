@@ -30,6 +30,10 @@ settings! {
         pool: Name,
         /// A list of maps, each read as [`Route`].
         routes: Nested,
+        /// The most of its clients that are served at once.
+        clients_max as "max_clients": OrNone<Whole<1, 1_000_000>> = None,
+        /// Who may come in: `none` for everybody, or a map that is read as [`access::Schema`](super::access::Schema).
+        access: OrNone<Nested> = None,
         /// How often each client may ask: `none`, or a map that is read as [`RateLimit`](super::RateLimit).
         rate_limit: OrNone<Nested> = None,
     }

@@ -19,10 +19,10 @@ use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::word::{Word, wrong};
 use super::{
-    BACKENDS_MAX, Backend, Balance, Config, Document, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX, Pool,
-    ProtocolName, health, pages, rate,
+    Access, Affinity, BACKENDS_MAX, Backend, Balance, Config, Document, LISTENERS_MAX, ListenAddress, Listener,
+    POOLS_MAX, Pool, ProtocolName, health, pages, rate,
 };
-use super::{affinity, balance};
+use super::{access, affinity, balance};
 
 /// More names than this are not listed in a message.
 const NAMES_LISTED_MAX: usize = 8;
@@ -222,7 +222,13 @@ fn report<T: Schema>(entry: &Entry, path: &str, message: String, errors: &mut Er
 }
 
 /// The entries of a list that has to have some; `None` when it has not, which is reported.
-fn list<'n>(node: &'n Node, path: &str, allowed: &str, max: usize, errors: &mut Errors<'_>) -> Option<&'n [Node]> {
+pub(super) fn list<'n>(
+    node: &'n Node,
+    path: &str,
+    allowed: &str,
+    max: usize,
+    errors: &mut Errors<'_>,
+) -> Option<&'n [Node]> {
     match &node.kind {
         Kind::List(nodes) if nodes.len() > max => {
             errors.add(nodes[max].at, path, format!("too many entries: {} (at most {max})", nodes.len()));
@@ -320,7 +326,7 @@ fn backend(node: &Node, path: &str, errors: &mut Errors<'_>) -> Option<(Backend,
 }
 
 /// Where each pool is; a listener names one.
-struct PoolNames<'p> {
+pub(super) struct PoolNames<'p> {
     listed: Vec<&'p str>,
     indices: HashMap<&'p str, usize>,
 }
@@ -344,7 +350,7 @@ impl<'p> PoolNames<'p> {
     }
 
     /// The index of the pool that the section names; where the pools themselves could not be read, any name passes.
-    fn resolve(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> Option<usize> {
+    pub(super) fn resolve(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> Option<usize> {
         if name.is_empty() || self.listed.is_empty() {
             return None;
         }
@@ -380,9 +386,19 @@ impl Listeners<'_> {
         listener.name = own.name;
         listener.protocol = own.protocol;
         listener.pool = self.pools.resolve(&section, &own.pool, errors);
-        let tcp_pool = listener.pool.filter(|_| own.protocol == ProtocolName::Tcp);
-        if let Some(message) = tcp_pool.and_then(|pool| emergency::unfit_for_tcp(self.models, pool)) {
+        let is_tcp = own.protocol == ProtocolName::Tcp;
+        if let Some(message) =
+            listener.pool.filter(|_| is_tcp).and_then(|pool| emergency::unfit_for_tcp(self.models, pool))
+        {
             section.refuse("pool", message, errors);
+        }
+        listener.clients_max = own.clients_max;
+        listener.access = section.child("access").and_then(|place| access::access(place, &self.pools, errors));
+        let diverted = listener.access.as_ref().and_then(Access::pool).filter(|_| is_tcp);
+        let affinity = diverted.and_then(|pool| self.models.get(pool)?.affinity.as_ref());
+        if affinity.is_some_and(Affinity::needs_http) {
+            let message = "its pool's affinity is of a type that a tcp listener cannot follow (allowed: source)";
+            section.refuse("access", message, errors);
         }
         if let Some(entry) = section.entry("routes") {
             let path = joined(&section.path, "routes");

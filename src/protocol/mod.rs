@@ -39,6 +39,8 @@ pub struct View<'a> {
     pub site: &'a mut http::site::Site,
     /// All pools, as configured.
     pub pools: &'a [config::Pool],
+    /// The pool that serves this client and no other one, whatever the rules say: it is not welcome.
+    pub diverted: Option<u16>,
     /// Who serves this exchange.
     pub backend: Option<BackendId>,
     /// Whether somebody else could.

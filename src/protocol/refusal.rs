@@ -33,14 +33,16 @@ pub enum Cause {
     Crowd,
     /// A trusted proxy did not say whom it forwards for.
     ProxyHeader,
+    /// The listener's `access` denies the client.
+    Access,
 }
 
 /// Their words, in the order in which they were declared.
 #[rustfmt::skip]
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "malformed", "method", "target_too_long", "head_too_large", "body_too_large", "unsupported", "denied",
     "unauthorized", "rate", "verifications", "no_route", "slow_head", "slow_body", "crowd",
-    "proxy_header",
+    "proxy_header", "access",
 ];
 
 impl Cause {
@@ -75,13 +77,13 @@ mod tests {
 
     #[test]
     fn every_cause_is_counted_for_itself() {
-        let causes = [(Cause::Malformed, "malformed"), (Cause::Denied, "denied"), (Cause::ProxyHeader, "proxy_header")];
+        let causes = [(Cause::Malformed, "malformed"), (Cause::Denied, "denied"), (Cause::Access, "access")];
         let mut refusals = Refusals::default();
         assert_eq!(refusals.summary(), "nothing");
         for (cause, name) in causes {
             assert_eq!((cause.name(), refusals.count(cause), refusals.count(cause)), (name, 1, 2));
         }
-        assert_eq!(refusals.summary(), "2 malformed, 2 denied, 2 proxy_header");
-        assert_eq!(Cause::ProxyHeader as usize, NAMES.len() - 1, "each has a name");
+        assert_eq!(refusals.summary(), "2 malformed, 2 denied, 2 access");
+        assert_eq!(Cause::Access as usize, NAMES.len() - 1, "each has a name");
     }
 }

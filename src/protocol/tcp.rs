@@ -45,9 +45,8 @@ impl Tcp {
 }
 
 /// What the client is known by to the pool: all that is known is its address.
-fn key(view: &View) -> Key {
-    let pool = view.listener.pool.and_then(|pool| view.pools.get(pool));
-    match pool.and_then(|pool| pool.affinity.as_ref()) {
+fn key(view: &View, pool: u16) -> Key {
+    match view.pools.get(usize::from(pool)).and_then(|pool| pool.affinity.as_ref()) {
         Some(Affinity::Table(Table { mark: Mark::Source { prefix_v4, prefix_v6 }, .. })) => {
             view.site.keys.of_network(view.client, *prefix_v4, *prefix_v6)
         }
@@ -56,9 +55,8 @@ fn key(view: &View) -> Key {
 }
 
 /// The hash of its address, where its pool is balanced by that.
-fn hash(view: &View) -> Option<u64> {
-    let pool = view.listener.pool.and_then(|pool| view.pools.get(pool))?;
-    pool.balance.hash_on().map(|_| address_hash(view.client))
+fn hash(view: &View, pool: u16) -> Option<u64> {
+    view.pools.get(usize::from(pool))?.balance.hash_on().map(|_| address_hash(view.client))
 }
 
 impl Protocol for Tcp {
@@ -69,8 +67,13 @@ impl Protocol for Tcp {
             view.response.begin();
             tunnel::open(view);
             // A TCP listener has one; there are at most `POOLS_MAX`.
-            let pool = view.listener.pool.unwrap_or_default() as u16;
-            return Step::Connect(Selection { pool, key: key(view), hash: hash(view), reuse: Reuse::Fresh });
+            let pool = view.diverted.unwrap_or(view.listener.pool.unwrap_or_default() as u16);
+            return Step::Connect(Selection {
+                pool,
+                key: key(view, pool),
+                hash: hash(view, pool),
+                reuse: Reuse::Fresh,
+            });
         }
         if self.state == State::Silent && (view.response.has_cleared() || view.response.sent() > 0) {
             self.state = State::Judged;
@@ -130,6 +133,7 @@ mod tests {
             listener: &config.listeners[0],
             site: &mut Site::default(),
             pools: &config.pools,
+            diverted: None,
             backend: None,
             alternative: Alternative::None,
             date: "",

@@ -114,6 +114,7 @@ impl Server {
 
     /// Logs what changed in this turn, and does what follows.
     pub(super) fn report(&mut self) {
+        self.report_refusals();
         while let Some((backend, failure)) = self.core.pools.next_failure() {
             log::debug!("backend {}: {failure}", self.backend_name(backend));
         }

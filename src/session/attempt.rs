@@ -241,7 +241,8 @@ impl Session {
             }
             let (pool, index) = (self.pool(context), self.attempt.selection.pool);
             let is_emergency = pool.failover || context.pools.is_deserted(usize::from(index));
-            match pool.emergency.as_ref().filter(|_| is_emergency) {
+            // Who is not welcome gets to nobody else.
+            match pool.emergency.as_ref().filter(|_| is_emergency && self.entry.diverted.is_none()) {
                 None => return self.apologize(self.attempt.trouble, context),
                 Some(Emergency::Respond(_)) => return self.apologize(Trouble::Deserted { pool: index }, context),
                 Some(Emergency::Pool(next)) => {

@@ -8,6 +8,7 @@
 
 mod attempt;
 mod context;
+pub mod door;
 mod greeting;
 mod io;
 mod lending;
@@ -25,6 +26,7 @@ use crate::config;
 use crate::protocol::{AnyProtocol, Farewell, Parting, Protocol, Received, Stage, Step, Trouble, Wait};
 use attempt::{Attempt, Origin};
 pub use context::{Context, Core};
+use door::Entry;
 pub use io::{Io, Outcome, Part, Readiness, Side};
 use phase::{Phase, Stall};
 use record::{CloseReason, End, Record};
@@ -41,6 +43,8 @@ pub struct Session {
     /// Where the client connected to, if a proxy has said so.
     destination: Option<SocketAddr>,
     listener: u16,
+    /// What its client was counted under.
+    entry: Entry,
     attempt: Attempt,
     tried: Vec<BackendId>,
     /// The one of them that only dropped an idle connection.
@@ -58,8 +62,8 @@ pub struct Session {
 type Move = fn(&mut Pipe, usize, Time);
 
 impl Session {
-    /// A client that has just been accepted at this port of the listener.
-    pub fn new(listener: u16, port: u16, client: SocketAddr, context: &mut Context) -> Session {
+    /// A client that has just been accepted at this port of the listener, and let in.
+    pub fn admitted(entry: Entry, listener: u16, port: u16, client: SocketAddr, context: &mut Context) -> Session {
         let settings = &context.config.listeners[usize::from(listener)];
         let mut session = Session {
             phase: greeting::first_phase(settings, client),
@@ -71,6 +75,7 @@ impl Session {
             port,
             destination: None,
             listener,
+            entry,
             attempt: Attempt::none(),
             tried: Vec::new(),
             last_resort: None,

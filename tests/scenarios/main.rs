@@ -5,7 +5,9 @@
 
 mod harness;
 
+mod access;
 mod access_log;
+mod admission;
 mod affinity;
 mod backpressure;
 mod balancing;

@@ -7,7 +7,6 @@ mod driver;
 mod ledger;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use plb::balance::{BackendId, Call, Outcome, Seeker, State};
@@ -322,8 +321,7 @@ impl Plb {
         while let Some(wire) = world.take_client(self.pairs.len()) {
             let id = self.streams.insert(Stream::accepted(wire, world.profile.tls[0]));
             world.register(wire, id);
-            // The wire is the port, so that a record tells whose it is.
-            let address = SocketAddr::from(([192, 0, 2, 1], wire as u16));
+            let [address, _] = world.profile.addresses(wire);
             self.core.who = Seeker(self.pairs.next_id().to_bits());
             let pair = Pair {
                 session: Session::new(0, 80, address, &mut self.core.context()),
@@ -430,7 +428,11 @@ impl Plb {
             }
             self.ledger.take(&mut self.core.records);
             let wire = self.streams.get(pair.client).expect("its stream is there").wire;
-            self.ledger.close(wire, pair.moved, world.profile.weather);
+            let [_, client] = world.profile.addresses(wire);
+            if pair.session.client() == client {
+                let announced = world.profile.announcement(wire).len() as u64;
+                self.ledger.close(wire, [pair.moved[0] - announced, pair.moved[1]], world.profile.weather);
+            }
             self.clear(&mut pair);
             let abrupt = match self.bug {
                 Some(Bug::AbruptEndLooksClean) => false,

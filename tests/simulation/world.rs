@@ -3,6 +3,7 @@
 //! It never looks into a session.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use plb::balance::Failure;
@@ -10,7 +11,8 @@ use plb::base::arena::Id;
 use plb::base::buffers::BUFFER_BYTES;
 use plb::base::rng::Rng;
 use plb::base::time::Time;
-use plb::config::{Config, ProtocolName};
+use plb::config::{Config, ProtocolName, ProxyVersion};
+use plb::protocol::proxy_header;
 
 use super::http_client::HttpClient;
 use super::http_server::HttpServer;
@@ -84,6 +86,9 @@ impl Fault {
     }
 }
 
+/// Where clients have connected to that are announced.
+pub const DESTINATION: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7)), 443);
+
 /// What a connection holds, what a peer moves at once and what it has to say where bodies may be long, in bytes.
 const BULK_CAPACITY: usize = 100_000;
 const BULK_PIECE: u64 = 60_000;
@@ -101,6 +106,10 @@ pub struct Profile {
     pub max_clients: usize,
     /// Of every backend, what is wrong with it: nothing, one thing, or anything (`Err`).
     pub backends: Vec<Result<Option<Fault>, ()>>,
+    /// Clients come by way of a trusted proxy, which announces them.
+    pub announced: bool,
+    /// plb announces its clients to backends.
+    pub announces: bool,
     /// What the listener has besides its pool.
     pub site: Site,
     /// Backends close connections that are idle, at the worst moment.
@@ -166,6 +175,8 @@ impl Profile {
             clients,
             max_clients: 1 + rng.below(8) as usize,
             backends,
+            announced: rng.chance(1, 4),
+            announces: rng.chance(1, 4),
             site,
             idle_closes: rng.chance(1, 3),
             lacks: chaos && rng.chance(1, 3),
@@ -202,16 +213,36 @@ impl Profile {
         );
         // Whoever waits for a backend waits for others that take their time.
         let pool = format!(
-            "server_retry: {}, idle_backend_max: {}, balance: {}, max_connections: {}, timeout_queue: 60s",
+            "server_retry: {}, idle_backend_max: {}, balance: {}, max_connections: {}, timeout_queue: 60s{}",
             self.server_retry,
             self.idle_backend_max,
             self.balance,
             self.connections_max.map_or("none".to_string(), |max| max.to_string()),
+            if self.announces { ", send_proxy: v2" } else { "" },
         );
-        let config = self.site.config(&globals, &format!("protocol: {protocol}"), &pool, self.backends.len());
+        let announced = if self.announced { ", accept_proxy: any, trusted_proxies: 203.0.113.1" } else { "" };
+        let listener = format!("protocol: {protocol}{announced}");
+        let config = self.site.config(&globals, &listener, &pool, self.backends.len());
         // Scarcer than a file may say.
         let buffer_memory = 2 * (self.buffer_pairs * BUFFER_BYTES) as u64;
         Config { buffer_memory, kernel_pipes: self.kernel_pipes, ..config }
+    }
+
+    /// Who connects to plb when the client on this wire does, and who that client is: the wire is the port, so that a
+    /// record tells whose it is.
+    pub fn addresses(&self, wire: usize) -> [SocketAddr; 2] {
+        let client = ([192, 0, 2, 1], wire as u16).into();
+        [if self.announced { ([203, 0, 113, 1], 99).into() } else { client }, client]
+    }
+
+    /// What a proxy sends before the first byte of that client.
+    pub fn announcement(&self, wire: usize) -> Vec<u8> {
+        let mut header = Vec::new();
+        if self.announced {
+            let version = [ProxyVersion::V1, ProxyVersion::V2][wire % 2];
+            proxy_header::write(version, self.addresses(wire)[1], DESTINATION, &mut header);
+        }
+        header
     }
 
     /// The one thing that is wrong, in the first pool.
@@ -286,6 +317,7 @@ impl World {
 
     fn add_client(&mut self, number: usize) {
         let wire = self.add_wire(Connecting::Done);
+        self.wires[wire].announcement = self.profile.announcement(wire).into();
         let arrival = Time::from_micros(1_000 + self.rng.below(40_000));
         let peer: Box<dyn Peer> = match self.profile.protocol {
             ProtocolName::Http if !self.profile.upgrades => {
@@ -424,7 +456,10 @@ impl World {
 
     fn act(&mut self, index: usize) -> bool {
         let Some(mut peer) = self.peers[index].take() else { return false };
-        let acted = peer.wakes() <= self.now && peer.act(self);
+        let wakes = peer.wakes() <= self.now;
+        // Clients were the first to have wires.
+        let announced = if wakes && index < self.profile.clients { self.wires[index].announce() } else { None };
+        let acted = announced.unwrap_or_else(|| wakes && peer.act(self));
         if !peer.is_over() {
             self.peers[index] = Some(peer);
         }

@@ -146,6 +146,7 @@ impl Http {
             listener: view.listener,
             site: view.site,
             pools: view.pools,
+            diverted: view.diverted,
             client: view.client,
             client_text: &self.client,
             scheme: Scheme::Http,

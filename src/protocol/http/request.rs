@@ -35,6 +35,8 @@ pub struct RequestRules<'a> {
     pub site: &'a mut Site,
     /// All pools.
     pub pools: &'a [Pool],
+    /// The pool that serves this client, whatever the routes say.
+    pub diverted: Option<u16>,
     /// Who is connected.
     pub client: IpAddr,
     /// The same as text.
@@ -53,8 +55,8 @@ impl<'a> RequestRules<'a> {
     /// A client that came in the clear to this listener's port 80, and may ask for whatever its settings allow.
     pub fn new(listener: &'a Listener, site: &'a mut Site, client: IpAddr, client_text: &'a ClientText) -> Self {
         let upgrade = listener.http.upgrade;
-        let (scheme, now) = (Scheme::Http, Time::START);
-        RequestRules { listener, site, pools: &[], client, client_text, scheme, port: 80, upgrade, now }
+        let (scheme, now, diverted) = (Scheme::Http, Time::START, None);
+        RequestRules { listener, site, pools: &[], diverted, client, client_text, scheme, port: 80, upgrade, now }
     }
 }
 
@@ -175,7 +177,7 @@ fn rewrite(
     path::judge(asked.raw_path().as_bytes(), &rules.listener.http.path_refused)?;
     let mut room = mem::take(&mut rules.site.path);
     asked.path = path::decode(asked.raw_path().as_bytes(), &mut room);
-    judged.head.decision = rules.site.decide(&asked, rules.listener, rules.now);
+    judged.head.decision = rules.site.decide(&asked, rules.listener, rules.diverted, rules.now);
     if let Decision::Forward(mut course) = judged.head.decision {
         check_length(judged.head.body, course.body_bytes_max(rules.listener))?;
         if let Some(route) = course.route(rules.listener) {

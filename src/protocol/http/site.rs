@@ -133,10 +133,13 @@ impl Site {
         Site { keys, ..self }
     }
 
-    /// Decides who answers.
-    pub(super) fn decide(&mut self, asked: &Asked, listener: &Listener, now: Time) -> Decision {
+    /// Decides who answers: of a client that was diverted, that pool, and no route.
+    pub(super) fn decide(&mut self, asked: &Asked, listener: &Listener, diverted: Option<u16>, now: Time) -> Decision {
         if let Err(refused) = self.limits.check(listener, asked, now) {
             return refused;
+        }
+        if let Some(pool) = diverted {
+            return Decision::Forward(Course { pool, ..Course::default() });
         }
         let index = self.router.find(&listener.routes, asked);
         let route = index.map(|index| &listener.routes[index]);
