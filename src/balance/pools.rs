@@ -509,6 +509,22 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_probed_in_maintenance_and_nobody_is_picked_before_probes_have_found_it() {
+        let initial = config::health::Initial::Down;
+        let health = Some(config::Health { rise: 1, initial, ..config::Health::default() });
+        let mut pools = Pools::new(&[config::Pool { health, ..pool(1, &[1]) }], Time::START);
+        let id = BackendId::new(0, 0);
+        pools.administer(id, Administration::Maintenance, Time::START);
+        assert_eq!((pools.next_probe(id), pools.begin_trial(id, Time::START)), (None, false));
+        pools.administer(id, Administration::Ready, Time::START);
+        assert!(matches!(pools.pick(&Ask::any(0), Time::START), Picked::Nobody));
+        assert!(pools.next_probe(id).is_some() && pools.begin_trial(id, Time::START));
+        pools.end_trial(id, Ok(()), Time::START);
+        let lease = pools.lend(0, Key::None, &[], Time::START).expect("it is up");
+        pools.release(lease, Outcome::Neutral, Time::START);
+    }
+
+    #[test]
     fn a_backend_on_trial_is_never_picked() {
         let mut pools = pools(1, &[1]);
         let id = BackendId::new(0, 0);

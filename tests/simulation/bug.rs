@@ -63,11 +63,17 @@ pub enum Bug {
     CookiesAreNotSet,
     /// Nobody remembers where clients were served.
     TablesAreForgotten,
+    /// Whoever waits for a backend is not told of it.
+    NobodyIsCalled,
+    /// A backend gets as many connections as there are clients.
+    LimitsAreIgnored,
+    /// Idle connections to a backend stay while others are made that it may not have besides.
+    NoWayIsMade,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 27] = [
+    pub const ALL: [Bug; 30] = [
         Bug::AnEdgeIsForgotten,
         Bug::ShortReadHidesTheEnd,
         Bug::ParkedWhileReadable,
@@ -95,6 +101,9 @@ impl Bug {
         Bug::BodiesAreNotMeasured,
         Bug::CookiesAreNotSet,
         Bug::TablesAreForgotten,
+        Bug::NobodyIsCalled,
+        Bug::LimitsAreIgnored,
+        Bug::NoWayIsMade,
     ];
 
     /// What is left of the configuration.
@@ -103,6 +112,7 @@ impl Bug {
         match bug {
             Some(Bug::RequestsAreNotCounted) => listener.http.requests_max = None,
             Some(Bug::BodiesAreNotMeasured) => listener.http.body_bytes_max = None,
+            Some(Bug::LimitsAreIgnored) => config.pools.iter_mut().for_each(|pool| pool.max_connections = None),
             Some(Bug::CookiesAreNotSet | Bug::TablesAreForgotten) => {
                 for pool in &mut config.pools {
                     let is_table = matches!(pool.affinity, Some(Affinity::Table(_)));

@@ -264,8 +264,10 @@ impl HttpClient {
         self.over = true;
         let done = self.answered == self.requests.len() || self.told_to_go;
         let fault = world.profile.fault();
+        // Whoever ends while it waits for a backend is taken to have given up.
+        let gave_up = self.ended && world.profile.connections_max.is_some();
         let excusable = match world.profile.weather {
-            _ if done => true,
+            _ if done || gave_up => true,
             Weather::Calm => false,
             Weather::OneBad => fault.is_some_and(Fault::is_in_answer),
             Weather::Chaos => true,

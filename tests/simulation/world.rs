@@ -120,6 +120,10 @@ pub struct Profile {
     /// Bodies may be long.
     pub bulk: bool,
     pub idle_backend_max: usize,
+    /// The most connections of each backend.
+    pub connections_max: Option<u32>,
+    /// How backends are chosen.
+    pub balance: &'static str,
     pub server_retry: u64,
     pub calls_max: u32,
     pub capacity_max: usize,
@@ -182,6 +186,8 @@ impl Profile {
             kernel_pipes: rng.below(5) as u32,
             bulk,
             idle_backend_max: 1 + rng.below(4) as usize,
+            connections_max: rng.chance(1, 3).then(|| 1 + rng.below(2) as u32),
+            balance: ["round_robin", "least_connections", "random", "hash", "first"][rng.below(5) as usize],
             server_retry: 1 + rng.below(3),
             calls_max: [6, 32][rng.below(2) as usize],
             capacity_max: if bulk { BULK_CAPACITY } else { [20, 100, 2_000, 30_000][rng.below(4) as usize] },
@@ -203,11 +209,17 @@ impl Profile {
             self.max_clients,
         );
         let announces = if self.announces { ", send_proxy: v2" } else { "" };
-        let pool =
-            format!("server_retry: {}, idle_backend_max: {}{announces}", self.server_retry, self.idle_backend_max);
         let announced = if self.announced { ", accept_proxy: any, trusted_proxies: 203.0.113.1" } else { "" };
-        let listener = format!("protocol: {protocol}{announced}");
-        let config = self.site.config(&globals, &listener, &pool, self.backends.len());
+        // Whoever waits for a backend waits for others that take their time.
+        let pool = format!(
+            "server_retry: {}, idle_backend_max: {}, balance: {}, max_connections: {}, timeout_queue: 60s{announces}",
+            self.server_retry,
+            self.idle_backend_max,
+            self.balance,
+            self.connections_max.map_or("none".to_string(), |max| max.to_string()),
+        );
+        let config =
+            self.site.config(&globals, &format!("protocol: {protocol}{announced}"), &pool, self.backends.len());
         // Scarcer than a file may say.
         let buffer_memory = 2 * (self.buffer_pairs * BUFFER_BYTES) as u64;
         Config { buffer_memory, kernel_pipes: self.kernel_pipes, ..config }

@@ -217,6 +217,7 @@ impl Plb {
             pair.backend = Some(found);
             return Outcome::Reused;
         }
+        self.make_way(backend);
         match world.connect(number, address) {
             Ok((wire, alternatives)) => {
                 let stream = Stream::connecting(wire, world.profile.tls[1], Owner::Session(id, Side::Backend));
@@ -243,6 +244,16 @@ impl Plb {
         }
         world.wires[wire].expected = expected.into();
         header
+    }
+
+    fn make_way(&mut self, backend: BackendId) {
+        let (number, pools) = (self.number(backend), &self.core.pools);
+        let Some(max) = pools.load_max(backend).filter(|_| self.bug != Some(Bug::NoWayIsMade)) else { return };
+        let idle_max = max.saturating_sub(pools.load(backend)) as usize;
+        while self.idle[number].len() > idle_max {
+            let (evicted, _) = self.idle[number].remove(0);
+            self.retire(evicted);
+        }
     }
 
     fn make_room(&mut self, world: &mut World) -> Outcome {
