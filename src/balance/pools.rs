@@ -353,8 +353,9 @@ fn occupy(pool: &mut Pool, backend: u16, key: Key, now: Time) -> Lease {
     Lease { backend: BackendId::new(pool.position(), backend), outages }
 }
 
-#[cfg(test)]
 mod crowded;
+
+mod homes;
 
 #[cfg(test)]
 mod tests {
@@ -617,6 +618,22 @@ mod tests {
         let new = pools.lend(0, Key::None, &[], Time::START).expect("it is up");
         pools.release(new, Outcome::Failure(Failure::TimedOut), Time::START);
         assert_eq!(pools.health(id), State::Down);
+    }
+
+    #[test]
+    fn a_status_that_answers_what_was_asked_before_an_outage_is_no_failure_after_it() {
+        let mut pools = pools(1, &[1]);
+        let id = BackendId::new(0, 0);
+        let old = pools.lend(0, Key::None, &[], Time::START).expect("it is up");
+        take_down(&mut pools, id);
+        assert!(pools.begin_trial(id, Time::START));
+        pools.end_trial(id, Ok(()), Time::START);
+        pools.hear(&old, Outcome::Failure(Failure::Status(500)), Time::START);
+        assert_eq!(pools.health(id), State::Up);
+        let new = pools.lend(0, Key::None, &[], Time::START).expect("it is up");
+        pools.hear(&new, Outcome::Failure(Failure::Status(500)), Time::START);
+        assert_eq!(pools.health(id), State::Down);
+        [old, new].into_iter().for_each(|lease| pools.release(lease, Outcome::Neutral, Time::START));
     }
 
     #[test]

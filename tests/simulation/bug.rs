@@ -69,11 +69,15 @@ pub enum Bug {
     LimitsAreIgnored,
     /// Idle connections to a backend stay while others are made that it may not have besides.
     NoWayIsMade,
+    /// Whoever is busy is believed.
+    StatusesAreForwarded,
+    /// The second pool serves the first one's clients although somebody lives.
+    EmergencyWithoutNeed,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 30] = [
+    pub const ALL: [Bug; 32] = [
         Bug::AnEdgeIsForgotten,
         Bug::ShortReadHidesTheEnd,
         Bug::ParkedWhileReadable,
@@ -104,6 +108,8 @@ impl Bug {
         Bug::NobodyIsCalled,
         Bug::LimitsAreIgnored,
         Bug::NoWayIsMade,
+        Bug::StatusesAreForwarded,
+        Bug::EmergencyWithoutNeed,
     ];
 
     /// What is left of the configuration.
@@ -111,6 +117,10 @@ impl Bug {
         let listener = &mut config.listeners[0];
         match bug {
             Some(Bug::RequestsAreNotCounted) => listener.http.requests_max = None,
+            Some(Bug::StatusesAreForwarded) => {
+                config.pools.iter_mut().for_each(|pool| pool.retry_on.retain(|mishap| !mishap.is_in_response()));
+            }
+            Some(Bug::EmergencyWithoutNeed) if config.pools[0].emergency.is_some() => listener.pool = Some(1),
             Some(Bug::BodiesAreNotMeasured) => listener.http.body_bytes_max = None,
             Some(Bug::LimitsAreIgnored) => config.pools.iter_mut().for_each(|pool| pool.max_connections = None),
             Some(Bug::CookiesAreNotSet | Bug::TablesAreForgotten) => {

@@ -54,10 +54,12 @@ pub enum Fault {
     StallsInAnswer,
     IsSilent,
     SaysNonsense,
+    /// Its whole answer has the status 503.
+    IsBusy,
 }
 
 impl Fault {
-    const ALL: [Fault; 12] = [
+    const ALL: [Fault; 13] = [
         Fault::Refuses,
         Fault::NeverConnects,
         Fault::ConnectsTooLate,
@@ -70,6 +72,7 @@ impl Fault {
         Fault::StallsInAnswer,
         Fault::IsSilent,
         Fault::SaysNonsense,
+        Fault::IsBusy,
     ];
 
     /// Whether no byte can have been sent when it shows.
@@ -147,7 +150,7 @@ impl Profile {
             Weather::OneBad => {
                 let mut backends = vec![Ok(None); count + 1];
                 let bad = rng.below(count as u64 + 1) as usize;
-                backends[bad] = Ok(Some(Fault::ALL[rng.below(12) as usize]));
+                backends[bad] = Ok(Some(Fault::ALL[rng.below(13) as usize]));
                 backends
             }
             Weather::Chaos => (0..count).map(|_| if rng.chance(1, 3) { Ok(None) } else { Err(()) }).collect(),
@@ -208,18 +211,18 @@ impl Profile {
              timeout_forward_server_read: 1s\ntimeout_forward_server_write: 1s\ntimeout_idle: 400ms\n",
             self.max_clients,
         );
-        let announces = if self.announces { ", send_proxy: v2" } else { "" };
-        let announced = if self.announced { ", accept_proxy: any, trusted_proxies: 203.0.113.1" } else { "" };
         // Whoever waits for a backend waits for others that take their time.
         let pool = format!(
-            "server_retry: {}, idle_backend_max: {}, balance: {}, max_connections: {}, timeout_queue: 60s{announces}",
+            "server_retry: {}, idle_backend_max: {}, balance: {}, max_connections: {}, timeout_queue: 60s{}",
             self.server_retry,
             self.idle_backend_max,
             self.balance,
             self.connections_max.map_or("none".to_string(), |max| max.to_string()),
+            if self.announces { ", send_proxy: v2" } else { "" },
         );
-        let config =
-            self.site.config(&globals, &format!("protocol: {protocol}{announced}"), &pool, self.backends.len());
+        let announced = if self.announced { ", accept_proxy: any, trusted_proxies: 203.0.113.1" } else { "" };
+        let listener = format!("protocol: {protocol}{announced}");
+        let config = self.site.config(&globals, &listener, &pool, self.backends.len());
         // Scarcer than a file may say.
         let buffer_memory = 2 * (self.buffer_pairs * BUFFER_BYTES) as u64;
         Config { buffer_memory, kernel_pipes: self.kernel_pipes, ..config }
@@ -406,12 +409,19 @@ impl World {
         match self.profile.backends[backend] {
             Ok(fault) => fault,
             Err(()) if self.rng.chance(1, 2) => None,
-            Err(()) => Some(Fault::ALL[self.rng.below(12) as usize]),
+            Err(()) => Some(Fault::ALL[self.rng.below(13) as usize]),
         }
     }
 
     pub fn is_healthy(&self, backend: usize) -> bool {
         self.profile.backends[backend] == Ok(None)
+    }
+
+    /// Whether the second pool may have to help out: nobody of the first is sure to serve.
+    pub fn is_emergency(&self) -> bool {
+        let site = &self.profile.site;
+        let is_sure = |backend: usize| site.pool_of(backend) == 0 && self.is_healthy(backend);
+        site.helps_out && !(0..self.profile.backends.len()).any(is_sure)
     }
 
     /// A probe of a backend that is down: in the end all succeed.
@@ -484,7 +494,9 @@ impl World {
         assert!(left.is_empty(), "left alone: {left:?}");
         for (id, &count) in &self.seen {
             let safe = super::http_client::is_idempotent(*id);
-            assert!(count <= if safe { 2 } else { 1 }, "request {id} was sent {count} times");
+            // What was answered goes to each backend once; what was not, once more.
+            let most = if self.profile.site.repeats { 1 + self.profile.backends.len() as u32 } else { 2 };
+            assert!(count <= if safe { most } else { 1 }, "request {id} was sent {count} times");
         }
     }
 

@@ -232,6 +232,16 @@ impl Plb {
         }
     }
 
+    fn make_way(&mut self, backend: BackendId) {
+        let (number, pools) = (self.number(backend), &self.core.pools);
+        let Some(max) = pools.load_max(backend).filter(|_| self.bug != Some(Bug::NoWayIsMade)) else { return };
+        let idle_max = max.saturating_sub(pools.load(backend)) as usize;
+        while self.idle[number].len() > idle_max {
+            let (evicted, _) = self.idle[number].remove(0);
+            self.retire(evicted);
+        }
+    }
+
     /// What plb says of its client on a new wire to a backend, which is to be told what the world knows.
     fn announce(&mut self, world: &mut World, pair: &Pair, wire: usize) -> Vec<u8> {
         let (mut header, mut expected) = (Vec::new(), Vec::new());
@@ -244,16 +254,6 @@ impl Plb {
         }
         world.wires[wire].expected = expected.into();
         header
-    }
-
-    fn make_way(&mut self, backend: BackendId) {
-        let (number, pools) = (self.number(backend), &self.core.pools);
-        let Some(max) = pools.load_max(backend).filter(|_| self.bug != Some(Bug::NoWayIsMade)) else { return };
-        let idle_max = max.saturating_sub(pools.load(backend)) as usize;
-        while self.idle[number].len() > idle_max {
-            let (evicted, _) = self.idle[number].remove(0);
-            self.retire(evicted);
-        }
     }
 
     fn make_room(&mut self, world: &mut World) -> Outcome {
