@@ -141,6 +141,11 @@
 //! - Of two chains that trusted proxies hand on, one counts for who the client is, and the settings say which: a proxy
 //!   that adds to one of them may well pass the other one on as the client wrote it. A chain is read from its end, where
 //!   the proxies added to it, and ends where it cannot be read.
+//! - Whom a trusted proxy forwards for, by the PROXY protocol, is known before anything is judged: a session begins with a
+//!   greeting, and who may come in is asked when that is over. What its header says replaces the peer for good, so nothing
+//!   behind it knows of proxies.
+//! - The header for a backend is the stream's preface, which the pipe is told of as owed. So it is no part of the request,
+//!   and whether that may be sent again does not depend on it. Such a connection is never parked: it is one client's.
 //! - Request ids come from the seeded generator: they are unique, and no secret.
 //! - A URL that names the backend becomes a path and no URL: nothing of the request need be kept for the response.
 //! - The log's default level is `info`; PLB 0.3's was 2, which is `warn`.
