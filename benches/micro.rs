@@ -3,11 +3,12 @@
 //! `cargo bench --bench micro` measures; without `--bench` (as `cargo test` runs it) every case runs briefly, to
 //! show that it works. Besides plb it needs the standard library only.
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use plb::balance::{Key, Keys, Outcome, Pools};
+use plb::balance::{Ask, Key, Keys, Outcome, Picked, Pools};
 use plb::base::buffers::Buffers;
 use plb::base::pipe::{Pipe, UNLIMITED};
 use plb::base::rng::Rng;
@@ -213,13 +214,36 @@ fn access(bench: &Bench) {
     }
 }
 
+/// One client comes and one goes, while there are two on each backend.
 fn picking(bench: &Bench) {
-    for count in [1, 10, 1_000, 10_000] {
-        let mut pools = Pools::new(&[pool(count)], Time::START);
-        bench.measure(&format!("pick and release among {count}"), |_| {
-            let lease = pools.lend(0, Key::None, &[], Time::START).expect("all backends are up");
-            pools.release(black_box(lease), Outcome::Success, Time::START);
-        });
+    let hash = |load_factor| config::Balance::Hash(config::HashBalance { load_factor, ..Default::default() });
+    let algorithms = [
+        ("round_robin", config::Balance::RoundRobin),
+        ("least_connections", config::Balance::LeastConnections),
+        ("random", config::Balance::Random),
+        ("hash", hash(None)),
+        ("hash, load_factor 1.25", hash(Some(125))),
+        ("first", config::Balance::First),
+    ];
+    for (name, balance) in algorithms {
+        for count in [10, 1_000, 10_000] {
+            let mut pools = Pools::new(&[config::Pool { balance: balance.clone(), ..pool(count) }], Time::START);
+            let (mut rng, mut leases) = (Rng::new(1), VecDeque::new());
+            let mut pick = |pools: &mut Pools| {
+                let ask = Ask { hash: Some(rng.next_u64()), ..Ask::any(0) };
+                match pools.pick(&ask, Time::START) {
+                    Picked::Lease(lease) => lease,
+                    other => panic!("all backends are up: {other:?}"),
+                }
+            };
+            leases.extend((0..2 * count).map(|_| pick(&mut pools)));
+            bench.measure(&format!("{name}: pick and release among {count}"), |_| {
+                leases.push_back(pick(&mut pools));
+                let lease = leases.pop_front().expect("one was put there");
+                pools.release(black_box(lease), Outcome::Success, Time::START);
+            });
+            leases.into_iter().for_each(|lease| pools.release(lease, Outcome::Neutral, Time::START));
+        }
     }
     let mut pools = Pools::new(&[pool(1_000)], Time::START);
     let tried: Vec<_> = pools.ids().take(2).collect();

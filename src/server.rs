@@ -8,6 +8,7 @@
 mod accept;
 mod health;
 mod idle;
+mod run;
 mod setup;
 mod stop;
 
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Poll};
 
-use crate::balance::{BackendId, Call, Outcome, Seeker};
+use crate::balance::BackendId;
 use crate::base::arena::{Arena, Id};
 use crate::base::buffers::Buffers;
 use crate::base::time::Time;
@@ -29,7 +30,7 @@ use crate::daemon::daemonize::Readiness;
 use crate::daemon::signals::{Signals, set_dispositions};
 use crate::log::Logs;
 use crate::log::outlet::Pace;
-use crate::net::driver::{Driver, Pair, Verdict};
+use crate::net::driver::{Driver, Pair};
 use crate::net::idle::Idle;
 use crate::net::kernel_pipe::KernelPipes;
 use crate::net::listener::Listener;
@@ -37,7 +38,6 @@ use crate::net::probe::Probe;
 use crate::net::stream::{Owner, Stream};
 use crate::net::token::Source;
 use crate::session::Core;
-use crate::session::record::CloseReason;
 use crate::start::{Bound, Confined, StartError, supervise};
 
 /// The most events that one poll gives.
@@ -362,104 +362,12 @@ impl Server {
         }
     }
 
-    /// Runs the sessions that are queued at this moment, each within its budget.
-    fn run(&mut self) {
-        for _ in 0..self.runnable.len() {
-            let Some(id) = self.runnable.pop_front() else { break };
-            let Some(pair) = self.pairs.get_mut(id) else { continue };
-            pair.queued = false;
-            let (driver, core) = (&mut self.driver, &mut self.core);
-            core.who = Seeker(id.to_bits());
-            // A bug in one session is that session's end, and nobody else's.
-            let verdict = catch_unwind(AssertUnwindSafe(|| driver.run(id, pair, &mut core.context())));
-            self.note_lack(id, verdict.as_ref().ok().copied());
-            match verdict {
-                Ok(Verdict::Over) => self.finished.push(id),
-                Ok(Verdict::Waits | Verdict::Lacks) => self.file(id),
-                Ok(Verdict::GoesOn) => {
-                    self.file(id);
-                    enqueue(&mut self.pairs, &mut self.runnable, id);
-                }
-                Ok(Verdict::Starves) => {
-                    self.starve(id);
-                    self.file(id);
-                }
-                Err(_) => self.bury(id),
-            }
-        }
-        self.feed();
-    }
-
-    /// Passes on to those who waited for a backend what they waited for. They run in the next turn.
-    fn call_up(&mut self) {
-        while let Some(Call { who, number, lease }) = self.core.pools.next_call() {
-            let id = Id::from_bits(who.0);
-            self.core.who = who;
-            let refused = match self.pairs.get_mut(id) {
-                Some(pair) => pair.session.called(number, lease, &mut self.core.context()),
-                None => lease,
-            };
-            if let Some(lease) = refused {
-                self.core.pools.release(lease, Outcome::Neutral, self.core.now);
-            }
-            enqueue(&mut self.pairs, &mut self.runnable, id);
-        }
-    }
-
-    /// Files a session's timer where its deadline is earlier than the one that is filed. A later one may wait.
-    fn file(&mut self, id: Id<Pair>) {
-        let Some(pair) = self.pairs.get_mut(id) else { return };
-        let deadline = pair.session.deadline(&self.core.config, self.core.stage);
-        match pair.timer {
-            Some(_) if deadline >= pair.filed => return,
-            Some(timer) => drop(self.wheel.remove(timer)),
-            None => {}
-        }
-        pair.timer = Some(self.wheel.insert(deadline, Alarm::Session(id)));
-        pair.filed = deadline;
-    }
-
-    fn starve(&mut self, id: Id<Pair>) {
-        if let Some(pair) = self.pairs.get_mut(id).filter(|pair| !pair.starved) {
-            pair.starved = true;
-            self.starving.push_back(id);
-            self.driver.hungry = self.starving.len();
-        }
-    }
-
-    /// Lends what buffers there are to those who have waited longest.
-    fn feed(&mut self) {
-        while let Some(&id) = self.starving.front() {
-            if let Some(pair) = self.pairs.get_mut(id) {
-                if !pair.session.borrow(&mut self.driver.buffers) {
-                    break;
-                }
-                pair.starved = false;
-            }
-            self.starving.pop_front();
-            enqueue(&mut self.pairs, &mut self.runnable, id);
-        }
-        self.driver.hungry = self.starving.len();
-    }
-
-    /// Ends a session in which a bug was met.
-    fn bury(&mut self, id: Id<Pair>) {
-        let Some(pair) = self.pairs.get_mut(id) else { return };
-        self.stats.panics += 1;
-        log::error!("a bug ended the session of {}", pair.session.client());
-        pair.session.close(CloseReason::Killed, &mut self.core.context());
-        self.finished.push(id);
-    }
-
     /// Frees what ended in this turn.
     fn reap(&mut self) {
         for id in self.finished.drain(..) {
             let Some(mut pair) = self.pairs.remove(id) else { continue };
-            let position = pair.session.listener();
-            self.core.door.leave(position, pair.session.take_entry());
-            if let CloseReason::Unannounced(why) = pair.session.close_reason() {
-                accept::note_unannounced(&mut self.core, position, pair.session.client(), why);
-            }
+            accept::note_unannounced(&mut self.core, &pair.session);
+            self.core.door.leave(pair.session.listener(), pair.session.take_entry());
             if pair.lacks {
                 self.lacking.retain(|other| *other != id);
             }

@@ -406,7 +406,16 @@ fn a_wrong_affinity_is_reported_with_what_is_allowed() {
 #[test]
 fn a_wrong_health_is_reported_with_what_is_allowed() {
     let table = [
-        ("type: tpc", "f:7:21: pools.web.health.type: must be tcp"),
+        (
+            "type: tpc",
+            "f:7:21: pools.web.health.type: must be tcp or http or smtp or exchange, not \"tpc\"; did you mean 'tcp'?",
+        ),
+        ("helo: a", "f:7:21: pools.web.health.helo: is for the type smtp, not for tcp"),
+        (
+            "type: http, status: [200, 99]",
+            "f:7:41: pools.web.health.status[1]: must be a status from 200 to 599 or a range such as 200-299, not 99",
+        ),
+        ("type: exchange", "f:7:13: pools.web.health: the key 'expect' is missing (required for the type exchange)"),
         ("interval: 0s", "f:7:25: pools.web.health.interval: must be a duration from 1ms to 720h with its unit"),
         ("interval: 1s, timeout: 2s", "f:7:38: pools.web.health.timeout: must be at most the interval, 1s"),
         ("fast_interval: 3s", "f:7:30: pools.web.health.fast_interval: must be at most the interval, 2s"),

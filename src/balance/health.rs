@@ -326,6 +326,7 @@ fn place(backend: BackendId, backends: usize) -> f64 {
 mod tests {
     use super::*;
     use crate::base::rng::Rng;
+    use crate::config::check::HttpCheck;
 
     const ID: BackendId = BackendId::new(0, 0);
     const REFUSED: Outcome = Outcome::Failure(Failure::Refused);
@@ -586,6 +587,7 @@ mod tests {
                 rise: 1 + rng.below(4) as u32,
                 fall: 1 + rng.below(4) as u32,
                 initial: if rng.chance(1, 2) { Initial::Up } else { Initial::Down },
+                check: if rng.chance(1, 2) { Check::Tcp } else { Check::Http(HttpCheck::default()) },
                 ..config::Health::default()
             };
             let health = rng.chance(2, 3).then_some(health);
@@ -673,7 +675,8 @@ mod tests {
 
         fn change(&mut self, transition: Transition) {
             if transition.to == State::Up {
-                self.proven = self.outages == 0;
+                let finds_out = self.pool.health.as_ref().is_some_and(|health| health.check != Check::Tcp);
+                self.proven = self.outages == 0 || finds_out;
             } else {
                 self.outages += 1;
                 self.ejection = if transition.lasted >= self.ejection { Duration::ZERO } else { self.ejection };

@@ -353,8 +353,9 @@ fn occupy(pool: &mut Pool, backend: u16, key: Key, now: Time) -> Lease {
     Lease { backend: BackendId::new(pool.position(), backend), outages }
 }
 
-#[cfg(test)]
 mod crowded;
+
+mod homes;
 
 #[cfg(test)]
 mod tests {
@@ -509,6 +510,22 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_probed_in_maintenance_and_nobody_is_picked_before_probes_have_found_it() {
+        let initial = config::health::Initial::Down;
+        let health = Some(config::Health { rise: 1, initial, ..config::Health::default() });
+        let mut pools = Pools::new(&[config::Pool { health, ..pool(1, &[1]) }], Time::START);
+        let id = BackendId::new(0, 0);
+        pools.administer(id, Administration::Maintenance, Time::START);
+        assert_eq!((pools.next_probe(id), pools.begin_trial(id, Time::START)), (None, false));
+        pools.administer(id, Administration::Ready, Time::START);
+        assert!(matches!(pools.pick(&Ask::any(0), Time::START), Picked::Nobody));
+        assert!(pools.next_probe(id).is_some() && pools.begin_trial(id, Time::START));
+        pools.end_trial(id, Ok(()), Time::START);
+        let lease = pools.lend(0, Key::None, &[], Time::START).expect("it is up");
+        pools.release(lease, Outcome::Neutral, Time::START);
+    }
+
+    #[test]
     fn a_backend_on_trial_is_never_picked() {
         let mut pools = pools(1, &[1]);
         let id = BackendId::new(0, 0);
@@ -601,6 +618,22 @@ mod tests {
         let new = pools.lend(0, Key::None, &[], Time::START).expect("it is up");
         pools.release(new, Outcome::Failure(Failure::TimedOut), Time::START);
         assert_eq!(pools.health(id), State::Down);
+    }
+
+    #[test]
+    fn a_status_that_answers_what_was_asked_before_an_outage_is_no_failure_after_it() {
+        let mut pools = pools(1, &[1]);
+        let id = BackendId::new(0, 0);
+        let old = pools.lend(0, Key::None, &[], Time::START).expect("it is up");
+        take_down(&mut pools, id);
+        assert!(pools.begin_trial(id, Time::START));
+        pools.end_trial(id, Ok(()), Time::START);
+        pools.hear(&old, Outcome::Failure(Failure::Status(500)), Time::START);
+        assert_eq!(pools.health(id), State::Up);
+        let new = pools.lend(0, Key::None, &[], Time::START).expect("it is up");
+        pools.hear(&new, Outcome::Failure(Failure::Status(500)), Time::START);
+        assert_eq!(pools.health(id), State::Down);
+        [old, new].into_iter().for_each(|lease| pools.release(lease, Outcome::Neutral, Time::START));
     }
 
     #[test]

@@ -307,3 +307,43 @@ impl Stream {
         self.alternative.take()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_preface_that_leaves_in_parts_leaves_once_and_first_and_is_not_counted() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        // More than any socket takes at once.
+        let preface: Vec<u8> = (0..16 << 20).map(|place: u32| (place >> 8) as u8 ^ place as u8).collect();
+        for request in [&b"hello"[..], b""] {
+            let address = listener.local_addr().expect("it is bound");
+            let mut stream = Stream::connect(address).expect("there is a way");
+            let (mut peer, _) = listener.accept().expect("it connects");
+            stream.begin_with(preface.clone());
+            let first = if request.is_empty() { stream.flush() } else { stream.write(request) };
+            let owing = Outcome::Bytes { count: 0, owes: true };
+            assert!(matches!(first, Outcome::Blocked) || first == owing, "{first:?}");
+            let reading = thread::spawn(move || {
+                let mut received = Vec::new();
+                peer.read_to_end(&mut received).map(|_| received)
+            });
+            loop {
+                match if request.is_empty() { stream.flush() } else { stream.write(request) } {
+                    Outcome::Blocked => thread::yield_now(),
+                    outcome if outcome == owing => {}
+                    Outcome::Bytes { count: 0, owes: false } => {}
+                    outcome if request.is_empty() => break assert_eq!(outcome, Outcome::Done),
+                    outcome => break assert_eq!(outcome, Outcome::Bytes { count: request.len(), owes: false }),
+                }
+            }
+            drop(stream);
+            let received = reading.join().expect("it does not panic").expect("an orderly end");
+            assert!(received == [&preface, request].concat(), "{} bytes", received.len());
+        }
+    }
+}

@@ -277,7 +277,7 @@ fn body(status: u16, fields: &[httparse::Header]) -> Option<Part> {
     let (chunks, data_bytes) = match (field("transfer-encoding"), field("content-length")) {
         _ if matches!(status, 204 | 304) => (None, 0),
         (Some(_), _) => (Some(Chunked::of_response(Trailers::Drop)), 0),
-        (None, Some(length)) => (None, str::from_utf8(length).ok()?.parse().ok()?),
+        (None, Some(length)) => (None, std::str::from_utf8(length).ok()?.parse().ok()?),
         (None, None) => (None, u64::MAX),
     };
     Some(Part::Body { chunks, data_bytes })

@@ -19,17 +19,19 @@ use crate::net::listener::{Accepted, PAUSE};
 use crate::net::stream::{Owner, Stream};
 use crate::protocol::refusal::Cause;
 use crate::session::door::{Admission, Refusal};
+use crate::session::record::CloseReason;
 use crate::session::{Core, Session, Side};
 
 /// The most clients that one listener gives in one turn.
 const ACCEPTS_MAX: usize = 64;
 
-/// Counts a connection of a proxy that did not say whom it forwards for, and tells of it: for the first time, and then
-/// ever more rarely.
-pub(super) fn note_unannounced(core: &mut Core, position: u16, proxy: SocketAddr, why: &str) {
-    let times = core.refuse(position, Cause::ProxyHeader);
+/// Counts a session that is over because a proxy did not say whom it forwards for, and tells of it: for the first time, and
+/// then ever more rarely.
+pub(super) fn note_unannounced(core: &mut Core, session: &Session) {
+    let CloseReason::Unannounced(why) = session.close_reason() else { return };
+    let times = core.refuse(session.listener(), Cause::ProxyHeader);
     if times.is_power_of_two() {
-        let name = &core.config.listeners[usize::from(position)].name;
+        let (name, proxy) = (&core.config.listeners[usize::from(session.listener())].name, session.client());
         log::info!("listener {name}: no PROXY header from {proxy}: {why} (so far {times} times)");
     }
 }

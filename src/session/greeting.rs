@@ -12,7 +12,7 @@ use super::{Context, Session};
 use crate::balance::BackendId;
 use crate::config::Listener;
 use crate::protocol::proxy_header::{self, Parsed};
-use crate::protocol::{AnyProtocol, Stage};
+use crate::protocol::{AnyProtocol, Farewell, Stage};
 
 /// What a session does first whose client, or its proxy, is this peer.
 pub(super) fn first_phase(listener: &Listener, peer: SocketAddr) -> Phase {
@@ -49,20 +49,26 @@ impl Session {
                 }
                 self.phase = Phase::Waiting;
                 self.since = context.now;
-                match context.admit(self.listener, self.client.ip()) {
-                    Admission::Enter(entry) => {
-                        self.entry = entry;
-                        return true;
-                    }
-                    Admission::Close => self.close(CloseReason::Finished, context),
-                    Admission::Reset => self.close(CloseReason::Aborted, context),
-                }
+                return self.comes_in(context);
             }
             Parsed::Malformed(why) => self.close(CloseReason::Unannounced(why), context),
             Parsed::Incomplete if !self.request.source_ended() => {}
             // It looked whether somebody listens.
             Parsed::Incomplete if here.is_empty() => self.close(CloseReason::Finished, context),
             Parsed::Incomplete => self.close(CloseReason::Unannounced("it is cut off"), context),
+        }
+        false
+    }
+
+    /// The client is known now: whether it may come in.
+    fn comes_in(&mut self, context: &mut Context) -> bool {
+        match context.admit(self.listener, self.client.ip()) {
+            Admission::Enter(entry) => {
+                self.entry = entry;
+                return true;
+            }
+            Admission::Close => self.finish(Farewell::Close, context),
+            Admission::Reset => self.close(CloseReason::Aborted, context),
         }
         false
     }

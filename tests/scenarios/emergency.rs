@@ -46,7 +46,7 @@ fn the_emergency_pool_serves_until_somebody_is_back() {
     plb.wait_for_log("down after 3 failures");
     assert_eq!(send(&plb, POST).text(), "sorry", "nothing of it had left");
     one.revive();
-    plb.wait_for_log(": up (");
+    plb.wait_for_log(": up after ");
     assert_eq!(client.get("/").text(), "one", "at once, and on the same connection");
     assert_eq!(get(plb.web(), "/").text(), "one");
     assert_eq!((one.requests(), sorry.requests()), (2, 5));
@@ -70,7 +70,7 @@ fn nobody_is_bound_to_who_helps_out() {
         assert_eq!((response.text(), response.all("set-cookie")), ("sorry".into(), vec!["APP=1"]), "{affinity}");
         plb.wait_for_log("down after 1 failure");
         one.revive();
-        plb.wait_for_log(": up (");
+        plb.wait_for_log(": up after ");
         let mut client = Client::connect(plb.web());
         client.send("GET / HTTP/1.1\r\nHost: plb.test\r\nCookie: APP=1\r\n\r\n");
         assert_eq!(client.response().text(), "one", "{affinity}");
@@ -156,7 +156,7 @@ fn a_tcp_client_is_served_by_the_emergency_pool() {
         assert_eq!(Client::connect(plb.web()).until_end().expect("an orderly end"), b"sorry");
     }
     main.revive();
-    plb.wait_for_log(": up (");
+    plb.wait_for_log(": up after ");
     let mut client = Client::connect(plb.web());
     client.send("hello");
     assert_eq!(client.exactly(5), b"hello");

@@ -10,6 +10,7 @@ mod access_log;
 mod admission;
 mod affinity;
 mod backpressure;
+mod balancing;
 mod basics;
 mod bulk;
 mod cli;

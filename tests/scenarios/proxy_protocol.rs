@@ -237,6 +237,44 @@ fn rules_and_limits_are_about_the_announced_client() {
 }
 
 #[test]
+fn access_and_the_limit_of_connections_are_about_the_announced_client() {
+    for protocol in ["http", "tcp"] {
+        let origin = Origin::named("one");
+        let yaml = format!(
+            "accept_proxy: any\ntrusted_proxies: 127.0.0.1\nmax_clients_per_address: 1\nlisteners:\n\
+             \x20 - name: web\n    listen: \"127.0.0.1:0\"\n    protocol: {protocol}\n    pool: web\n\
+             \x20   access: {{ default: allow, rules: [{{ deny: [198.51.100.0/24, 2001:db8::/32] }}] }}\n\
+             \x20 - name: strict\n    listen: \"127.0.0.1:0\"\n    protocol: {protocol}\n    pool: web\n\
+             \x20   access: {{ default: deny, rules: [{{ allow: 192.0.2.0/24 }}], action: reject }}\n\
+             pools: {{ web: {{ backends: [\"{}\"] }} }}\n",
+            origin.address()
+        );
+        let plb = Plb::start(&yaml);
+        let come = |listener, header: &[u8]| {
+            let mut client = Client::connect(plb.address(listener));
+            client.send([header, REQUEST].concat());
+            client
+        };
+        for (announced, listener) in [("198.51.100.7", "web"), ("2001:db8::7", "web")] {
+            let family = if announced.contains(':') { "TCP6" } else { "TCP4" };
+            let header = format!("PROXY {family} {announced} {announced} 1 2\r\n");
+            come(listener, header.as_bytes()).closed();
+        }
+        // The proxy itself is one of those who are not allowed, but not when it speaks for others.
+        assert!(is_reset(&mut come("strict", &local())));
+        let mut first = come("strict", V1);
+        assert_eq!(first.response().text(), "one");
+        assert!(is_reset(&mut come("strict", V1)), "one connection a client");
+        assert_eq!(come("strict", b"PROXY TCP4 192.0.2.8 192.0.2.9 1 2\r\n").response().text(), "one");
+        assert_eq!(come("web", V1).response().text(), "one", "each listener counts for itself");
+        first.half_close();
+        first.closed();
+        poll_until("its place is free", || come("strict", V1).response_to("GET").is_ok());
+        assert!(!plb.stop().contains("no PROXY header"));
+    }
+}
+
+#[test]
 fn tcp_clients_are_led_back_by_the_announced_address_and_their_first_bytes_go_through() {
     let origins = [Origin::echo(), Origin::echo()];
     let yaml = format!(
@@ -255,7 +293,7 @@ fn tcp_clients_are_led_back_by_the_announced_address_and_their_first_bytes_go_th
         assert_eq!(client.until_end().expect("an orderly end"), noise(u64::from(last), 20_000));
         [origins[0].connections(), origins[1].connections()]
     };
-    (0..2).for_each(|_| drop(ask(1)));
+    (0..2).for_each(|count| assert!(ask(1).contains(&(count + 1)), "one client, one backend"));
     assert!(ask(1).contains(&3), "one client, one backend");
     let mut both = ask(2);
     both.sort_unstable();

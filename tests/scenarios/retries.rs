@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use crate::harness::client::{Client, get};
 use crate::harness::plb::written;
-use crate::harness::{Message, Origin, Plb, Reservation, ok};
+use crate::harness::{Gate, Message, Origin, Plb, Reservation, ok};
 
 /// Nothing is added to a request, so that its bytes can be compared.
 const PLAIN: &str = "x_forwarded_for: false\nx_forwarded_proto: false\nx_forwarded_host: false\nserver_retry: 100\n";
@@ -100,6 +100,35 @@ fn no_more_attempts_are_made_than_are_allowed() {
 }
 
 #[test]
+fn what_nobody_answered_goes_out_once_more_and_what_was_answered_as_often_as_allowed() {
+    let origins = [with_status(503, "one"), resetting(), with_status(503, "three"), resetting(), Origin::named("five")];
+    let plb = plb("retry_on: [no_response, 503]", origins.each_ref());
+    assert_eq!(get(plb.web(), "/").status(), 502);
+    assert_eq!(asked(origins.each_ref()), [1, 1, 1, 1, 0], "the second reset was the end of it");
+}
+
+#[test]
+fn nobody_waits_in_line_for_a_better_answer() {
+    let gate = Gate::default();
+    let full = Origin::http({
+        let gate = gate.clone();
+        move |_| {
+            gate.pass();
+            ok("slow")
+        }
+    });
+    let bad = with_status(503, "bad");
+    let plb = plb("retry_on: [503]\nmax_connections: 1\ntimeout_queue: 1h", [&full, &bad]);
+    let mut first = Client::connect(plb.web());
+    first.ask("/");
+    full.wait_for("it is busy", |seen| seen.requests.len() == 1);
+    assert_eq!(get(plb.web(), "/").text(), "bad", "at once");
+    gate.open();
+    assert_eq!(first.response().text(), "slow");
+    plb.stop_unmarked();
+}
+
+#[test]
 fn a_status_that_is_not_in_the_list_is_forwarded() {
     let (one, two) = (with_status(500, "one"), with_status(500, "two"));
     let plb = plb("retry_on: [connect, 502, 503]", [&one, &two]);
@@ -123,28 +152,35 @@ fn nothing_that_is_not_idempotent_or_not_wholly_kept_is_repeated_for_a_status() 
 
 #[test]
 fn nothing_is_repeated_once_the_client_was_told_something() {
-    let hinting = || {
-        Origin::raw(|connection| {
-            drop(connection.request());
-            drop(connection.send("HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n"));
-            drop(connection.some().map(|_| ()));
-        })
-    };
-    let hints_then_fails = Origin::raw(|connection| {
-        drop(connection.request());
-        drop(
-            connection
-                .send("HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\nHTTP/1.1 503 x\r\nContent-Length: 2\r\n\r\nno"),
-        );
-    });
-    let other = hinting();
-    let plb = plb("retry_on: [503, malformed]\nbalance: round_robin", [&hints_then_fails, &other]);
-    let mut client = Client::connect(plb.web());
-    client.ask("/");
-    let statuses = [(); 2].map(|()| client.response_head().expect("a head").status());
-    assert_eq!(statuses, [103, 503]);
-    assert_eq!(other.requests(), 0);
-    plb.stop_unmarked();
+    const HINT: &str = "HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n";
+    const ENDS: [(&str, u16); 2] = [("HTTP/1.1 503 x\r\nContent-Length: 2\r\n\r\nno", 503), ("nonsense\r\n\r\n", 502)];
+    for (end, status) in ENDS {
+        for is_told_before in [true, false] {
+            let gate = Gate::default();
+            let origin = || {
+                let gate = gate.clone();
+                Origin::raw(move |connection| {
+                    drop(connection.request());
+                    if is_told_before {
+                        drop(connection.send(HINT));
+                        gate.pass();
+                        drop(connection.send(end));
+                    } else {
+                        drop(connection.send([HINT, end].concat()));
+                    }
+                })
+            };
+            let (one, two) = (origin(), origin());
+            let plb = plb("retry_on: [503, malformed]", [&one, &two]);
+            let mut client = Client::connect(plb.web());
+            client.ask("/");
+            assert_eq!(client.response_head().expect("a head").status(), 103);
+            gate.open();
+            assert_eq!(client.response().status(), status, "{is_told_before}");
+            assert_eq!(one.requests() + two.requests(), 1, "{status} {is_told_before}");
+            plb.stop_unmarked();
+        }
+    }
 }
 
 #[test]
