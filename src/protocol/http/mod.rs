@@ -15,6 +15,7 @@ pub mod asked;
 pub mod auth;
 pub mod body;
 pub mod cookie;
+mod exchange;
 mod fields;
 pub mod forwarding;
 mod hash;
@@ -49,7 +50,7 @@ use crate::balance::{Failure, Outcome};
 use crate::base::buffers::BUFFER_BYTES;
 use crate::config::{self, Mishap};
 use body::Chunked;
-use forwarding::Identity;
+use exchange::Exchange;
 use head::{Body, ClientText, KeepClient, Method, Parsed, Scan, Scheme, Version};
 use reply::{Answer, Content, Status, write_reply};
 use request::{RequestHead, RequestRules, parse_request};
@@ -92,30 +93,6 @@ enum State {
     Tunnel,
     /// The last byte for the client is in the pipe.
     Over(Farewell),
-}
-
-/// What is known of one request and its response.
-struct Exchange {
-    method: Method,
-    version: Version,
-    course: Course,
-    /// What the route adds to the fields of the response, as whole lines.
-    response_fields: Vec<u8>,
-    /// What the client asked for.
-    asked: KeepClient,
-    keep_client: KeepClient,
-    backend: Parting,
-    request: Transfer,
-    response: Transfer,
-    framing: Framing,
-    request_head_bytes: u32,
-    response_head_bytes: u32,
-    /// The client waits for a word of the backend's before it sends its body (RFC 9110 section 10.1.1).
-    expecting: bool,
-    /// What the request asked to change to.
-    upgrade: Option<upgrade::Protocol>,
-    /// What the request is called, where its client is told.
-    identity: Option<Box<Identity>>,
 }
 
 impl Http {
@@ -476,27 +453,5 @@ impl Protocol for Http {
 
     fn resend(&self) -> Resend {
         if self.exchange.method.is_idempotent() { Resend::Safe } else { Resend::Unsafe }
-    }
-}
-
-impl Exchange {
-    fn none() -> Exchange {
-        Exchange {
-            method: Method::Get,
-            version: Version::Http11,
-            course: Course::default(),
-            response_fields: Vec::new(),
-            asked: KeepClient::Close,
-            keep_client: KeepClient::Close,
-            backend: Parting::Drop,
-            request: Transfer::Head,
-            response: Transfer::Head,
-            framing: Framing::Forward,
-            request_head_bytes: 0,
-            response_head_bytes: 0,
-            expecting: false,
-            upgrade: None,
-            identity: None,
-        }
     }
 }

@@ -1,10 +1,11 @@
 //! What plb answers itself: how it refuses, each refusal counted by its cause, and how a long answer goes on.
 
+use super::exchange::Exchange;
 use super::fields;
 use super::head::{KeepClient, Method, Refusal};
 use super::reply::{Answer, Status};
 use super::transfer::Transfer;
-use super::{Exchange, Http, Rest, State};
+use super::{Http, Rest, State};
 use crate::config::Emergency;
 use crate::protocol::refusal::Cause;
 use crate::protocol::{Farewell, Parting, Stage, Step, View};
