@@ -123,6 +123,11 @@
 //! - The pace of a body ([`session::pace`]) is a moment that every byte puts off. What the backend is waited for is read off
 //!   the pipe and does not count, so that a slow backend never has a client cut off.
 //! - Who has too many connections is reset and not answered: an answer would have to be lingered for.
+//! - Who may come in is asked when it is known who comes ([`session::door`]): at accept, or behind the header of a proxy.
+//!   What a client was counted under lies in its session and is given back with it. Who is denied takes no token of its
+//!   listener's rate: nobody who is not welcome keeps the others waiting.
+//! - A door that is full, or waits for a token, has no timer: before the poll sleeps, it asks the doors at which somebody
+//!   waits when they open.
 //! - While it stops, a daemon forwards a request for an upgrade without it: the tunnel could only be cut off.
 //! - No log ever holds up the service: lines are gathered in a buffer with a limit and written once a turn, past
 //!   descriptors that do not block; what does not fit is lost, and counted. A standard stream's own flags stay as they
