@@ -98,22 +98,16 @@ impl Pools {
     pub fn pick(&mut self, pool: usize, key: Key, tried: &[BackendId], now: Time) -> Option<Lease> {
         let position = u16::try_from(pool).ok()?;
         let pool = self.pools.get_mut(pool)?;
-        let known = pool.known(key, now);
-        let Pool { policy, backends, bindings } = pool;
         let was_tried = |backend| tried.contains(&BackendId::new(position, backend));
+        let known = pool.known(key, was_tried, now);
+        let Pool { policy, backends, bindings } = pool;
         // One client at a time finds out whether a backend that came back serves; the others have better ones.
-        let is_on_trial = |backend: u16| {
-            let Backend { health, load, .. } = &backends[usize::from(backend)];
-            !health.is_proven() && *load > 0
-        };
-        // A binding is younger than the outage, a cookie may be older: then it finds out nothing for the others.
-        let is_barred = |backend: u16| was_tried(backend) || (matches!(key, Key::Backend(_)) && is_on_trial(backend));
-        let known = known.filter(|&backend| !is_barred(backend));
+        let is_on_trial = |backend: u16| backends[usize::from(backend)].is_on_trial();
         let chosen = known
             .or_else(|| policy.pick(|backend| was_tried(backend) || is_on_trial(backend)))
             .or_else(|| policy.pick(was_tried))?;
         let backend = &mut backends[usize::from(chosen)];
-        if let (Key::Bound(hash), Some(bindings), None) = (key, bindings, known) {
+        if let (Key::Bound(hash), Some(bindings)) = (key, bindings) {
             bindings.bind(hash, Binding { backend: chosen, outages: backend.health.outages() }, now);
         }
         debug_assert_eq!(backend.health.state(), State::Up);
@@ -126,7 +120,7 @@ impl Pools {
     pub fn bind(&mut self, lease: &Lease, key: Key, now: Time) {
         let binding = Binding { backend: lease.backend.backend, outages: lease.outages };
         if let (Key::Bound(hash), Some(bindings)) = (key, &mut self.pools[lease.backend.pool()].bindings) {
-            bindings.bind(hash, binding, now);
+            bindings.learn(hash, binding, now);
         }
     }
 
@@ -252,31 +246,41 @@ impl Pool {
         let weights = pool.backends.iter().take(backends.len()).map(|backend| backend.weight);
         let weights = weights.map(|weight| u16::try_from(weight).unwrap_or(u16::MAX)).collect::<Vec<_>>();
         let bindings = match &pool.affinity {
-            Some(Affinity::Table(table)) => Some(Bindings::new(table.entries_max, table.ttl)),
+            Some(Affinity::Table(table)) => Some(Bindings::new(table)),
             _ => None,
         };
         Pool { policy: Policy::new(pool.balance, &weights), backends, bindings }
     }
 
-    /// The backend that a key stands for, while it is up.
-    fn known(&mut self, key: Key, now: Time) -> Option<u16> {
-        let backend = match key {
+    /// The backend that a key stands for, while it is up, unless it is refused.
+    fn known(&mut self, key: Key, refused: impl Fn(u16) -> bool, now: Time) -> Option<u16> {
+        let (bound, named) = match key {
             Key::None => return None,
-            Key::Backend(backend) => backend,
+            Key::Backend(backend) => (None, Some(backend)),
             Key::Bound(hash) => {
-                let binding = self.bindings.as_mut()?.find(hash, now)?;
+                let (binding, home) = self.bindings.as_mut()?.find(hash, now)?;
                 let outages = self.backends[usize::from(binding.backend)].health.outages();
-                (outages == binding.outages).then_some(binding.backend)?
+                ((outages == binding.outages).then_some(binding.backend), home)
             }
         };
-        let is_up = self.backends.get(usize::from(backend))?.health.state() == State::Up;
-        is_up.then_some(backend)
+        let serves = |backend: &u16| {
+            let entry = self.backends.get(usize::from(*backend));
+            !refused(*backend) && entry.is_some_and(|entry| entry.health.state() == State::Up)
+        };
+        // A binding is younger than the outage, a cookie may be older: then it finds out nothing for the others.
+        let finds_out = |backend: &u16| self.backends[usize::from(*backend)].is_on_trial();
+        named.filter(|backend| serves(backend) && !finds_out(backend)).or(bound.filter(serves))
     }
 }
 
 impl Backend {
     fn new(health: Health) -> Backend {
         Backend { health, load: 0, counters: Counters::default() }
+    }
+
+    /// Whether a client finds out whether it serves.
+    fn is_on_trial(&self) -> bool {
+        !self.health.is_proven() && self.load > 0
     }
 }
 

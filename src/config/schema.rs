@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::ProtocolName;
-use super::affinity::{Kind, Site};
+use super::affinity::{Failback, Kind, Site};
 use super::leaf::{
     Bytes, CookiePath, Domain, Expression, FieldValue, FreeField, HostPort, Hosts, Name, Period, Realm, RedirectTo,
     Redirection, Switch, Text, Token, UrlPath, UrlPrefix, Whole,
@@ -56,10 +56,12 @@ settings! {
         ttl: Period = Duration::from_secs(1_800),
         /// The most clients that are remembered.
         table_size: Whole<1, 10_000_000, usize> = 100_000,
+        /// What becomes of a client that was moved, when its first backend serves again.
+        failback: Failback = Failback::Stay,
         /// The bits of an IPv4 address that count.
         prefix_v4: Whole<1, 32> = 32,
         /// The bits of an IPv6 address that count.
-        prefix_v6: Whole<1, 128> = 64,
+        prefix_v6: Whole<1, 128> = 128,
         /// The cookie is for TLS only.
         secure: Switch = false,
         /// The cookie is not for scripts.
