@@ -212,10 +212,10 @@ pub(super) fn read(node: &Node, path: String, backends: &[Backend], errors: &mut
     section.close(&keys[..required], errors);
     let name = own.name.clone().unwrap_or_default();
     let mark = match own.kind {
-        Kind::Source => Mark::Source { prefix_v4: own.prefix_v4, prefix_v6: own.prefix_v6 },
+        Kind::Source => return Some(source_table(&own)),
         Kind::BasicAuth => Mark::BasicAuth,
         Kind::UrlParameter => Mark::UrlParameter(name),
-        Kind::PathParameter => Mark::PathParameter(own.name),
+        Kind::PathParameter => Mark::PathParameter(own.name.clone()),
         Kind::Cookie => Mark::Cookie(name),
         Kind::Header => Mark::Header(name),
         Kind::InsertCookie => return Some(Affinity::InsertCookie(insert_cookie(&section, own, backends, errors))),
@@ -224,7 +224,16 @@ pub(super) fn read(node: &Node, path: String, backends: &[Backend], errors: &mut
             return Some(Affinity::PrefixCookie { name, ids });
         }
     };
-    Some(Affinity::Table(Table { mark, ttl: own.ttl, entries_max: own.table_size, failback: own.failback }))
+    Some(table(mark, &own))
+}
+
+/// By a table of addresses.
+pub(super) fn source_table(own: &schema::Affinity) -> Affinity {
+    table(Mark::Source { prefix_v4: own.prefix_v4, prefix_v6: own.prefix_v6 }, own)
+}
+
+fn table(mark: Mark, own: &schema::Affinity) -> Affinity {
+    Affinity::Table(Table { mark, ttl: own.ttl, entries_max: own.table_size, failback: own.failback })
 }
 
 fn insert_cookie(section: &Section, own: schema::Affinity, backends: &[Backend], errors: &mut Errors) -> InsertCookie {

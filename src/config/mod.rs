@@ -40,7 +40,7 @@ pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
 pub use network::{Network, Networks};
 pub use pages::PAGE_STATUSES;
-pub use quick::quick_start;
+pub use quick::{TRACKED_DEFAULT, quick_start, tracked_max};
 pub use rate::RateLimit;
 pub use route::Route;
 pub use sanitizer::{Methods, PathFault};

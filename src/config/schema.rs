@@ -45,6 +45,9 @@ settings! {
     }
 }
 
+/// How many clients a table remembers.
+pub(super) type TableSize = Whole<1, 10_000_000, usize>;
+
 settings! {
     /// How clients of a pool are led back to the backend that served them.
     Affinity {
@@ -55,7 +58,7 @@ settings! {
         /// A client that does not come for so long is forgotten.
         ttl: Period = Duration::from_secs(1_800),
         /// The most clients that are remembered.
-        table_size: Whole<1, 10_000_000, usize> = 100_000,
+        table_size: TableSize = 100_000,
         /// What becomes of a client that was moved, when its first backend serves again.
         failback: Failback = Failback::Stay,
         /// The bits of an IPv4 address that count.

@@ -197,7 +197,7 @@ impl<'n> Section<'n> {
 }
 
 /// A struct in which only `key` is set.
-fn read_alone<T: Schema>(key: &str, value: Value) -> Result<T, String> {
+pub(super) fn read_alone<T: Schema>(key: &str, value: Value) -> Result<T, String> {
     let alone = Mapping::from_iter([(Value::from(key), value)]);
     serde_yaml::from_value(Value::Mapping(alone)).map_err(|error| error.to_string())
 }

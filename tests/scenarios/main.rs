@@ -35,4 +35,5 @@ mod stale_connection;
 mod stop_under_load;
 mod tcp;
 mod timeouts;
+mod tracking;
 mod upgrade;
