@@ -229,23 +229,7 @@ fn pool(count: u32) -> config::Pool {
         weight: position % 8 + 1,
         ..config::Backend::default()
     };
-    let timeout = Duration::from_secs(30);
-    config::Pool {
-        name: "bench".to_owned(),
-        balance: config::Policy::RoundRobin,
-        backends: (0..count).map(backend).collect(),
-        affinity: None,
-        server_retry: 5,
-        timeout_cleanup: timeout,
-        idle_backend_max: 100,
-        timeouts: config::ServerTimeouts {
-            header_server_read: timeout,
-            header_server_write: timeout,
-            forward_server_read: timeout,
-            forward_server_write: timeout,
-            idle: timeout,
-        },
-    }
+    config::Pool { backends: (0..count).map(backend).collect(), ..config::Pool::default() }
 }
 
 /// How long to measure.

@@ -16,7 +16,7 @@ use plb::config::schema::{
 };
 use plb::config::{
     self, AccessFormat, ClientTimeouts, Config, Confinement, Forwarding, HttpSettings, ProtocolName, RateLimit,
-    ServerTimeouts, schema,
+    ServerTimeouts, SocketOptions, schema,
 };
 use plb::log::access::Format;
 use plb::protocol::transcript::Transcript;
@@ -27,13 +27,14 @@ const CONFIGURATION_PAGE: &str = include_str!("../man/plb.yaml.5");
 const PROGRAM_PAGE: &str = include_str!("../man/plb.8");
 
 /// The sections that describe keys.
-const DESCRIBED: [&str; 16] = [
+const DESCRIBED: [&str; 17] = [
     "AFFINITY",
     "THE PROCESS",
     "EACH LISTENER",
     "SETTINGS OF LISTENERS",
     "EACH POOL",
     "SETTINGS OF POOLS",
+    "SETTINGS OF LISTENERS AND POOLS",
     "EACH BACKEND",
     "EACH ROUTE",
     "CONDITIONS",
@@ -138,6 +139,7 @@ fn plb_yaml_5_describes_every_setting_with_its_default_and_range() {
     assert_described("SETTINGS OF LISTENERS", &of_listeners);
     assert_described("EACH POOL", &[keys::<schema::Pool>()]);
     assert_described("SETTINGS OF POOLS", &[keys::<config::Pool>(), keys::<ServerTimeouts>()]);
+    assert_described("SETTINGS OF LISTENERS AND POOLS", &[keys::<SocketOptions>()]);
     assert_described("EACH BACKEND", &[keys::<Backend>()]);
     assert_described("AFFINITY", &[keys::<Affinity>()]);
     assert_described("EACH ROUTE", &[keys::<Route>()]);

@@ -1,7 +1,9 @@
 //! `plb.yaml.sample` and the schema say the same: every key of one is in the other, with the schema's default.
 
 use plb::config::schema::{self, Affinity, Backend, Schema};
-use plb::config::{ClientTimeouts, Config, Confinement, Forwarding, HttpSettings, Listener, Pool, ServerTimeouts};
+use plb::config::{
+    ClientTimeouts, Config, Confinement, Forwarding, HttpSettings, Listener, Pool, ServerTimeouts, SocketOptions,
+};
 use serde_yaml::{Mapping, Value};
 
 const SAMPLE: &str = include_str!("../plb.yaml.sample");
@@ -47,6 +49,7 @@ fn the_sample_shows_every_setting_with_its_default() {
     assert_defaults::<Forwarding>(&sample);
     assert_defaults::<ClientTimeouts>(&sample);
     assert_defaults::<Pool>(&sample);
+    assert_defaults::<SocketOptions>(&sample);
     assert_defaults::<ServerTimeouts>(&sample);
     assert_defaults::<schema::Listener>(&sample["listeners"][0]);
     assert_defaults::<schema::Pool>(&sample["pools"]["web"]);

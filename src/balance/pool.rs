@@ -305,22 +305,7 @@ mod tests {
 
     fn pool(server_retry: u32, weights: &[u32]) -> config::Pool {
         let backend = |&weight: &u32| config::Backend { port: 1, weight, ..config::Backend::default() };
-        config::Pool {
-            name: String::new(),
-            balance: config::Policy::RoundRobin,
-            backends: weights.iter().map(backend).collect(),
-            affinity: None,
-            server_retry,
-            timeout_cleanup: Duration::ZERO,
-            idle_backend_max: 0,
-            timeouts: config::ServerTimeouts {
-                header_server_read: Duration::ZERO,
-                header_server_write: Duration::ZERO,
-                forward_server_read: Duration::ZERO,
-                forward_server_write: Duration::ZERO,
-                idle: Duration::ZERO,
-            },
-        }
+        config::Pool { backends: weights.iter().map(backend).collect(), server_retry, ..config::Pool::default() }
     }
 
     fn pools(server_retry: u32, weights: &[u32]) -> Pools {

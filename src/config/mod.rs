@@ -21,6 +21,7 @@ mod rate;
 pub mod route;
 mod sanitizer;
 pub mod schema;
+mod socket;
 mod source;
 pub mod template;
 pub mod units;
@@ -44,6 +45,7 @@ pub use quick::{TRACKED_DEFAULT, quick_start, tracked_max};
 pub use rate::RateLimit;
 pub use route::Route;
 pub use sanitizer::{Methods, PathFault};
+pub use socket::{SocketOptions, Sources};
 
 use leaf::{AccountName, Bytes, Directory, FileName, Level, LogTo, Period, Size, Switch, Unrouted, Whole};
 use sanitizer::PathFaults;
@@ -157,10 +159,10 @@ settings! {
         /// How long a graceful stop may take.
         timeout_shutdown: Period = Duration::from_secs(30),
         /// The listeners, in the order of the file; never empty. Each is read as [`schema::Listener`], [`Listener`],
-        /// [`HttpSettings`], [`Forwarding`] and [`ClientTimeouts`].
+        /// [`HttpSettings`], [`Forwarding`], [`SocketOptions`] and [`ClientTimeouts`].
         listeners: Nested<Vec<Listener>>,
-        /// The pools, in the order of the file; never empty. Each is read as [`schema::Pool`], [`Pool`] and
-        /// [`ServerTimeouts`].
+        /// The pools, in the order of the file; never empty. Each is read as [`schema::Pool`], [`Pool`],
+        /// [`SocketOptions`] and [`ServerTimeouts`].
         pools: Nested<Vec<Pool>>,
     } and {
         /// What the process gives up before it serves.
@@ -255,6 +257,8 @@ settings! {
         routes: Vec<Route>,
         /// What concerns HTTP only.
         http: HttpSettings,
+        /// The options of its clients' sockets.
+        socket: SocketOptions,
         /// How long its clients are waited for.
         timeouts: ClientTimeouts,
     }
@@ -376,6 +380,8 @@ settings! {
         timeout_cleanup: Period = Duration::from_secs(15),
         /// Idle connections kept to each backend.
         idle_backend_max: Whole<0, 1_000_000> = 100,
+        /// Where connections to its backends come from.
+        source: Sources = Sources::default(),
     } and {
         /// Unique among the pools.
         name: String,
@@ -383,6 +389,8 @@ settings! {
         backends: Vec<Backend>,
         /// How clients are led back to who served them, if they are.
         affinity: Option<Affinity>,
+        /// The options of the sockets of its backends.
+        socket: SocketOptions,
         /// How long its backends are waited for.
         timeouts: ServerTimeouts,
     }

@@ -106,7 +106,8 @@ impl<'n> Section<'n> {
     /// Reads the keys that `T` knows.
     pub(super) fn read<T: Schema>(&mut self, errors: &mut Errors<'_>) -> T {
         for (entry, known) in self.entries.unwrap_or_default().iter().zip(&mut self.known) {
-            if !T::KEYS.contains(&entry.key.as_str()) {
+            // At top level, listeners and pools share some keys.
+            if *known || !T::KEYS.contains(&entry.key.as_str()) {
                 continue;
             }
             *known = true;
@@ -132,6 +133,7 @@ impl<'n> Section<'n> {
         listener.body_bytes_per_second_min = listener.body_bytes_per_second_min.filter(|rate| *rate > 0);
         listener.http = self.read(errors);
         listener.http.forwarding = self.read(errors);
+        listener.socket = self.read(errors);
         listener.timeouts = self.read(errors);
         listener
     }
@@ -139,6 +141,7 @@ impl<'n> Section<'n> {
     /// What a pool can set, here or at top level.
     fn pool(&mut self, errors: &mut Errors<'_>) -> Pool {
         let mut pool: Pool = self.read(errors);
+        pool.socket = self.read(errors);
         pool.timeouts = self.read(errors);
         pool
     }
@@ -155,6 +158,7 @@ impl<'n> Section<'n> {
     pub(super) fn close(&mut self, required: &[&str], errors: &mut Errors<'_>) {
         let Some(entries) = self.entries else { return };
         self.allowed.sort();
+        self.allowed.dedup();
         for (entry, _) in entries.iter().zip(&self.known).filter(|(_, known)| !**known) {
             errors.add_with(entry.at, &joined(&self.path, &entry.key), || {
                 let near = suggestion(&entry.key, self.allowed.iter().copied());

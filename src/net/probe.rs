@@ -10,6 +10,7 @@ use super::failure::failure_of;
 use super::stream::Stream;
 use crate::balance::{BackendId, Failure};
 use crate::base::timer::Timer;
+use crate::config::Pool;
 use crate::session::Outcome;
 
 /// The most probes in flight: what they may take of the descriptors.
@@ -25,13 +26,13 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Asks for a connection to a backend, at the address that is `step` steps behind the preferred one.
+    /// Asks for a connection to a backend of this pool, at the address that is `step` steps behind the preferred one.
     ///
     /// # Errors
     /// What the system says at once.
-    pub fn start(backend: BackendId, step: u8, addresses: &Addresses) -> Result<Probe, Failure> {
+    pub fn start(backend: BackendId, step: u8, addresses: &Addresses, pool: &Pool) -> Result<Probe, Failure> {
         let (address, _, _) = addresses.get(backend, step);
-        let stream = Stream::connect(address).map_err(|error| failure_of(&error))?;
+        let stream = Stream::connect(address, pool).map_err(|error| failure_of(&error))?;
         Ok(Probe { backend, step, stream, timer: None })
     }
 

@@ -26,7 +26,8 @@ impl Server {
     }
 
     fn probe(&mut self, backend: BackendId, step: u8) {
-        let probe = match Probe::start(backend, step, &self.driver.addresses) {
+        let pool = &self.core.config.pools[backend.pool()];
+        let probe = match Probe::start(backend, step, &self.driver.addresses, pool) {
             Ok(probe) => probe,
             Err(failure) => {
                 let (_, _, alternatives) = self.driver.addresses.get(backend, step);

@@ -31,6 +31,7 @@ mod reuse;
 mod routes;
 mod signals;
 mod smuggling;
+mod sockets;
 mod stale_connection;
 mod stop_under_load;
 mod tcp;
