@@ -184,14 +184,14 @@ fn picking(bench: &Bench) {
     for count in [1, 10, 1_000, 10_000] {
         let mut pools = Pools::new(&[pool(count)], Time::START);
         bench.measure(&format!("pick and release among {count}"), |_| {
-            let lease = pools.pick(0, Key::None, &[], Time::START).expect("all backends are up");
+            let lease = pools.lend(0, Key::None, &[], Time::START).expect("all backends are up");
             pools.release(black_box(lease), Outcome::Success, Time::START);
         });
     }
     let mut pools = Pools::new(&[pool(1_000)], Time::START);
     let tried: Vec<_> = pools.ids().take(2).collect();
     bench.measure("pick and release among 1000, two tried", |_| {
-        let lease = pools.pick(0, Key::None, &tried, Time::START).expect("others are up");
+        let lease = pools.lend(0, Key::None, &tried, Time::START).expect("others are up");
         pools.release(black_box(lease), Outcome::Success, Time::START);
     });
 }
@@ -207,7 +207,7 @@ fn bindings(bench: &Bench) {
         let (mut pools, keys, mut rng) = (Pools::new(&[pool], Time::START), Keys::default(), Rng::new(1));
         let mut come = |client: u64| {
             let key = keys.of_network(Ipv4Addr::from_bits(client as u32).into(), 32, 128);
-            let lease = pools.pick(0, key, &[], Time::START).expect("all backends are up");
+            let lease = pools.lend(0, key, &[], Time::START).expect("all backends are up");
             pools.release(black_box(lease), Outcome::Success, Time::START);
         };
         (0..clients).for_each(&mut come);

@@ -29,11 +29,11 @@
 //!
 //! # The turn
 //! ```text
-//! poll ▶ mark ▶ expire ▶ accept ▶ run ▶ reap ▶ report ▶ obey ▶ write ▶ poll …
+//! poll ▶ mark ▶ expire ▶ accept ▶ run ▶ reap ▶ report ▶ call up ▶ obey ▶ write ▶ poll …
 //! ```
 //! `mark` sets booleans, `expire` fires timers, `accept` takes clients while there is room, `run` runs the sessions that
 //! are queued at that moment, each within a budget of calls and bytes, `reap` frees (and only `reap` does), `report` logs
-//! what changed in health, `obey` acts on signals, `write` writes the log lines of the turn. The clock is read once a turn.
+//! what changed in health, `call up` hands what was freed to those who wait for a backend, `obey` acts on signals, `write` writes the log lines of the turn. The clock is read once a turn.
 //!
 //! # The life of a byte
 //! An event for a client's socket marks its [`net::stream::Stream`] readable and queues its [`net::driver::Pair`]. In

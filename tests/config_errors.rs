@@ -148,7 +148,7 @@ fn a_wrong_listener_is_reported_with_what_is_allowed() {
 fn a_wrong_pool_is_reported_with_what_is_allowed() {
     let host = "must be HOST:PORT with a port from 1 to 65535, such as 10.0.0.1:80, app.example:80 or \"[::1]:80\"";
     let table = [
-        ("weight", "wieght", "f:9:34: pools.web.backends[1].wieght: unknown key; did you mean 'weight'? (allowed: address, max_connections, name, tier, weight)".to_string()),
+        ("weight", "wieght", "f:9:34: pools.web.backends[1].wieght: unknown key; did you mean 'weight'? (allowed: address, max_connections, name, state, tier, weight)".to_string()),
         ("weight: 2", "weight: 257", "f:9:42: pools.web.backends[1].weight: must be a whole number from 1 to 256, not 257".to_string()),
         ("\"[::1]:8082\"", "1.2.3.4", format!("f:9:20: pools.web.backends[1].address: {host}, not \"1.2.3.4\"")),
         ("address: \"[::1]:8082\", ", "", "f:9:9: pools.web.backends[1]: the key 'address' is missing (required: address)".to_string()),

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use plb::base::time::Time;
 use plb::cli;
+use plb::config::check::CheckSettings;
 use plb::config::route::Prefix;
 use plb::config::schema::{
     Affinity, Backend, BasicAuth, Conditions, FieldEdits, Named, Negation, Redirect, Respond, Route, Schema,
 };
 use plb::config::{
-    self, AccessFormat, ClientTimeouts, Config, Confinement, Forwarding, HttpSettings, ProtocolName, RateLimit,
+    self, AccessFormat, ClientTimeouts, Config, Confinement, Forwarding, Health, HttpSettings, ProtocolName, RateLimit,
     ServerTimeouts, SocketOptions, schema,
 };
 use plb::log::access::Format;
@@ -27,8 +28,9 @@ const CONFIGURATION_PAGE: &str = include_str!("../man/plb.yaml.5");
 const PROGRAM_PAGE: &str = include_str!("../man/plb.8");
 
 /// The sections that describe keys.
-const DESCRIBED: [&str; 17] = [
+const DESCRIBED: [&str; 18] = [
     "AFFINITY",
+    "HEALTH",
     "THE PROCESS",
     "EACH LISTENER",
     "SETTINGS OF LISTENERS",
@@ -142,6 +144,7 @@ fn plb_yaml_5_describes_every_setting_with_its_default_and_range() {
     assert_described("SETTINGS OF LISTENERS AND POOLS", &[keys::<SocketOptions>()]);
     assert_described("EACH BACKEND", &[keys::<Backend>()]);
     assert_described("AFFINITY", &[keys::<Affinity>()]);
+    assert_described("HEALTH", &[keys::<Health>(), keys::<CheckSettings>()]);
     assert_described("EACH ROUTE", &[keys::<Route>()]);
     assert_described("REDIRECTIONS", &[keys::<Redirect>()]);
     assert_described("RESPONSES", &[keys::<Respond>()]);

@@ -1,8 +1,10 @@
 //! `plb.yaml.sample` and the schema say the same: every key of one is in the other, with the schema's default.
 
+use plb::config::check::CheckSettings;
 use plb::config::schema::{self, Affinity, Backend, Schema};
 use plb::config::{
-    ClientTimeouts, Config, Confinement, Forwarding, HttpSettings, Listener, Pool, ServerTimeouts, SocketOptions,
+    ClientTimeouts, Config, Confinement, Forwarding, Health, HttpSettings, Listener, Pool, ServerTimeouts,
+    SocketOptions,
 };
 use serde_yaml::{Mapping, Value};
 
@@ -58,6 +60,8 @@ fn the_sample_shows_every_setting_with_its_default() {
     assert!(SAMPLE.contains("# secret_file: "));
     affinity.insert("secret_file".into(), "".into());
     assert_defaults::<Affinity>(&affinity.into());
+    assert_defaults::<Health>(&sample["pools"]["web"]["health"]);
+    assert_defaults::<CheckSettings>(&sample["pools"]["web"]["health"]);
     assert_defaults::<Backend>(&sample["pools"]["web"]["backends"][1]);
 }
 
@@ -82,10 +86,13 @@ fn nothing_in_the_sample_is_unknown() {
 #[test]
 fn the_commented_settings_change_nothing() {
     let mut active = plb::config::parse("plb.yaml.sample", &with_all_settings_active()).unwrap();
-    let shown = plb::config::parse("plb.yaml.sample", SAMPLE).unwrap();
+    let mut shown = plb::config::parse("plb.yaml.sample", SAMPLE).unwrap();
     // These have no default to show, but an example.
     active.pools[0].backends[1].name.clone_from(&shown.pools[0].backends[1].name);
     active.pools[0].affinity.clone_from(&shown.pools[0].affinity);
+    let [of_active, of_shown] = [&mut active, &mut shown].map(|config| config.pools[0].health.as_mut().unwrap());
+    assert!(of_active.port.take().is_some() && of_active.address.take().is_some(), "the sample shows where else");
+    assert_eq!(of_active, of_shown);
     active.confinement.user.take().expect("the sample names a user");
     active.confinement.group.take().expect("the sample names a group");
     active.confinement.chroot_dir.take().expect("the sample names a root directory");

@@ -143,7 +143,7 @@ mod tests {
 
     /// Who serves a client with this key.
     fn serve(pools: &mut Pools, key: Key, now: Time) -> usize {
-        let lease = pools.pick(0, key, &[], now).expect("somebody is up");
+        let lease = pools.lend(0, key, &[], now).expect("somebody is up");
         let backend = lease.backend().backend();
         pools.release(lease, Outcome::Success, now);
         backend
@@ -226,7 +226,7 @@ mod tests {
             let home = known.filter(|_| self.failback == Failback::Return).map(|entry| entry.home);
             let last = known.filter(|entry| entry.outage == self.outages[entry.backend.backend()]);
             let expected = home.filter(serves).or(last.map(|entry| entry.backend).filter(serves));
-            let picked = self.pools.pick(0, Key::Bound(hash), &tried, now);
+            let picked = self.pools.lend(0, Key::Bound(hash), &tried, now);
             let Some(lease) = picked else {
                 assert!(expected.is_none(), "{expected:?} was not found");
                 // Nobody serves it, but it came.
@@ -290,7 +290,7 @@ mod tests {
         assert!((0..9).all(|_| serve(&mut pools, key, now) == second), "only its first backend is its home");
         bring_back(&mut pools, home);
         // Somebody else finds out whether it serves.
-        let [trial, other] = [Key::Backend(home as u16), key].map(|key| pools.pick(0, key, &[], now));
+        let [trial, other] = [Key::Backend(home as u16), key].map(|key| pools.lend(0, key, &[], now));
         assert_eq!(
             [&trial, &other].map(|lease| lease.as_ref().map(|lease| lease.backend().backend())),
             [Some(home), Some(second)]
@@ -306,7 +306,7 @@ mod tests {
         let mut pools = pools(3, source(Failback::Return));
         let now = Time::START;
         let learn = |pools: &mut Pools, backend: usize| {
-            let lease = pools.pick(0, Key::Backend(backend as u16), &[], now).expect("it is up");
+            let lease = pools.lend(0, Key::Backend(backend as u16), &[], now).expect("it is up");
             pools.bind(&lease, Key::Bound(1), now);
             pools.release(lease, Outcome::Success, now);
         };
@@ -372,7 +372,7 @@ mod tests {
     fn a_binding_of_the_time_before_an_outage_is_void() {
         let (mut pools, now, home) = (pools(3, source(Failback::Stay)), Time::START, 0);
         let given = |pools: &mut Pools, key| {
-            let lease = pools.pick(0, key, &[], now).expect("somebody is up");
+            let lease = pools.lend(0, key, &[], now).expect("somebody is up");
             pools.bind(&lease, Key::Bound(1), now);
             let backend = lease.backend().backend();
             pools.release(lease, Outcome::Success, now);
@@ -397,7 +397,7 @@ mod tests {
         let (id, now, mut pools) = (BackendId::new(0, 0), Time::START, pools(3, source(Failback::Stay)));
         take_down(&mut pools, 0);
         bring_back(&mut pools, 0);
-        let leases: Vec<_> = (0..4).filter_map(|_| pools.pick(0, Key::Backend(0), &[], now)).collect();
+        let leases: Vec<_> = (0..4).filter_map(|_| pools.lend(0, Key::Backend(0), &[], now)).collect();
         assert_eq!((pools.load(id), leases.len()), (1, 4));
         leases.into_iter().for_each(|lease| pools.release(lease, Outcome::Neutral, now));
     }

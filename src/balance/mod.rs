@@ -9,12 +9,17 @@ mod affinity;
 mod health;
 mod policy;
 mod pool;
+mod pools;
+mod queue;
+mod tier;
 
 use std::fmt;
 
+pub use crate::config::Administration;
 pub use affinity::{Key, Keys};
 pub use health::{Reason, State, Transition};
-pub use pool::{Counters, Lease, Pools};
+pub use pools::{Ask, Call, Counters, Lease, Picked, Pools};
+pub use queue::Ticket;
 
 /// One backend of one pool, by their positions in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +44,10 @@ impl BackendId {
         self.backend as usize
     }
 }
+
+/// Who asks a pool for a backend: whatever the shell tells it apart by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seeker(pub u64);
 
 /// Why a backend did not serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,560 +1,383 @@
-//! `Pools`: the backends of every pool with their health and load, and the leases on them.
+//! `Pool`: the backends of one pool, and which of them may take the next client.
 //!
-//! A lease is taken by `pick` and given back by `release`, with what became of it. Load is the number of leases, and
-//! nothing else changes it, so that it can neither leak nor underflow.
+//! A backend has a [`Seat`] in its tier, which follows from its health, its load and what the administrator says, and is
+//! found anew after each change ([`Pool::settle`]): so whoever is chosen may be given the client, and nobody is looked at
+//! who may not. Nothing here lends: `pools` does.
 
-use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::affinity::{Binding, Bindings, Key};
 use super::health::{Health, Source, State, Transition};
 use super::policy::Policy;
-use super::{BackendId, Failure, Outcome};
+use super::pools::{Ask, Counters};
+use super::queue::{Queue, Waiter};
+use super::tier::{self, Seat, Tier};
+use super::{Administration, BackendId, Outcome};
+use crate::base::rng::Rng;
 use crate::base::time::Time;
 use crate::config::{self, Affinity};
 
-/// Transitions that wait for the shell, besides those of [`TRANSITIONS_PER_BACKEND_MAX`]; beyond these the oldest are
-/// forgotten.
-const TRANSITIONS_MAX: usize = 1_024;
-/// What a backend may go through in a turn, after which the shell takes all transitions: a probe brings it back, and a
-/// client's failure takes it out again.
-const TRANSITIONS_PER_BACKEND_MAX: usize = 2;
-/// Failures that wait for the shell; beyond these the oldest are forgotten.
-const FAILURES_MAX: usize = 256;
-/// The most pools, and the most backends of a pool: what a [`BackendId`] can name.
-const POSITIONS_MAX: usize = 1 << 16;
+/// While a backend starts slowly, weights count in such parts of one.
+const SLOW_PARTS: u16 = 16;
+/// In so many steps a backend that starts slowly gets to its weight.
+const SLOW_STEPS: u32 = 20;
+/// So many of those who wait are asked whether a backend will do that is free; the others are behind them anyway.
+const ASKED_MAX: usize = 64;
 
-/// The right to use one connection to a backend. Not given back, it counts as load for ever.
-#[must_use = "a lease is given back with Pools::release"]
-#[derive(Debug)]
-pub struct Lease {
-    backend: BackendId,
-    /// The outage after which it was taken: a failure that began before one says nothing about the time after it.
-    outages: u16,
+/// What a pool has for one that asks.
+pub(super) enum Found {
+    /// This backend has room.
+    Backend(u16),
+    /// All that will do are full: this one, or any of them.
+    Busy(Option<u16>),
+    /// Nobody lives who would do.
+    Nobody,
 }
 
-impl Lease {
-    /// Whose.
-    pub fn backend(&self) -> BackendId {
-        self.backend
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        debug_assert!(std::thread::panicking(), "the lease on {:?} was dropped instead of released", self.backend);
-    }
-}
-
-/// What happened to a backend since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Leases taken.
-    pub picked: u64,
-    /// Successes that sessions reported.
-    pub successes: u64,
-    /// Failures that sessions reported, without local ones.
-    pub failures: u64,
-}
-
-/// All pools.
-#[derive(Debug)]
-pub struct Pools {
-    pools: Vec<Pool>,
-    transitions: VecDeque<Transition>,
-    transitions_max: usize,
-    failures: VecDeque<(BackendId, Failure)>,
+/// What a change made of a backend.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Became {
+    /// One that takes no clients any more.
+    Absent,
+    /// Anything else.
+    Other,
 }
 
 #[derive(Debug)]
-struct Pool {
-    policy: Policy,
+pub(super) struct Pool {
+    position: u16,
     backends: Vec<Backend>,
+    /// In the order in which they serve; never empty.
+    tiers: Vec<Tier>,
     /// Where its affinity has a table.
     bindings: Option<Bindings>,
+    /// How long a tier that lives again waits before it takes over.
+    hold: Duration,
+    /// How long a backend that lives again takes to get to its weight.
+    slow_start: Option<Duration>,
+    /// Those that have not got there, and when they are looked at next.
+    slow: Vec<u16>,
+    slow_next: Time,
 }
 
 #[derive(Debug)]
-struct Backend {
-    health: Health,
+pub(super) struct Backend {
+    pub(super) health: Health,
     /// Leases held.
-    load: u32,
-    counters: Counters,
-}
-
-impl Pools {
-    /// All backends are up and idle. Pools and backends beyond 65,536 are left out.
-    pub fn new(pools: &[config::Pool], now: Time) -> Pools {
-        debug_assert!(pools.len() <= POSITIONS_MAX, "checked with the configuration");
-        let pools: Vec<_> = (0..=u16::MAX).zip(pools).map(|(position, pool)| Pool::new(position, pool, now)).collect();
-        let backends: usize = pools.iter().map(|pool| pool.backends.len()).sum();
-        let transitions_max = TRANSITIONS_MAX + TRANSITIONS_PER_BACKEND_MAX * backends;
-        Pools { pools, transitions: VecDeque::new(), transitions_max, failures: VecDeque::new() }
-    }
-
-    /// Chooses a backend of a pool that is up and not among the `tried`, and lends it; it is load from now on. A client is
-    /// led back to the backend that its key stands for; where that cannot serve, it is bound anew.
-    ///
-    /// `None` when there is no such backend (or pool).
-    pub fn pick(&mut self, pool: usize, key: Key, tried: &[BackendId], now: Time) -> Option<Lease> {
-        let position = u16::try_from(pool).ok()?;
-        let pool = self.pools.get_mut(pool)?;
-        let was_tried = |backend| tried.contains(&BackendId::new(position, backend));
-        let known = pool.known(key, was_tried, now);
-        let Pool { policy, backends, bindings } = pool;
-        // One client at a time finds out whether a backend that came back serves; the others have better ones.
-        let is_on_trial = |backend: u16| backends[usize::from(backend)].is_on_trial();
-        let chosen = known
-            .or_else(|| policy.pick(|backend| was_tried(backend) || is_on_trial(backend)))
-            .or_else(|| policy.pick(was_tried))?;
-        let backend = &mut backends[usize::from(chosen)];
-        if let (Key::Bound(hash), Some(bindings)) = (key, bindings) {
-            bindings.bind(hash, Binding { backend: chosen, outages: backend.health.outages() }, now);
-        }
-        debug_assert_eq!(backend.health.state(), State::Up);
-        backend.load += 1;
-        backend.counters.picked += 1;
-        Some(Lease { backend: BackendId::new(position, chosen), outages: backend.health.outages() })
-    }
-
-    /// Binds the client with a key that was learned from an answer to the backend that gave it.
-    pub fn bind(&mut self, lease: &Lease, key: Key, now: Time) {
-        let binding = Binding { backend: lease.backend.backend, outages: lease.outages };
-        if let (Key::Bound(hash), Some(bindings)) = (key, &mut self.pools[lease.backend.pool()].bindings) {
-            bindings.learn(hash, binding, now);
-        }
-    }
-
-    /// Takes a session's experience while it goes on, as a success with the response head.
-    ///
-    /// What was reported here is not reported again with [`release`](Pools::release), where `Neutral` will do.
-    pub fn observe(&mut self, id: BackendId, outcome: Outcome, now: Time) {
-        let counters = &mut self.backend_mut(id).counters;
-        match outcome {
-            Outcome::Success => counters.successes += 1,
-            Outcome::Failure(Failure::Local) | Outcome::Neutral => {}
-            Outcome::Failure(failure) => {
-                counters.failures += 1;
-                if self.failures.len() >= FAILURES_MAX {
-                    self.failures.pop_front();
-                }
-                self.failures.push_back((id, failure));
-            }
-        }
-        self.judge(id, Source::Session, outcome, now);
-    }
-
-    /// Takes a lease back, and what is to be said about the backend at the end.
-    pub fn release(&mut self, lease: Lease, outcome: Outcome, now: Time) {
-        let (id, outages) = (lease.backend, lease.outages);
-        std::mem::forget(lease);
-        let backend = self.backend_mut(id);
-        let is_current = backend.health.outages() == outages;
-        debug_assert!(backend.load > 0, "a lease of other pools");
-        backend.load = backend.load.saturating_sub(1);
-        self.observe(id, if is_current { outcome } else { Outcome::Neutral }, now);
-    }
-
-    /// Notes that a probe of a backend that is down is in flight; false when none is wanted.
-    pub fn begin_trial(&mut self, id: BackendId, _now: Time) -> bool {
-        self.backend_mut(id).health.begin_trial()
-    }
-
-    /// Takes the result of a probe. A local failure says nothing: the backend is down as before.
-    pub fn end_trial(&mut self, id: BackendId, result: Result<(), Failure>, now: Time) {
-        let outcome = result.map_or_else(Outcome::Failure, |()| Outcome::Success);
-        self.judge(id, Source::Probe, outcome, now);
-    }
-
-    /// The oldest transition that the shell has not taken yet.
-    pub fn next_transition(&mut self) -> Option<Transition> {
-        self.transitions.pop_front()
-    }
-
-    /// The oldest failure that the shell has not taken yet.
-    pub fn next_failure(&mut self) -> Option<(BackendId, Failure)> {
-        self.failures.pop_front()
-    }
-
-    /// Whether no backend of a pool is up.
-    pub fn is_down(&self, pool: usize) -> bool {
-        self.pools[pool].backends.iter().all(|backend| backend.health.state() != State::Up)
-    }
-
-    /// The leases held on a backend.
-    pub fn load(&self, id: BackendId) -> u32 {
-        self.backend(id).load
-    }
-
-    /// Where a backend stands.
-    pub fn health(&self, id: BackendId) -> State {
-        self.backend(id).health.state()
-    }
-
-    /// What happened to a backend since the start.
-    pub fn counters(&self, id: BackendId) -> Counters {
-        self.backend(id).counters
-    }
-
-    /// All backends of all pools, in the order of the configuration.
-    pub fn ids(&self) -> impl Iterator<Item = BackendId> {
-        (0..).zip(&self.pools).flat_map(|(pool, entry)| {
-            (0..=u16::MAX).take(entry.backends.len()).map(move |backend| BackendId::new(pool, backend))
-        })
-    }
-
-    /// The number of pools.
-    pub fn len(&self) -> usize {
-        self.pools.len()
-    }
-
-    /// Whether there is no pool.
-    pub fn is_empty(&self) -> bool {
-        self.pools.is_empty()
-    }
-
-    /// Feeds the health of a backend, and moves it in or out of its pool's policy accordingly.
-    fn judge(&mut self, id: BackendId, source: Source, outcome: Outcome, now: Time) {
-        let pool = &mut self.pools[id.pool()];
-        let health = &mut pool.backends[id.backend()].health;
-        let Some(transition) = health.observe(source, outcome, now) else { return };
-        match (transition.from, transition.to) {
-            (_, State::Up) => pool.policy.enter(id.backend),
-            (State::Up, _) => pool.policy.leave(id.backend),
-            _ => {}
-        }
-        if self.transitions.len() >= self.transitions_max {
-            self.transitions.pop_front();
-        }
-        self.transitions.push_back(transition);
-    }
-
-    /// Ids come from `pick` and `ids`, so that they are in range.
-    fn backend(&self, id: BackendId) -> &Backend {
-        &self.pools[id.pool()].backends[id.backend()]
-    }
-
-    fn backend_mut(&mut self, id: BackendId) -> &mut Backend {
-        &mut self.pools[id.pool()].backends[id.backend()]
-    }
+    pub(super) load: u32,
+    pub(super) load_max: Option<u32>,
+    pub(super) counters: Counters,
+    administration: Administration,
+    weight: u16,
+    /// The position of its tier.
+    tier: usize,
+    seat: Seat,
+    /// Since when it serves again, while it has not got to its weight.
+    back: Option<Time>,
 }
 
 impl Pool {
-    fn new(position: u16, pool: &config::Pool, now: Time) -> Pool {
-        debug_assert!(pool.backends.len() <= POSITIONS_MAX, "checked with the configuration");
-        let ids = (0..=u16::MAX).zip(&pool.backends).map(|(backend, _)| BackendId::new(position, backend));
-        let backends = ids.map(|id| Backend::new(Health::new(id, pool.server_retry, now))).collect::<Vec<_>>();
-        let weights = pool.backends.iter().take(backends.len()).map(|backend| backend.weight);
-        let weights = weights.map(|weight| u16::try_from(weight).unwrap_or(u16::MAX)).collect::<Vec<_>>();
-        let bindings = match &pool.affinity {
+    pub(super) fn new(position: u16, config: &config::Pool, now: Time) -> Pool {
+        let mut numbers: Vec<u8> = config.backends.iter().map(|backend| backend.tier).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let tiers = numbers.iter();
+        let tiers = tiers.map(|_| Tier::new(Policy::new(&config.balance, &config.backends), config.backends.len()));
+        let backends = (0..=u16::MAX).zip(&config.backends).map(|(backend, own)| {
+            let id = BackendId::new(position, backend);
+            let tier = numbers.binary_search(&own.tier).unwrap_or_default();
+            Backend {
+                health: Health::new(id, config.server_retry, now),
+                load: 0,
+                load_max: own.max_connections.or(config.max_connections),
+                counters: Counters::default(),
+                administration: own.state,
+                weight: u16::try_from(own.weight).unwrap_or(u16::MAX),
+                tier,
+                seat: Seat::Absent,
+                back: None,
+            }
+        });
+        let bindings = match &config.affinity {
             Some(Affinity::Table(table)) => Some(Bindings::new(table)),
             _ => None,
         };
-        Pool { policy: Policy::new(pool.balance, &weights), backends, bindings }
+        let mut pool = Pool {
+            position,
+            backends: backends.collect(),
+            tiers: tiers.collect(),
+            bindings,
+            hold: Duration::ZERO,
+            slow_start: config.slow_start,
+            slow: Vec::new(),
+            slow_next: now,
+        };
+        for backend in (0..=u16::MAX).take(pool.backends.len()) {
+            pool.settle(backend, now);
+        }
+        // Whoever lives at the start has not come back.
+        pool.hold = config.tier_hold.unwrap_or_default();
+        pool
     }
 
-    /// The backend that a key stands for, while it is up, unless it is refused.
-    fn known(&mut self, key: Key, refused: impl Fn(u16) -> bool, now: Time) -> Option<u16> {
-        let (bound, named) = match key {
+    pub(super) fn position(&self) -> u16 {
+        self.position
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.backends.len()
+    }
+
+    pub(super) fn backends(&self) -> &[Backend] {
+        &self.backends
+    }
+
+    pub(super) fn backend(&self, backend: u16) -> &Backend {
+        &self.backends[usize::from(backend)]
+    }
+
+    pub(super) fn backend_mut(&mut self, backend: u16) -> &mut Backend {
+        &mut self.backends[usize::from(backend)]
+    }
+
+    /// Who may serve the one that asks.
+    pub(super) fn find(&mut self, ask: &Ask, rng: &mut Rng, now: Time) -> Found {
+        self.speed_up(now);
+        match self.known(ask, now) {
+            Some(backend) if self.backend(backend).has_room() => Found::Backend(backend),
+            Some(backend) => Found::Busy(Some(backend)),
+            None => self.choose(ask.hash, ask.tried, rng, now),
+        }
+    }
+
+    /// One that waits for this backend, or for any, and may have one now: taken out of the queue.
+    pub(super) fn next_in_line(
+        &mut self,
+        line: &mut Queue,
+        freed: u16,
+        rng: &mut Rng,
+        now: Time,
+    ) -> Option<(Waiter, u16)> {
+        let entry = self.backend(freed);
+        let bound = line.first_bound(freed).filter(|_| entry.has_room() && entry.lives_for_bound());
+        let first = line.general().front().map_or(u64::MAX, |waiter| waiter.number);
+        if bound.is_none_or(|number| number > first) {
+            if let Some((position, backend)) = self.next_of_general(line, rng, now) {
+                return line.take_general(position).map(|waiter| (waiter, backend));
+            }
+        }
+        bound.and_then(|_| line.take_bound(freed)).map(|waiter| (waiter, freed))
+    }
+
+    fn next_of_general(&mut self, line: &Queue, rng: &mut Rng, now: Time) -> Option<(usize, u16)> {
+        if !self.tiers.iter().any(Tier::has_free) {
+            return None;
+        }
+        let mut waiters = line.general().iter().enumerate().take(ASKED_MAX);
+        waiters.find_map(|(position, waiter)| match self.choose(waiter.hash, &waiter.tried, rng, now) {
+            Found::Backend(backend) => Some((position, backend)),
+            Found::Busy(_) | Found::Nobody => None,
+        })
+    }
+
+    /// Takes out one that might wait in vain now: it is bound to this backend, which does not live for it, or it will do
+    /// with any, and this one fell.
+    pub(super) fn dismiss(&self, line: &mut Queue, backend: u16, became: Became) -> Option<Waiter> {
+        let bound = (!self.backend(backend).lives_for_bound()).then(|| line.take_bound(backend)).flatten();
+        bound.or_else(|| (became == Became::Absent).then(|| line.take_general(0)).flatten())
+    }
+
+    /// Counts a lease in, and tells after which outage of the backend it was taken.
+    pub(super) fn take(&mut self, backend: u16, now: Time) -> u16 {
+        let entry = self.backend_mut(backend);
+        debug_assert!(entry.has_room(), "the limit of {backend} is exceeded");
+        entry.load += 1;
+        entry.counters.picked += 1;
+        let outages = entry.health.outages();
+        self.note_load(backend);
+        self.settle(backend, now);
+        outages
+    }
+
+    /// Counts a lease out, and tells after which outage the backend is now. To be settled.
+    pub(super) fn give_back(&mut self, backend: u16) -> u16 {
+        let entry = self.backend_mut(backend);
+        debug_assert!(entry.load > 0, "a lease of other pools");
+        entry.load = entry.load.saturating_sub(1);
+        let outages = entry.health.outages();
+        self.note_load(backend);
+        outages
+    }
+
+    fn note_load(&mut self, backend: u16) {
+        let &Backend { tier, load, .. } = self.backend(backend);
+        self.tiers[tier].policy_mut().set_load(backend, load);
+    }
+
+    /// Binds a client that was given its key by this backend.
+    pub(super) fn learn(&mut self, key: Key, backend: u16, outages: u16, now: Time) {
+        if let (Key::Bound(hash), Some(bindings)) = (key, &mut self.bindings) {
+            bindings.learn(hash, Binding { backend, outages }, now);
+        }
+    }
+
+    /// Binds a client that was given this backend.
+    pub(super) fn bind(&mut self, key: Key, backend: u16, outages: u16, now: Time) {
+        if let (Key::Bound(hash), Some(bindings)) = (key, &mut self.bindings) {
+            bindings.bind(hash, Binding { backend, outages }, now);
+        }
+    }
+
+    /// Feeds the health of a backend. To be settled.
+    pub(super) fn observe(&mut self, backend: u16, source: Source, outcome: Outcome, now: Time) -> Option<Transition> {
+        let transition = self.backend_mut(backend).health.observe(source, outcome, now)?;
+        if transition.to == State::Up {
+            self.start_slowly(backend, now);
+        }
+        Some(transition)
+    }
+
+    /// Takes the administrator's word. To be settled.
+    pub(super) fn administer(&mut self, backend: u16, administration: Administration, now: Time) {
+        let before = std::mem::replace(&mut self.backend_mut(backend).administration, administration);
+        if (before, administration) == (Administration::Maintenance, Administration::Ready) {
+            self.start_slowly(backend, now);
+        }
+    }
+
+    /// Gives a backend another weight. To be settled.
+    pub(super) fn reweigh(&mut self, backend: u16, weight: u16, now: Time) {
+        self.backend_mut(backend).weight = weight;
+        if weight > 0 && self.backend(backend).seat == Seat::Open {
+            let (tier, weight) = (self.backend(backend).tier, self.weight(backend, now));
+            self.tiers[tier].policy_mut().reweigh(backend, weight);
+        }
+    }
+
+    /// Finds the seat of a backend anew.
+    pub(super) fn settle(&mut self, backend: u16, now: Time) -> Became {
+        let entry = self.backend(backend);
+        let (from, to, tier) = (entry.seat, entry.right_seat(), entry.tier);
+        if from == to {
+            return Became::Other;
+        }
+        let weight = self.weight(backend, now);
+        self.tiers[tier].seat(backend, weight, from, to, self.hold, now);
+        self.backend_mut(backend).seat = to;
+        if to == Seat::Absent { Became::Absent } else { Became::Other }
+    }
+
+    /// The backend that the key stands for, while it lives for those who are bound to it and was not tried.
+    fn known(&mut self, ask: &Ask, now: Time) -> Option<u16> {
+        let (bound, named, home) = match ask.key {
             Key::None => return None,
-            Key::Backend(backend) => (None, Some(backend)),
+            Key::Backend(backend) => (None, Some(backend), None),
             Key::Bound(hash) => {
                 let (binding, home) = self.bindings.as_mut()?.find(hash, now)?;
-                let outages = self.backends[usize::from(binding.backend)].health.outages();
-                ((outages == binding.outages).then_some(binding.backend), home)
+                let outages = self.backend(binding.backend).health.outages();
+                ((outages == binding.outages).then_some(binding.backend), None, home)
             }
         };
-        let serves = |backend: &u16| {
+        let lives = |backend: &u16| {
             let entry = self.backends.get(usize::from(*backend));
-            !refused(*backend) && entry.is_some_and(|entry| entry.health.state() == State::Up)
+            !self.was_tried(*backend, ask.tried) && entry.is_some_and(Backend::lives_for_bound)
         };
-        // A binding is younger than the outage, a cookie may be older: then it finds out nothing for the others.
-        let finds_out = |backend: &u16| self.backends[usize::from(*backend)].is_on_trial();
-        named.filter(|backend| serves(backend) && !finds_out(backend)).or(bound.filter(serves))
+        // A binding is younger than the outage, the others may be older: these find out nothing for the others. And who
+        // has a place does not wait for the one that it had before.
+        let is_proven = |backend: &u16| lives(backend) && !self.backend(*backend).is_on_trial();
+        let home = home.filter(|backend| is_proven(backend) && self.backend(*backend).has_room());
+        home.or(named.filter(is_proven)).or(bound.filter(lives))
+    }
+
+    /// Chooses among those that are not bound to by anybody.
+    fn choose(&mut self, hash: Option<u64>, tried: &[BackendId], rng: &mut Rng, now: Time) -> Found {
+        let Some(serving) = tier::serving(&self.tiers, now) else { return Found::Nobody };
+        let position = self.position;
+        let was_tried = |backend: u16| tried.contains(&BackendId::new(position, backend));
+        // The others stand in where all of these were tried.
+        for tier in (serving..self.tiers.len()).chain(0..serving) {
+            if let Some(backend) = self.tiers[tier].pick(hash, rng, was_tried) {
+                return Found::Backend(backend);
+            }
+            let tried = tried.iter().filter(|id| id.pool() == usize::from(position));
+            let tried = tried.map(|id| self.backend(id.backend)).filter(|entry| entry.tier == tier);
+            if self.tiers[tier].live() > tried.filter(|entry| entry.seat != Seat::Absent).count() {
+                return Found::Busy(None);
+            }
+        }
+        Found::Nobody
+    }
+
+    fn was_tried(&self, backend: u16, tried: &[BackendId]) -> bool {
+        tried.contains(&BackendId::new(self.position, backend))
+    }
+
+    /// Its weight at this moment, as its policy takes it; not zero.
+    fn weight(&self, backend: u16, now: Time) -> u16 {
+        let &Backend { weight, back, .. } = self.backend(backend);
+        let Some(slow_start) = self.slow_start else { return weight.max(1) };
+        let whole = u128::from(weight) * u128::from(SLOW_PARTS);
+        let grown = match back {
+            Some(back) => whole * now.since(back).as_millis() / slow_start.as_millis().max(1),
+            None => whole,
+        };
+        grown.min(whole).max(1) as u16
+    }
+
+    fn start_slowly(&mut self, backend: u16, now: Time) {
+        if self.slow_start.is_none() {
+            return;
+        }
+        self.backend_mut(backend).back = Some(now);
+        if !self.slow.contains(&backend) {
+            self.slow.push(backend);
+        }
+    }
+
+    /// Brings those nearer to their weights that start slowly.
+    fn speed_up(&mut self, now: Time) {
+        let Some(slow_start) = self.slow_start.filter(|_| !self.slow.is_empty() && self.slow_next <= now) else {
+            return;
+        };
+        self.slow_next = now + slow_start / SLOW_STEPS;
+        for backend in std::mem::take(&mut self.slow) {
+            let entry = self.backend_mut(backend);
+            match entry.back.is_some_and(|back| now.since(back) < slow_start) {
+                true => self.slow.push(backend),
+                false => entry.back = None,
+            }
+            let &Backend { tier, seat, .. } = self.backend(backend);
+            if seat == Seat::Open {
+                let weight = self.weight(backend, now);
+                self.tiers[tier].policy_mut().reweigh(backend, weight);
+            }
+        }
     }
 }
 
 impl Backend {
-    fn new(health: Health) -> Backend {
-        Backend { health, load: 0, counters: Counters::default() }
+    fn has_room(&self) -> bool {
+        self.load_max.is_none_or(|max| self.load < max)
     }
 
     /// Whether a client finds out whether it serves.
     fn is_on_trial(&self) -> bool {
         !self.health.is_proven() && self.load > 0
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::base::rng::Rng;
-
-    const ALL_FAILURES: [Failure; 9] = [
-        Failure::Refused,
-        Failure::Unreachable,
-        Failure::Reset,
-        Failure::Ended,
-        Failure::TimedOut,
-        Failure::Malformed,
-        Failure::Status(503),
-        Failure::Unexpected,
-        Failure::Local,
-    ];
-
-    fn pool(server_retry: u32, weights: &[u32]) -> config::Pool {
-        let backend = |&weight: &u32| config::Backend { port: 1, weight, ..config::Backend::default() };
-        config::Pool { backends: weights.iter().map(backend).collect(), server_retry, ..config::Pool::default() }
+    /// Whether clients are led back to it.
+    fn lives_for_bound(&self) -> bool {
+        self.health.state() == State::Up && self.administration != Administration::Maintenance
     }
 
-    fn pools(server_retry: u32, weights: &[u32]) -> Pools {
-        Pools::new(&[pool(server_retry, weights)], Time::START)
-    }
-
-    fn take_down(pools: &mut Pools, id: BackendId) {
-        while pools.health(id) == State::Up {
-            pools.observe(id, Outcome::Failure(Failure::Refused), Time::START);
+    /// The seat that it has a right to.
+    fn right_seat(&self) -> Seat {
+        let lives = self.health.state() == State::Up && self.administration == Administration::Ready && self.weight > 0;
+        match lives {
+            false => Seat::Absent,
+            true if !self.has_room() => Seat::Full,
+            true if self.is_on_trial() => Seat::Spare,
+            true => Seat::Open,
         }
-    }
-
-    /// Pools under random use, beside what is known of them from outside.
-    struct Simulation {
-        rng: Rng,
-        now: Time,
-        pools: Pools,
-        ids: Vec<BackendId>,
-        leases: Vec<Lease>,
-    }
-
-    impl Simulation {
-        fn new(seed: u64) -> Simulation {
-            let mut rng = Rng::new(seed);
-            let configs: Vec<_> = (0..=rng.below(3))
-                .map(|_| {
-                    let weights: Vec<_> = (0..=rng.below(6)).map(|_| 1 + rng.below(5) as u32).collect();
-                    pool(1 + rng.below(4) as u32, &weights)
-                })
-                .collect();
-            let pools = Pools::new(&configs, Time::START);
-            let ids: Vec<_> = pools.ids().collect();
-            assert_eq!(ids.len(), configs.iter().map(|config| config.backends.len()).sum::<usize>());
-            Simulation { rng, now: Time::START, pools, ids, leases: Vec::new() }
-        }
-
-        fn some_id(&mut self) -> BackendId {
-            self.ids[self.rng.below(self.ids.len() as u64) as usize]
-        }
-
-        fn some_failure(&mut self) -> Failure {
-            ALL_FAILURES[self.rng.below(9) as usize]
-        }
-
-        fn some_outcome(&mut self) -> Outcome {
-            match self.rng.below(4) {
-                0 => Outcome::Neutral,
-                1 => Outcome::Success,
-                _ => Outcome::Failure(self.some_failure()),
-            }
-        }
-
-        fn pick(&mut self) {
-            let position = self.some_id().pool();
-            let tried: Vec<_> = (0..self.rng.below(4)).map(|_| self.some_id()).collect();
-            let picked = self.pools.pick(position, Key::None, &tried, self.now);
-            let allowed =
-                |id: &BackendId| id.pool() == position && self.pools.health(*id) == State::Up && !tried.contains(id);
-            match &picked {
-                Some(lease) => assert!(allowed(&lease.backend()), "{:?} was not to be picked", lease.backend()),
-                None => assert!(!self.ids.iter().any(allowed), "a backend that might serve was not found"),
-            }
-            self.leases.extend(picked);
-        }
-
-        fn release(&mut self) {
-            let Some(nth) = self.rng.below(self.leases.len() as u64 + 1).checked_sub(1) else { return };
-            let outcome = self.some_outcome();
-            self.pools.release(self.leases.swap_remove(nth as usize), outcome, self.now);
-        }
-
-        fn probe(&mut self) {
-            let id = self.some_id();
-            let state = self.pools.health(id);
-            assert_eq!(self.pools.begin_trial(id, self.now), state == State::Down);
-            if state != State::Up && self.rng.chance(1, 2) {
-                let result = if self.rng.chance(1, 2) { Ok(()) } else { Err(self.some_failure()) };
-                self.pools.end_trial(id, result, self.now);
-                let expected = if result.is_ok() { State::Up } else { State::Down };
-                assert_eq!(self.pools.health(id), expected);
-            }
-        }
-
-        fn step(&mut self) {
-            self.now = self.now + Duration::from_millis(self.rng.below(100));
-            match self.rng.below(10) {
-                0..4 => self.pick(),
-                4..7 => self.release(),
-                7 => {
-                    let (id, outcome) = (self.some_id(), self.some_outcome());
-                    self.pools.observe(id, outcome, self.now);
-                }
-                _ => self.probe(),
-            }
-            for &id in &self.ids {
-                let held = self.leases.iter().filter(|lease| lease.backend() == id).count();
-                assert_eq!(self.pools.load(id) as usize, held, "the load of {id:?}");
-            }
-        }
-
-        fn end(mut self) {
-            while let Some(lease) = self.leases.pop() {
-                self.pools.release(lease, Outcome::Neutral, self.now);
-            }
-            assert!(self.ids.iter().all(|&id| self.pools.load(id) == 0));
-            let mut states = vec![State::Up; self.ids.len()];
-            while let Some(transition) = self.pools.next_transition() {
-                let nth = self.ids.iter().position(|&id| id == transition.backend).expect("a known backend");
-                let in_service = |state| state == State::Up;
-                assert_eq!(in_service(states[nth]), in_service(transition.from), "{transition:?}");
-                states[nth] = transition.to;
-            }
-            for (&id, &state) in self.ids.iter().zip(&states) {
-                assert_eq!(state == State::Up, self.pools.health(id) == State::Up, "no transition was lost");
-            }
-        }
-    }
-
-    #[test]
-    fn no_down_or_tried_backend_is_picked_and_every_lease_is_counted_for_any_seed() {
-        for seed in 0..200 {
-            let run = || {
-                let mut simulation = Simulation::new(seed);
-                (0..1_000).for_each(|_| simulation.step());
-                simulation.end();
-            };
-            assert!(std::panic::catch_unwind(run).is_ok(), "seed {seed}: see above");
-        }
-    }
-
-    #[test]
-    fn a_backend_on_trial_is_never_picked() {
-        let mut pools = pools(1, &[1]);
-        let id = BackendId::new(0, 0);
-        take_down(&mut pools, id);
-        assert!(pools.begin_trial(id, Time::START));
-        assert!(pools.pick(0, Key::None, &[], Time::START).is_none());
-        pools.end_trial(id, Ok(()), Time::START);
-        let lease = pools.pick(0, Key::None, &[], Time::START).expect("it is up");
-        pools.release(lease, Outcome::Neutral, Time::START);
-    }
-
-    #[test]
-    fn a_backend_that_was_down_gets_its_share_again_without_a_burst() {
-        let mut pools = pools(2, &[1, 1, 2]);
-        let id = BackendId::new(0, 2);
-        let serve = |pools: &mut Pools, count: u32| {
-            let mut hits = 0;
-            for _ in 0..count {
-                let lease = pools.pick(0, Key::None, &[], Time::START).expect("others are up");
-                hits += u32::from(lease.backend() == id);
-                pools.release(lease, Outcome::Success, Time::START);
-            }
-            hits
-        };
-        assert_eq!(serve(&mut pools, 40), 20);
-        take_down(&mut pools, id);
-        assert_eq!(serve(&mut pools, 1_000), 0);
-        assert!(pools.begin_trial(id, Time::START));
-        pools.end_trial(id, Ok(()), Time::START);
-        let first = serve(&mut pools, 8);
-        assert!((3..=5).contains(&first), "{first} of the first 8");
-        assert_eq!(serve(&mut pools, 40), 20);
-    }
-
-    #[test]
-    fn what_sessions_report_is_counted_and_local_failures_are_not() {
-        let mut pools = pools(3, &[1]);
-        let id = BackendId::new(0, 0);
-        for outcome in [Outcome::Success, Outcome::Failure(Failure::Ended), Outcome::Neutral] {
-            let lease = pools.pick(0, Key::None, &[], Time::START).expect("it is up");
-            pools.release(lease, outcome, Time::START);
-        }
-        pools.observe(id, Outcome::Success, Time::START);
-        pools.observe(id, Outcome::Failure(Failure::Local), Time::START);
-        assert_eq!(pools.counters(id), Counters { picked: 3, successes: 2, failures: 1 });
-    }
-
-    #[test]
-    fn transitions_nobody_takes_do_not_pile_up() {
-        let mut pools = pools(1, &[1]);
-        let id = BackendId::new(0, 0);
-        for turn in 0..TRANSITIONS_MAX as u64 {
-            pools.observe(id, Outcome::Failure(Failure::Reset), Time::from_millis(turn));
-            assert!(pools.begin_trial(id, Time::from_millis(turn)));
-            pools.end_trial(id, Ok(()), Time::from_millis(turn));
-        }
-        let told: Vec<_> = std::iter::from_fn(|| pools.next_transition()).collect();
-        assert_eq!(told.len(), TRANSITIONS_MAX + TRANSITIONS_PER_BACKEND_MAX);
-        assert_eq!(told.last().map(|transition| transition.to), Some(State::Up), "the latest are kept");
-    }
-
-    #[test]
-    fn one_client_at_a_time_finds_out_whether_a_backend_that_came_back_serves() {
-        let mut pools = pools(1, &[1, 1]);
-        let [first, second] = [0, 1].map(|backend| BackendId::new(0, backend));
-        take_down(&mut pools, first);
-        assert!(pools.begin_trial(first, Time::START));
-        pools.end_trial(first, Ok(()), Time::START);
-        let mut leases: Vec<_> = (0..8).filter_map(|_| pools.pick(0, Key::None, &[], Time::START)).collect();
-        assert_eq!((pools.load(first), pools.load(second)), (1, 7));
-        let alone = pools.pick(0, Key::None, &[second], Time::START).expect("there is no better one");
-        assert_eq!(alone.backend(), first);
-        pools.release(alone, Outcome::Neutral, Time::START);
-        pools.observe(first, Outcome::Success, Time::START);
-        leases.extend((0..8).filter_map(|_| pools.pick(0, Key::None, &[], Time::START)));
-        assert!(pools.load(first) >= 4, "it has proved itself");
-        leases.into_iter().for_each(|lease| pools.release(lease, Outcome::Neutral, Time::START));
-    }
-
-    #[test]
-    fn a_failure_that_began_before_an_outage_says_nothing_about_the_time_after_it() {
-        let mut pools = pools(1, &[1]);
-        let id = BackendId::new(0, 0);
-        let old = pools.pick(0, Key::None, &[], Time::START).expect("it is up");
-        take_down(&mut pools, id);
-        assert!(pools.begin_trial(id, Time::START));
-        pools.end_trial(id, Ok(()), Time::START);
-        pools.release(old, Outcome::Failure(Failure::TimedOut), Time::START);
-        assert_eq!(pools.health(id), State::Up);
-        let new = pools.pick(0, Key::None, &[], Time::START).expect("it is up");
-        pools.release(new, Outcome::Failure(Failure::TimedOut), Time::START);
-        assert_eq!(pools.health(id), State::Down);
-    }
-
-    #[test]
-    fn each_of_very_many_backends_that_go_down_at_once_is_told_of() {
-        let mut pools = pools(1, &[1; 3_000]);
-        pools.ids().collect::<Vec<_>>().into_iter().for_each(|id| take_down(&mut pools, id));
-        assert_eq!(std::iter::from_fn(|| pools.next_transition()).count(), 3_000);
-    }
-
-    #[test]
-    fn a_pool_that_does_not_exist_lends_nothing() {
-        let mut pools = pools(1, &[1]);
-        assert!(pools.pick(1, Key::None, &[], Time::START).is_none());
-        assert!(pools.pick(usize::MAX, Key::None, &[], Time::START).is_none());
-        assert_eq!((pools.len(), pools.is_empty()), (1, false));
-    }
-
-    #[test]
-    fn a_lease_is_small() {
-        assert!(size_of::<Option<Lease>>() <= 8);
-    }
-
-    #[test]
-    #[cfg(debug_assertions)]
-    #[should_panic(expected = "dropped instead of released")]
-    fn a_lease_that_is_dropped_panics_in_debug_builds() {
-        drop(pools(1, &[1]).pick(0, Key::None, &[], Time::START));
     }
 }

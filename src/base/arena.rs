@@ -34,6 +34,16 @@ impl<T> Id<T> {
         self.generation
     }
 
+    /// All of it in one number.
+    pub const fn to_bits(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+
+    /// What [`Id::to_bits`] made a number of.
+    pub const fn from_bits(bits: u64) -> Id<T> {
+        Id::from_parts(bits as u32, (bits >> 32) as u32)
+    }
+
     const fn parts(self) -> (u32, u32) {
         (self.index, self.generation)
     }

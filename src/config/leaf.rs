@@ -3,6 +3,7 @@
 //! Reading one needs no more than the value; the error says what is allowed and what was found.
 
 use std::marker::PhantomData;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::units::{
     NAME_ALLOWED,
 };
 use super::word::{Word, choices, found, good, parsed, text, words, wrong};
-use super::{AccessFormat, Account, LogTarget, Policy, ProtocolName, RequestId, Trailers, Upgrade};
+use super::{AccessFormat, Account, Administration, Balance, LogTarget, ProtocolName, RequestId, Trailers, Upgrade};
 
 /// The fields that plb writes itself: they concern one connection, the framing, or what it tells of itself and the
 /// client. `Host` is one of them, too, but a request's can be set.
@@ -26,11 +27,12 @@ const GOVERNED: &str = "connection content-length date expect forwarded host htt
 const TOKEN_ALLOWED: &str = "1 to 128 letters, digits and marks such as '-' and '_'";
 const PATH_ALLOWED: &str = "a path that begins with '/', without %-escapes, '//', '/./', '/../', '?', '#' and ';'";
 
+choices!(Administration: "ready" Ready, "drain" Drain, "maintenance" Maintenance);
 choices!(ProtocolName: "http" Http, "tcp" Tcp);
 choices!(Upgrade: "websocket" Websocket, "any" Any, "none" None);
 choices!(Trailers: "drop" Drop, "forward" Forward);
 choices!(RequestId: "none" None, "make" Make, "keep" Keep);
-choices!(Policy: "round_robin" RoundRobin);
+choices!(Balance: "round_robin" RoundRobin);
 choices!(AccessFormat: "plb" Plb, "combined" Combined, "json" Json);
 
 /// A whole number from `MIN` to `MAX`.
@@ -137,6 +139,11 @@ words! {
     /// What `Host` can say: a host, perhaps with a port.
     AnyHost(String) = |value| good(value, "a host, or HOST:PORT", |text| {
         units::is_host(text) || units::host_and_port(text).is_some()
+    });
+    /// A name or an address: of IPv6 with brackets or without, which it has none of in the model.
+    AnyHostName(String) = |value| text(value, "the name or the address of a host", |text| {
+        let bare = text.parse::<Ipv6Addr>().ok().map(|_| text.to_string());
+        bare.or_else(|| units::host_and_port(&format!("{text}:1")).map(|(host, _)| host))
     });
     /// The value of a field: printable ASCII.
     FieldValue(String) = |value| good(value, "printable ASCII", is_value);

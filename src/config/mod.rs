@@ -11,8 +11,11 @@
 
 pub mod affinity;
 mod auth;
+mod balance;
+pub mod check;
 mod error;
 mod forwarding;
+pub mod health;
 mod leaf;
 mod network;
 mod pages;
@@ -36,9 +39,11 @@ use std::time::Duration;
 
 pub use affinity::Affinity;
 pub use auth::{Auth, USER_BYTES_MAX, Users};
+pub use balance::Balance;
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
+pub use health::{Health, OnDown, SendProxy};
 pub use network::{Network, Networks};
 pub use pages::PAGE_STATUSES;
 pub use quick::{TRACKED_DEFAULT, quick_start, tracked_max};
@@ -373,11 +378,26 @@ settings! {
     /// A named set of backends and how to choose among them.
     Pool {
         /// How a backend is chosen.
-        balance: Policy = Policy::RoundRobin,
+        balance: Balance = Balance::RoundRobin,
         /// Consecutive failures that take a backend out of the pool; at least 1.
         server_retry: Whole<1, 1_000_000> = 5,
-        /// The time between two probes of a backend that is down.
+        /// The time for which a backend that failed clients is out, and then between two probes of it; with `health`
+        /// it is probed as that says, and comes back no sooner.
         timeout_cleanup: Period = Duration::from_secs(15),
+        /// Such times double with each outage that follows soon on the last one, up to this; what is less than
+        /// `timeout_cleanup` means that they do not.
+        timeout_cleanup_max: Period = Duration::from_secs(15),
+        /// What becomes of sessions when their backend goes down.
+        on_down: OnDown = OnDown::Keep,
+        /// The most connections to each backend that does not say so itself, those included that are asked for; `None` is
+        /// no limit.
+        max_connections: OrNone<Whole<1, 1_000_000>> = None,
+        /// The most clients that wait for a backend which may take no more.
+        max_queue: Whole<0, 1_000_000> = 1_000,
+        /// How long a tier that lives again waits before it takes over; `None` is no time.
+        tier_hold: OrNone<Period> = None,
+        /// How long a backend that lives again takes to get to its weight; `None` is no time.
+        slow_start: OrNone<Period> = None,
         /// Idle connections kept to each backend.
         idle_backend_max: Whole<0, 1_000_000> = 100,
         /// Where connections to its backends come from.
@@ -391,16 +411,11 @@ settings! {
         affinity: Option<Affinity>,
         /// The options of the sockets of its backends.
         socket: SocketOptions,
+        /// How its backends are probed while they serve, if they are.
+        health: Option<Health>,
         /// How long its backends are waited for.
         timeouts: ServerTimeouts,
     }
-}
-
-/// How a pool chooses a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// Smooth weighted round robin.
-    RoundRobin,
 }
 
 /// One origin server of a pool, as configured.
@@ -412,12 +427,26 @@ pub struct Backend {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// Its share of the clients, 1 to 256.
+    /// Its share of the clients, 0 to 256; 0 takes no new ones.
     pub weight: u32,
     /// The most connections to it, those included that are asked for; `None` is no limit.
     pub max_connections: Option<u32>,
     /// It serves while none of a tier before its own can: 0, the first one, to 9.
     pub tier: u8,
+    /// What the administrator says of it.
+    pub state: Administration,
+}
+
+/// What the administrator says of a backend, whatever its health is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Administration {
+    /// It serves.
+    #[default]
+    Ready,
+    /// It serves those who are bound to it, and takes nobody new.
+    Drain,
+    /// It serves nobody, and is not probed.
+    Maintenance,
 }
 
 settings! {
@@ -431,6 +460,8 @@ settings! {
         forward_server_read as "timeout_forward_server_read": Period = Duration::from_secs(30),
         /// A backend that takes nothing of the request body.
         forward_server_write as "timeout_forward_server_write": Period = Duration::from_secs(30),
+        /// A client that waits for a backend which may take no more.
+        queue as "timeout_queue": Period = Duration::from_secs(5),
         /// An idle connection to a backend is closed after this time.
         idle as "timeout_idle": Period = Duration::from_secs(4),
     }

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use super::ProtocolName;
 use super::affinity::{Failback, Kind, Site};
 use super::leaf::{
     Bytes, CookiePath, Domain, Expression, FieldValue, FreeField, HostPort, Hosts, Name, Period, Realm, RedirectTo,
@@ -16,6 +15,7 @@ use super::network::Networks;
 use super::sanitizer::Method;
 use super::word::{Maybe, Nested, OrNone, Several, settings};
 pub use super::word::{Schema, Word};
+use super::{Administration, ProtocolName};
 
 settings! {
     /// A listener: what only it can say.
@@ -42,6 +42,8 @@ settings! {
         backends: Nested,
         /// A map, read as [`Affinity`].
         affinity: Nested,
+        /// A map, read as [`Health`](super::health::Health) and [`CheckSettings`](super::check::CheckSettings).
+        health: Nested,
     }
 }
 
@@ -99,6 +101,8 @@ settings! {
         max_connections: OrNone<Whole<1, 1_000_000>> = None,
         /// It serves while none of a tier before its own can; 0 is the first.
         tier: Whole<0, 9, u8> = 0,
+        /// What the administrator says of it.
+        state: Administration = Administration::Ready,
     }
 }
 

@@ -20,7 +20,7 @@ use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::word::{Word, wrong};
 use super::{
     Affinity, BACKENDS_MAX, Backend, Config, Document, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX, Pool,
-    ProtocolName, pages, rate,
+    ProtocolName, health, pages, rate,
 };
 
 /// More names than this are not listed in a message.
@@ -56,7 +56,8 @@ pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
 /// The model of a backend at this address, which is its name unless it has one.
 pub(super) fn backend_at((host, port): (String, u16), own: schema::Backend) -> Backend {
     let name = if own.name.is_empty() { host_port_text(&host, port) } else { own.name };
-    Backend { name, host, port, weight: own.weight, max_connections: own.max_connections, tier: own.tier }
+    let schema::Backend { weight, max_connections, tier, state, .. } = own;
+    Backend { name, host, port, weight, max_connections, tier, state }
 }
 
 /// A map of the file while it is read, by one schema struct after the other.
@@ -280,6 +281,7 @@ fn pool(entry: &Entry, defaults: &Mapping, backends_left: &mut Option<usize>, er
     if let Some((node, path)) = section.child("affinity") {
         pool.affinity = affinity::read(node, path, &pool.backends, errors);
     }
+    pool.health = section.child("health").map(|place| health::read(place, errors));
     pool
 }
 

@@ -271,6 +271,7 @@ impl Driver {
                 }
             }
         }
+        self.make_way(backend, context);
         let pool = &context.config.pools[backend.pool()];
         let mut connected = self.connect(id, backend, step, pool);
         if connected.as_ref().is_err_and(is_lack_of_descriptors) && self.kernel_pipes.close_free() {
@@ -282,6 +283,20 @@ impl Driver {
                 Outcome::Started { alternatives }
             }
             Err(error) => self.unconnected(&error, backend, step, context),
+        }
+    }
+
+    /// Idle connections count for a backend that has a limit, too: one goes before another one comes.
+    fn make_way(&mut self, backend: BackendId, context: &Context) {
+        let Some(max) = context.pools.load_max(backend) else { return };
+        let idle_max = max.saturating_sub(context.pools.load(backend));
+        while self.idle.backend_len(backend) > idle_max {
+            let Some(id) = self.idle.take(backend) else { return };
+            if let Some(stream) = self.streams.get_mut(id) {
+                // It is dropped later in the turn, and the backend is to hear of its end before.
+                stream.shutdown();
+            }
+            self.retire(id);
         }
     }
 

@@ -172,6 +172,8 @@ pub enum Received {
 pub enum Trouble {
     /// No backend lives, or none that could be reached.
     NoBackend,
+    /// All backends that would do are full, and so is the queue, or the wait in it was too long.
+    Busy,
     /// The backend failed.
     Backend(Failure),
     /// The client was too slow with its request.

@@ -4,12 +4,16 @@
 
 use super::phase::Phase;
 use super::{Context, Part, Session};
-use crate::balance::{Failure, Key, Lease, Outcome as Report};
+use crate::balance::{Ask, Failure, Key, Lease, Outcome as Report, Picked, Seeker, Ticket};
 use crate::protocol::{Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble};
 
 /// The attempt at one backend.
 pub(super) struct Attempt {
     pub(super) lease: Option<Lease>,
+    /// Its place in the queue of the pool, while it has to wait for a backend.
+    pub(super) ticket: Option<Ticket>,
+    /// Why a backend is asked for: what the client is told where there is none.
+    pub(super) trouble: Trouble,
     pub(super) selection: Selection,
     pub(super) origin: Origin,
     pub(super) address: u8,
@@ -97,8 +101,45 @@ impl Session {
 
     /// Asks the pool for a backend that was not tried yet.
     fn pick(&mut self, otherwise: Trouble, context: &mut Context) -> Step {
-        let Some(lease) = self.choose(context) else { return self.apologize(otherwise, context) };
-        context.counters.retries += u64::from(otherwise != Trouble::NoBackend);
+        self.attempt.trouble = otherwise;
+        match self.choose(None, context) {
+            Picked::Queued(ticket) => {
+                self.attempt.ticket = Some(ticket);
+                self.phase = Phase::Queued;
+                self.since = context.now;
+                Step::Continue
+            }
+            other => self.take_up(other, context),
+        }
+    }
+
+    /// It is the turn of the client that waits with the ticket of this number: it gets this lease, or asks again. What it
+    /// does not want, because it does not wait any more, is given back.
+    pub fn called(&mut self, number: u64, lease: Option<Lease>, context: &mut Context) -> Option<Lease> {
+        if self.attempt.ticket.as_ref().map(Ticket::number) != Some(number) {
+            return lease;
+        }
+        let picked = lease.map_or_else(|| self.choose(Some(number), context), Picked::Lease);
+        self.attempt.ticket = None;
+        let step = match picked {
+            Picked::Queued(ticket) => {
+                self.attempt.ticket = Some(ticket);
+                return None;
+            }
+            other => self.take_up(other, context),
+        };
+        self.follow(step, context);
+        None
+    }
+
+    /// Turns to the backend that it was given, if it was.
+    fn take_up(&mut self, picked: Picked, context: &mut Context) -> Step {
+        let lease = match picked {
+            Picked::Lease(lease) => lease,
+            Picked::Full => return self.apologize(Trouble::Busy, context),
+            Picked::Queued(_) | Picked::Nobody => return self.apologize(self.attempt.trouble, context),
+        };
+        context.counters.retries += u64::from(self.attempt.trouble != Trouble::NoBackend);
         self.record.iter_mut().for_each(|record| record.ask(lease.backend(), context.now));
         self.attempt = Attempt {
             lease: Some(lease),
@@ -112,14 +153,16 @@ impl Session {
     }
 
     /// A backend that dropped an idle connection may be about to stop, and then drops fresh ones too: it comes last.
-    fn choose(&mut self, context: &mut Context) -> Option<Lease> {
+    fn choose(&mut self, place: Option<u64>, context: &mut Context) -> Picked {
+        let picked = context.pools.pick(&self.ask(place, context.who), context.now);
+        let Some(last) = self.last_resort.take_if(|_| matches!(picked, Picked::Nobody)) else { return picked };
+        self.tried.retain(|tried| *tried != last);
+        context.pools.pick(&self.ask(place, context.who), context.now)
+    }
+
+    fn ask(&self, place: Option<u64>, who: Seeker) -> Ask<'_> {
         let Selection { pool, key, .. } = self.attempt.selection;
-        let pool = usize::from(pool);
-        context.pools.pick(pool, key, &self.tried, context.now).or_else(|| {
-            let last = self.last_resort.take()?;
-            self.tried.retain(|tried| *tried != last);
-            context.pools.pick(pool, key, &self.tried, context.now)
-        })
+        Ask { pool: usize::from(pool), key, hash: None, tried: &self.tried, who, place }
     }
 
     pub(super) fn apologize(&mut self, trouble: Trouble, context: &mut Context) -> Step {
@@ -130,6 +173,9 @@ impl Session {
     }
 
     pub(super) fn release(&mut self, report: Report, context: &mut Context) {
+        if let Some(ticket) = self.attempt.ticket.take() {
+            context.pools.leave(ticket);
+        }
         if let Some(lease) = self.attempt.lease.take() {
             context.pools.release(lease, report, context.now);
         }
@@ -140,6 +186,8 @@ impl Attempt {
     pub(super) fn none() -> Attempt {
         Attempt {
             lease: None,
+            ticket: None,
+            trouble: Trouble::NoBackend,
             selection: Selection { pool: 0, key: Key::None, reuse: Reuse::Fresh },
             origin: Origin::Fresh,
             address: 0,

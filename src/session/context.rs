@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Session;
 use super::record::{Counters, Records};
-use crate::balance::{Keys, Lease, Pools};
+use crate::balance::{Keys, Lease, Pools, Seeker};
 use crate::base::rng::Rng;
 use crate::base::time::Time;
 use crate::config::{self, Config, Listener};
@@ -21,6 +21,8 @@ pub struct Context<'a> {
     pub date: &'a str,
     /// What the daemon is doing.
     pub stage: Stage,
+    /// What the session is called by when it is its turn in a queue.
+    pub who: Seeker,
     /// Who can serve.
     pub pools: &'a mut Pools,
     /// The settings of listeners and pools.
@@ -49,6 +51,8 @@ pub struct Core {
     pub records: Records,
     /// What the daemon is doing.
     pub stage: Stage,
+    /// What the session that runs is called by when it is its turn in a queue.
+    pub who: Seeker,
     sites: Vec<Site>,
     scratch: Vec<u8>,
     date: String,
@@ -69,6 +73,7 @@ impl Core {
             scratch: Vec::new(),
             counters: Counters::default(),
             stage: Stage::Serving,
+            who: Seeker::default(),
             date,
             date_second: 0,
         }
@@ -90,6 +95,7 @@ impl Core {
     pub fn seed(&mut self, seed: u64) {
         let mut rng = Rng::new(seed);
         self.sites.iter_mut().for_each(|site| site.seed(rng.next_u64()));
+        self.pools.seed(rng.next_u64());
     }
 
     /// A turn begins, so long after the start; `date` is asked for once a second.
@@ -117,6 +123,7 @@ impl Core {
             now: self.now,
             date: &self.date,
             stage: self.stage,
+            who: self.who,
             pools: &mut self.pools,
             config: &self.config,
             sites: &mut self.sites,

@@ -187,6 +187,11 @@ impl Session {
                     self.backend_lost(Failure::Local, context);
                 }
             }
+            Stall::Queue => {
+                self.release(Report::Neutral, context);
+                let step = self.apologize(Trouble::Busy, context);
+                self.follow(step, context);
+            }
             // It was a descriptor of ours that it waited for.
             Stall::Backend if self.phase == Phase::Acquire => {
                 context.counters.exhausted += 1;
@@ -374,12 +379,16 @@ impl Session {
                 self.since = context.now;
                 self.advance(context);
             }
-            Phase::Acquire | Phase::Connecting | Phase::Relay => self.advance(context),
+            Phase::Queued | Phase::Acquire | Phase::Connecting | Phase::Relay => self.advance(context),
         }
     }
 
     fn ended(&mut self, side: Side, context: &mut Context) {
         match side {
+            // Whoever waits and says no more has mostly given up, unless the protocol is one in which ends are said so.
+            Side::Client if self.phase == Phase::Queued && self.protocol.waits_for() != Wait::Tunnel => {
+                return self.close(CloseReason::ClientGone, context);
+            }
             Side::Client => self.request.end_source(),
             Side::Backend => self.response.end_source(),
         }

@@ -23,6 +23,8 @@ impl Session {
                 },
                 None => Io::Close,
             },
+            // Whoever leaves meanwhile is to be noticed.
+            Phase::Queued => self.next_up(ready).unwrap_or(Io::Wait),
             Phase::Linger(farewell) => self.next_farewell(farewell, ready[0]),
             Phase::Waiting | Phase::Connecting | Phase::Relay => {
                 let next = match self.moved_last {

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! Waiting ──request──▶ Acquire ──reused──▶ Relay ──exchange over──▶ Waiting …
-//!                         └────started──▶ Connecting ──▶ Relay
+//!            └▶ Queued ─▶┘└────started──▶ Connecting ──▶ Relay
 //! any ──the last answer is in the pipe──▶ Linger ──▶ Closed        any ──▶ Closed
 //! ```
-//! A TLS handshake before `Waiting` and a queue before `Acquire` have their places here when they come.
+//! A TLS handshake before `Waiting` has its place here when it comes.
 
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
 pub enum Phase {
     /// No backend: the client is to speak, or to take the rest of an answer.
     Waiting,
+    /// A backend is wanted, and those that would do may take no more.
+    Queued,
     /// A backend was chosen; a connection to it is to be had.
     Acquire,
     /// The connection is being established.
@@ -53,6 +55,8 @@ pub enum Stall {
     NextRequest,
     /// The client does not take what it is sent.
     ClientSink,
+    /// No backend had room.
+    Queue,
     /// The backend does not connect, take, or answer.
     Backend,
     /// Nobody spoke in a tunnel.
@@ -101,6 +105,7 @@ impl Facts<'_> {
     pub(super) fn deadline(&self) -> Deadline {
         match self.phase {
             Phase::Waiting => self.waiting(),
+            Phase::Queued => (self.since + self.server.queue, Stall::Queue),
             Phase::Acquire | Phase::Connecting => (self.since + self.server.header_server_write, Stall::Backend),
             Phase::Relay => match self.wait {
                 Wait::Response { head_bytes, request } => self.response(head_bytes, request),

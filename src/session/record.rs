@@ -77,6 +77,8 @@ pub enum End {
     ClientTimeout,
     /// No backend was up, or none was left to be asked.
     NoBackend,
+    /// All backends were full, and the queue or the wait in it was too long.
+    Busy,
     /// A backend failed.
     BackendFailed,
     /// A backend did not answer in time.
@@ -100,6 +102,7 @@ impl End {
             End::ClientGone => "client_gone",
             End::ClientTimeout => "client_timeout",
             End::NoBackend => "no_backend",
+            End::Busy => "busy",
             End::BackendFailed => "backend_failed",
             End::BackendTimeout => "backend_timeout",
             End::Exhausted => "exhausted",
@@ -126,6 +129,7 @@ impl From<Trouble> for End {
     fn from(trouble: Trouble) -> End {
         match trouble {
             Trouble::NoBackend => End::NoBackend,
+            Trouble::Busy => End::Busy,
             Trouble::SlowClient => End::ClientTimeout,
             Trouble::Backend(Failure::TimedOut) => End::BackendTimeout,
             Trouble::Backend(Failure::Local) => End::Exhausted,

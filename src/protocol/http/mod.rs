@@ -447,7 +447,7 @@ impl Protocol for Http {
                 return self.leave(Farewell::Close);
             }
             Trouble::SlowClient => Status::RequestTimeout,
-            Trouble::NoBackend => Status::Unavailable,
+            Trouble::NoBackend | Trouble::Busy => Status::Unavailable,
             Trouble::Backend(Failure::Refused | Failure::Unreachable | Failure::Local) => Status::Unavailable,
             Trouble::Backend(Failure::TimedOut) => Status::GatewayTimeout,
             Trouble::Backend(_) => Status::BadGateway,

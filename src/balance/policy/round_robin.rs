@@ -1,50 +1,8 @@
-//! The algorithms that choose one backend of a pool, and the one `enum` that tells them apart.
-//!
-//! A policy knows the backends by their positions and hears who comes and goes; what makes a backend come and go is
-//! `health`'s business, never its own.
+//! Smooth weighted round robin: every round meets the weights exactly, and its parts nearly.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
-
-use crate::config;
-
-/// The algorithm of one pool with its state. All backends take part at first.
-#[derive(Debug)]
-pub enum Policy {
-    /// Smooth weighted round robin.
-    RoundRobin(RoundRobin),
-}
-
-impl Policy {
-    /// The algorithm of `name` over backends of these weights.
-    pub fn new(name: config::Policy, weights: &[u16]) -> Policy {
-        match name {
-            config::Policy::RoundRobin => Policy::RoundRobin(RoundRobin::new(weights)),
-        }
-    }
-
-    /// A backend takes part again. Only for one that has left.
-    pub fn enter(&mut self, backend: u16) {
-        match self {
-            Policy::RoundRobin(round_robin) => round_robin.enter(backend),
-        }
-    }
-
-    /// A backend takes part no longer. Only for one that does.
-    pub fn leave(&mut self, backend: u16) {
-        match self {
-            Policy::RoundRobin(round_robin) => round_robin.leave(backend),
-        }
-    }
-
-    /// Chooses among those that take part and are not refused.
-    pub fn pick(&mut self, refused: impl Fn(u16) -> bool) -> Option<u16> {
-        match self {
-            Policy::RoundRobin(round_robin) => round_robin.pick(refused),
-        }
-    }
-}
 
 /// Smooth weighted round robin in O(log n): whose turn lies next goes next.
 ///
@@ -64,8 +22,9 @@ pub struct RoundRobin {
 
 #[derive(Debug)]
 struct Seat {
+    /// 0 while it does not take part.
     weight: u16,
-    /// How often it has left.
+    /// How often its weight has changed.
     epoch: u32,
 }
 
@@ -80,32 +39,29 @@ struct Turn {
 }
 
 impl RoundRobin {
-    /// All backends take part.
-    pub fn new(weights: &[u16]) -> RoundRobin {
-        let capacity = weights.len() * 2;
-        let mut round_robin = RoundRobin {
-            turns: BinaryHeap::with_capacity(capacity),
-            seats: weights.iter().map(|&weight| Seat { weight: weight.max(1), epoch: 0 }).collect(),
+    /// Nobody takes part yet, of so many backends.
+    pub fn new(backends: usize) -> RoundRobin {
+        RoundRobin {
+            turns: BinaryHeap::with_capacity(backends * 2),
+            seats: (0..backends).map(|_| Seat { weight: 0, epoch: 0 }).collect(),
             aside: Vec::new(),
             latest: None,
-        };
-        (0..=u16::MAX).take(weights.len()).for_each(|backend| round_robin.enter(backend));
-        round_robin
+        }
     }
 
-    /// A backend takes part from where the round stands: it does not make up for what it missed.
-    pub fn enter(&mut self, backend: u16) {
+    /// A backend goes on with this weight from where the round stands: it does not make up for what it missed. A turn
+    /// that it had is dropped from the heap when it comes up.
+    pub fn weigh(&mut self, backend: u16, weight: u16) {
         if self.turns.len() >= self.seats.len() * 2 {
             self.turns.retain(|Reverse(turn)| turn.epoch == self.seats[usize::from(turn.backend)].epoch);
         }
-        let turn = self.next_turn(backend);
-        self.turns.push(Reverse(turn));
-    }
-
-    /// A backend takes part no longer; its turn in the heap is dropped when it comes up.
-    pub fn leave(&mut self, backend: u16) {
         let seat = &mut self.seats[usize::from(backend)];
+        seat.weight = weight;
         seat.epoch = seat.epoch.wrapping_add(1);
+        if weight > 0 {
+            let turn = self.next_turn(backend);
+            self.turns.push(Reverse(turn));
+        }
     }
 
     /// Whose turn it is.
@@ -203,6 +159,13 @@ mod tests {
         (0..=rng.below(20)).map(|_| 1 + rng.below(weight_max) as u16).collect()
     }
 
+    /// All take part.
+    fn started(weights: &[u16]) -> RoundRobin {
+        let mut round_robin = RoundRobin::new(weights.len());
+        (0..).zip(weights).for_each(|(backend, &weight)| round_robin.weigh(backend, weight));
+        round_robin
+    }
+
     fn picks(round_robin: &mut RoundRobin, count: usize) -> Vec<u16> {
         (0..count).map(|_| round_robin.pick(any).expect("somebody takes part")).collect()
     }
@@ -213,13 +176,13 @@ mod tests {
 
     #[test]
     fn backends_of_one_weight_take_turns_in_their_order() {
-        assert_eq!(picks(&mut RoundRobin::new(&[3, 3, 3]), 7), [0, 1, 2, 0, 1, 2, 0]);
+        assert_eq!(picks(&mut started(&[3, 3, 3]), 7), [0, 1, 2, 0, 1, 2, 0]);
     }
 
     #[test]
     fn a_heavy_backend_takes_its_turns_between_the_others() {
-        assert_eq!(picks(&mut RoundRobin::new(&[5, 1, 1]), 14), [0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 1, 2, 0, 0]);
-        assert_eq!(picks(&mut RoundRobin::new(&[2, 1]), 6), [0, 1, 0, 0, 1, 0]);
+        assert_eq!(picks(&mut started(&[5, 1, 1]), 14), [0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 1, 2, 0, 0]);
+        assert_eq!(picks(&mut started(&[2, 1]), 6), [0, 1, 0, 0, 1, 0]);
     }
 
     #[test]
@@ -227,7 +190,7 @@ mod tests {
         for seed in 0..200 {
             let weights = some_weights(&mut Rng::new(seed));
             let sum: usize = weights.iter().copied().map(usize::from).sum();
-            let mut round_robin = RoundRobin::new(&weights);
+            let mut round_robin = started(&weights);
             for round in 0..3 {
                 let mut counts = vec![0; weights.len()];
                 for picked in 1..=sum {
@@ -252,7 +215,7 @@ mod tests {
         for seed in 0..200 {
             let mut rng = Rng::new(seed);
             let weights = some_weights(&mut rng);
-            let mut round_robin = RoundRobin::new(&weights);
+            let mut round_robin = started(&weights);
             picks(&mut round_robin, 1 + rng.below(1_000) as usize);
             let latest = round_robin.latest.expect("something was picked");
             for backend in 0..weights.len() as u16 {
@@ -270,10 +233,10 @@ mod tests {
 
     #[test]
     fn the_largest_weights_do_not_overflow() {
-        let mut round_robin = RoundRobin::new(&[u16::MAX, u16::MAX, 0]);
-        assert_eq!(occurrences(&picks(&mut round_robin, 131_071), 2), 1, "no weight counts as 1");
-        round_robin.leave(0);
-        round_robin.enter(0);
+        let mut round_robin = started(&[u16::MAX, u16::MAX, 1]);
+        assert_eq!(occurrences(&picks(&mut round_robin, 131_071), 2), 1);
+        round_robin.weigh(0, 0);
+        round_robin.weigh(0, u16::MAX);
         assert_eq!(occurrences(&picks(&mut round_robin, 131_071), 2), 1);
     }
 
@@ -283,14 +246,14 @@ mod tests {
             let mut rng = Rng::new(seed);
             let weights = some_weights(&mut rng);
             let sum: usize = weights.iter().copied().map(usize::from).sum();
-            let mut round_robin = RoundRobin::new(&weights);
+            let mut round_robin = started(&weights);
             let backend = rng.below(weights.len() as u64) as u16;
             picks(&mut round_robin, rng.below(1_000) as usize);
-            round_robin.leave(backend);
+            round_robin.weigh(backend, 0);
             for _ in 0..rng.below(3_000) {
                 assert_ne!(round_robin.pick(any), Some(backend), "seed {seed}");
             }
-            round_robin.enter(backend);
+            round_robin.weigh(backend, weights[usize::from(backend)]);
             let weight = usize::from(weights[usize::from(backend)]);
             let back = picks(&mut round_robin, 4 * sum);
             let got = occurrences(&back, backend);
@@ -302,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_refused_is_not_picked_and_keeps_its_turn_for_the_next() {
-        let mut round_robin = RoundRobin::new(&[1, 1, 1]);
+        let mut round_robin = started(&[1, 1, 1]);
         assert_eq!(round_robin.pick(|backend| backend == 0), Some(1));
         assert_eq!(round_robin.pick(any), Some(0));
         assert_eq!(round_robin.pick(|_| true), None);
@@ -311,7 +274,7 @@ mod tests {
 
     #[test]
     fn the_refused_does_not_save_up_turns_over_rounds() {
-        let mut round_robin = RoundRobin::new(&[1, 1]);
+        let mut round_robin = started(&[1, 1]);
         for _ in 0..100 {
             assert_eq!(round_robin.pick(|backend| backend == 0), Some(1));
         }
@@ -321,21 +284,21 @@ mod tests {
 
     #[test]
     fn a_belated_turn_does_not_set_the_round_back_for_who_returns() {
-        let mut round_robin = RoundRobin::new(&[1, 4, 4]);
-        round_robin.leave(2);
+        let mut round_robin = started(&[1, 4, 4]);
+        round_robin.weigh(2, 0);
         (0..4).for_each(|_| assert_eq!(round_robin.pick(|backend| backend == 0), Some(1)));
         assert_eq!(picks(&mut round_robin, 1), [0]);
-        round_robin.enter(2);
+        round_robin.weigh(2, 4);
         assert_eq!(picks(&mut round_robin, 4), [1, 2, 1, 2]);
     }
 
     #[test]
     fn coming_and_going_without_a_pick_does_not_grow_the_heap() {
-        let mut round_robin = RoundRobin::new(&[1, 2, 3]);
+        let mut round_robin = started(&[1, 2, 3]);
         let capacity = round_robin.turns.capacity();
         for step in 0..1_000 {
-            round_robin.leave(step % 3);
-            round_robin.enter(step % 3);
+            round_robin.weigh(step % 3, 0);
+            round_robin.weigh(step % 3, step % 3 + 1);
         }
         assert_eq!(round_robin.turns.capacity(), capacity);
         let mut picked = picks(&mut round_robin, 6);
@@ -344,13 +307,34 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_weight_holds_from_where_the_round_stands() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            let mut weights = some_weights(&mut rng);
+            let mut round_robin = started(&weights);
+            picks(&mut round_robin, rng.below(1_000) as usize);
+            let backend = rng.below(weights.len() as u64) as u16;
+            let weight = 1 + rng.below(256) as u16;
+            weights[usize::from(backend)] = weight;
+            round_robin.weigh(backend, weight);
+            let sum: usize = weights.iter().copied().map(usize::from).sum();
+            let after = picks(&mut round_robin, 2 * sum);
+            for (other, &weight) in (0..).zip(&weights) {
+                let (first, both) = (occurrences(&after[..sum], other), occurrences(&after, other));
+                assert!(first <= usize::from(weight) + 1, "seed {seed}: a burst of {first} for {weight}");
+                assert!(both.abs_diff(2 * usize::from(weight)) <= 1, "seed {seed}: {both} for twice {weight}");
+            }
+        }
+    }
+
+    #[test]
     fn nobody_is_picked_when_all_have_left() {
-        let mut round_robin = RoundRobin::new(&[1, 1]);
-        round_robin.leave(0);
-        round_robin.leave(1);
+        let mut round_robin = started(&[1, 1]);
+        round_robin.weigh(0, 0);
+        round_robin.weigh(1, 0);
         assert_eq!(round_robin.pick(any), None);
-        round_robin.enter(1);
+        round_robin.weigh(1, 1);
         assert_eq!(picks(&mut round_robin, 2), [1, 1]);
-        assert_eq!(RoundRobin::new(&[]).pick(any), None);
+        assert_eq!(started(&[]).pick(any), None);
     }
 }
