@@ -2,12 +2,10 @@
 //! looked at in plb.
 
 use crate::harness::client::{Client, get};
-use crate::harness::plb::{PROGRAM, written};
 use crate::harness::{Origin, Plb, configuration, ok, poll_until};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use socket2::Socket;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::process::Command;
 use std::time::Duration;
 
 /// What can be said of a connection.
@@ -133,11 +131,9 @@ fn a_backend_of_another_family_than_the_source_is_served_from_anywhere() {
 fn a_source_that_is_no_address_of_this_host_ends_the_start_and_is_named() {
     for source in ["192.0.2.1", "\"2001:db8::1\""] {
         let yaml = configuration("http", "", &[SocketAddr::from(([127, 0, 0, 1], 9))]);
-        let (_directory, file) =
-            written(&yaml.replace("    backends:\n", &format!("    source: {source}\n    backends:\n")));
-        let output = Command::new(PROGRAM).arg("-c").arg(file).output().expect("the program is built");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let message = format!("pool web: no connection can come from {}: ", source.trim_matches('"'));
-        assert!(output.status.code() == Some(1) && said.contains(&message), "{}: {said}", output.status);
+        let with_source = yaml.replace("    backends:\n", &format!("    source: {source}\n    backends:\n"));
+        let mut plb = Plb::launch(&with_source);
+        plb.wait_for_log(&format!("pool web: no connection can come from {}: ", source.trim_matches('"')));
+        assert_eq!(plb.wait_exit().code(), Some(1));
     }
 }
