@@ -3,11 +3,12 @@
 //! `cargo bench --bench micro` measures; without `--bench` (as `cargo test` runs it) every case runs briefly, to
 //! show that it works. Besides plb it needs the standard library only.
 
+use std::collections::VecDeque;
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use plb::balance::{Key, Keys, Outcome, Pools};
+use plb::balance::{Ask, Key, Keys, Outcome, Picked, Pools};
 use plb::base::buffers::Buffers;
 use plb::base::pipe::{Pipe, UNLIMITED};
 use plb::base::rng::Rng;
@@ -37,6 +38,7 @@ fn main() {
     paths(&bench);
     cookies(&bench);
     pipes(&bench);
+    access(&bench);
 }
 
 fn timers(bench: &Bench) {
@@ -180,13 +182,68 @@ fn pipes(bench: &Bench) {
     });
 }
 
+/// Networks in a file, and clients in them and in none of them.
+fn access(bench: &Bench) {
+    const CLIENTS: usize = 4_096;
+    type Make = fn(u64, u64) -> IpAddr;
+    let v4: Make = |network, host| Ipv4Addr::from_bits((network as u32) << 8 | host as u32 & 0xff).into();
+    let v6: Make = |network, host| Ipv6Addr::from_bits(u128::from(network) << 64 | u128::from(host)).into();
+    for (family, prefix, make) in [("IPv4", 24, v4), ("IPv6", 64, v6)] {
+        for count in [10, 1_000, 100_000] {
+            let mut rng = Rng::new(count as u64);
+            let networks: Vec<u64> = (0..count).map(|_| rng.next_u64()).collect();
+            let file: String = networks.iter().map(|&network| format!("{}/{prefix}\n", make(network, 0))).collect();
+            let text = "listeners: [{ name: l, listen: 127.0.0.1:80, pool: p, access: \
+                        { rules: [deny: { file: f }], default: allow } }]\npools: { p: { backends: [127.0.0.1:1] } }\n";
+            let config = config::parse_with("f", text, &|_, _| Ok(file.clone().into_bytes())).expect("it is right");
+            let access = config.listeners[0].access.as_ref().expect("there is one");
+            for (whether, holds) in [("in one", true), ("in none", false)] {
+                let mut some = || match holds {
+                    true => make(networks[rng.below(count as u64) as usize], rng.next_u64()),
+                    false => make(rng.next_u64(), rng.next_u64()),
+                };
+                let clients: Vec<IpAddr> = std::iter::repeat_with(&mut some)
+                    .filter(|&client| access.denied(client).is_some() == holds)
+                    .take(CLIENTS)
+                    .collect();
+                bench.measure(&format!("access: {count} networks of {family}, {whether}"), |step| {
+                    black_box(access.denied(black_box(clients[step as usize % CLIENTS])));
+                });
+            }
+        }
+    }
+}
+
+/// One client comes and one goes, while there are two on each backend.
 fn picking(bench: &Bench) {
-    for count in [1, 10, 1_000, 10_000] {
-        let mut pools = Pools::new(&[pool(count)], Time::START);
-        bench.measure(&format!("pick and release among {count}"), |_| {
-            let lease = pools.lend(0, Key::None, &[], Time::START).expect("all backends are up");
-            pools.release(black_box(lease), Outcome::Success, Time::START);
-        });
+    let hash = |load_factor| config::Balance::Hash(config::HashBalance { load_factor, ..Default::default() });
+    let algorithms = [
+        ("round_robin", config::Balance::RoundRobin),
+        ("least_connections", config::Balance::LeastConnections),
+        ("random", config::Balance::Random),
+        ("hash", hash(None)),
+        ("hash, load_factor 1.25", hash(Some(125))),
+        ("first", config::Balance::First),
+    ];
+    for (name, balance) in algorithms {
+        for count in [10, 1_000, 10_000] {
+            let mut pools = Pools::new(&[config::Pool { balance: balance.clone(), ..pool(count) }], Time::START);
+            let (mut rng, mut leases) = (Rng::new(1), VecDeque::new());
+            let mut pick = |pools: &mut Pools| {
+                let ask = Ask { hash: Some(rng.next_u64()), ..Ask::any(0) };
+                match pools.pick(&ask, Time::START) {
+                    Picked::Lease(lease) => lease,
+                    other => panic!("all backends are up: {other:?}"),
+                }
+            };
+            leases.extend((0..2 * count).map(|_| pick(&mut pools)));
+            bench.measure(&format!("{name}: pick and release among {count}"), |_| {
+                leases.push_back(pick(&mut pools));
+                let lease = leases.pop_front().expect("one was put there");
+                pools.release(black_box(lease), Outcome::Success, Time::START);
+            });
+            leases.into_iter().for_each(|lease| pools.release(lease, Outcome::Neutral, Time::START));
+        }
     }
     let mut pools = Pools::new(&[pool(1_000)], Time::START);
     let tried: Vec<_> = pools.ids().take(2).collect();

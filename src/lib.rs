@@ -57,8 +57,9 @@
 //! - A stream is parked only when it has nothing to read; whatever comes while it is parked makes it useless, and is no
 //!   failure of the backend.
 //! - A lease is given back exactly once; a pending connect is load. A connect alone is no success.
-//! - A request is sent a second time only when no byte of it left, or when it is idempotent, wholly kept, and unanswered;
-//!   the latter once, on a fresh connection.
+//! - A request is sent a second time only when no byte of it left, or when it is idempotent, wholly kept, and its client
+//!   was told nothing. One that nobody answered goes out once more, on a fresh connection: it may be what backends die of.
+//!   One whose answer had a status that the pool would rather not forward goes on for as long as the pool says.
 //! - What ends a session early ends it with a reset, so that no cut answer looks whole; what plb answers itself is followed
 //!   by a lingering close, so that no reset destroys it.
 //! - Whatever can grow has a limit beside its type: clients, buffers, descriptors, idle connections, probes, heads.
@@ -66,11 +67,20 @@
 //! # Decisions that building made
 //! - Readiness is the stream's alone, so an outcome does not repeat whether the stream is still ready.
 //! - HTTP is not boxed in [`protocol::AnyProtocol`]: the allocation cost more than the room.
-//! - A probe that succeeds is a connect alone: the backend is up again on trial. Until its first success it gets one
+//! - A probe that merely connects proves little: the backend is up again on trial. Until its first success it gets one
 //!   client at a time, where there is another backend for the others, and its first failure takes it out. What failed
-//!   that had begun before the outage says nothing about it.
+//!   that had begun before the outage says nothing about it, and neither does a probe that did.
+//! - What probes find and what clients meet are counted apart, for they may well concern different ports: a client that was
+//!   served clears no count of probes, and no probe clears a count of clients' failures. Either takes a backend out.
+//! - A backend is ejected for what clients met only. An ejection doubles where the backend was up for less time than it had
+//!   been out, so that its share of the time, and not a fixed window, says whether it is well again.
+//! - A probe has its beat, which a late one does not shift: a stall bunches probes once, and not for ever after.
 //! - A backend that drops an idle connection may be about to stop: the request goes to another one first, unless the
 //!   client is led back to it. That happens to healthy backends all the time, and a client that moves loses its session.
+//! - An answer whose status is not wanted is let go only when another backend is there to be asked: it stays in its pipe
+//!   until then, and is forwarded as it is when there is none. What is kept of the request is kept until the head of the
+//!   response is judged, where the pool judges by it, and else until its first byte.
+//! - Whoever helps out in an emergency is chosen without a key and sets none, so that the next request finds its own pool.
 //! - A binding says after which outage of its backend it was made, and is void after the next one: nothing is swept when a
 //!   backend goes down. The values of all cookies, signatures included, are made at the start; what a client sends is
 //!   looked up among them.

@@ -6,9 +6,9 @@
 //! Events only mark; a stream or a session is freed in `reap` and nowhere else; the clock is read once a turn.
 
 mod accept;
-mod crowd;
 mod health;
 mod idle;
+mod run;
 mod setup;
 mod stop;
 
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Poll};
 
-use crate::balance::{BackendId, Call, Failure, Outcome, Seeker};
+use crate::balance::BackendId;
 use crate::base::arena::{Arena, Id};
 use crate::base::buffers::Buffers;
 use crate::base::time::Time;
@@ -30,7 +30,7 @@ use crate::daemon::daemonize::Readiness;
 use crate::daemon::signals::{Signals, set_dispositions};
 use crate::log::Logs;
 use crate::log::outlet::Pace;
-use crate::net::driver::{Driver, Pair, Verdict};
+use crate::net::driver::{Driver, Pair};
 use crate::net::idle::Idle;
 use crate::net::kernel_pipe::KernelPipes;
 use crate::net::listener::Listener;
@@ -38,7 +38,6 @@ use crate::net::probe::Probe;
 use crate::net::stream::{Owner, Stream};
 use crate::net::token::Source;
 use crate::session::Core;
-use crate::session::record::CloseReason;
 use crate::start::{Bound, Confined, StartError, supervise};
 
 /// The most events that one poll gives.
@@ -54,8 +53,8 @@ enum Alarm {
     Session(Id<Pair>),
     /// The oldest idle connection to a backend may be too old.
     Idle(BackendId),
-    /// A backend that is down is to be probed.
-    Revive(BackendId),
+    /// A backend is to be probed.
+    ProbeDue(BackendId),
     /// The deadline of a probe.
     Probe(Id<Probe>),
     /// Accepting goes on.
@@ -107,13 +106,15 @@ pub struct Server {
     wheel: TimerWheel<Alarm>,
     due: Vec<Alarm>,
     listeners: Vec<Option<Listener>>,
+    /// Backends that are to be probed, first come, first served.
+    probes_due: VecDeque<BackendId>,
     probes: Arena<Probe>,
-    settled: Vec<(Id<Probe>, Result<(), Failure>)>,
+    /// Probes that an event came for.
+    stirred: Vec<Id<Probe>>,
     signals: Signals,
     asked: Vec<u32>,
     /// During a stop, no listener is closed before.
     last_call: Time,
-    crowd: crowd::Crowd,
     /// Whether clients wait for others to leave.
     is_full: bool,
     /// Whether a further try of those who lack a descriptor is filed.
@@ -214,12 +215,12 @@ impl Server {
             wheel: TimerWheel::with_capacity(clients, Time::START),
             due: Vec::with_capacity(EVENTS_MAX),
             listeners: listeners.into_iter().map(Some).collect(),
+            probes_due: VecDeque::new(),
             probes: Arena::with_capacity(0),
-            settled: Vec::new(),
+            stirred: Vec::new(),
             signals,
             asked: Vec::new(),
             last_call: Time::START,
-            crowd: crowd::Crowd::default(),
             is_full: false,
             relieving: false,
             trimming: false,
@@ -238,6 +239,7 @@ impl Server {
         log::info!("plb: serving");
         self.tell_ready().map_err(|error| StartError::new("cannot go into the background", error))?;
         self.logs.set_pace(Pace::EachTurn);
+        self.arrange_probes();
         while !self.is_over() {
             self.turn().map_err(|error| StartError::new("the event loop failed", error))?;
         }
@@ -265,12 +267,11 @@ impl Server {
 
     /// How long the poll may sleep.
     fn rest(&self) -> Option<Duration> {
-        let room = self.has_room();
-        let waiting = |listener: &Listener| room && listener.is_ready();
-        if !self.runnable.is_empty() || self.listeners.iter().flatten().any(waiting) {
+        if !self.runnable.is_empty() || self.has_probes_to_start() {
             return Some(Duration::ZERO);
         }
-        self.wheel.next().map(|next| next.since(self.core.now))
+        let next = [self.opens(), self.wheel.next()].into_iter().flatten().min();
+        next.map(|next| next.since(self.core.now))
     }
 
     /// Takes note of all events. Nothing is freed and no byte moves.
@@ -295,7 +296,10 @@ impl Server {
                     }
                 }
                 Source::Probe(id) => match self.probes.get_mut(id) {
-                    Some(probe) => self.settled.extend(probe.settle(event).map(|result| (id, result))),
+                    Some(probe) => {
+                        probe.mark(event);
+                        self.stirred.push(id);
+                    }
                     None => self.stats.stale += 1,
                 },
                 Source::Signal(position) => self.asked.push(position),
@@ -314,7 +318,7 @@ impl Server {
             match alarm {
                 Alarm::Session(id) => self.time_out(id),
                 Alarm::Idle(backend) => self.expire_idle(backend),
-                Alarm::Revive(backend) => self.revive(backend),
+                Alarm::ProbeDue(backend) => self.probes_due.push_back(backend),
                 Alarm::Probe(id) => self.time_out_probe(id),
                 Alarm::Resume => self.listeners.iter_mut().flatten().for_each(Listener::resume),
                 Alarm::Relieve => {
@@ -332,6 +336,7 @@ impl Server {
             }
         }
         self.due = due;
+        self.start_probes();
     }
 
     fn time_out(&mut self, id: Id<Pair>) {
@@ -357,102 +362,12 @@ impl Server {
         }
     }
 
-    /// Runs the sessions that are queued at this moment, each within its budget.
-    fn run(&mut self) {
-        for _ in 0..self.runnable.len() {
-            let Some(id) = self.runnable.pop_front() else { break };
-            let Some(pair) = self.pairs.get_mut(id) else { continue };
-            pair.queued = false;
-            let (driver, core) = (&mut self.driver, &mut self.core);
-            core.who = Seeker(id.to_bits());
-            // A bug in one session is that session's end, and nobody else's.
-            let verdict = catch_unwind(AssertUnwindSafe(|| driver.run(id, pair, &mut core.context())));
-            self.note_lack(id, verdict.as_ref().ok().copied());
-            match verdict {
-                Ok(Verdict::Over) => self.finished.push(id),
-                Ok(Verdict::Waits | Verdict::Lacks) => self.file(id),
-                Ok(Verdict::GoesOn) => {
-                    self.file(id);
-                    enqueue(&mut self.pairs, &mut self.runnable, id);
-                }
-                Ok(Verdict::Starves) => {
-                    self.starve(id);
-                    self.file(id);
-                }
-                Err(_) => self.bury(id),
-            }
-        }
-        self.feed();
-    }
-
-    /// Passes on to those who waited for a backend what they waited for. They run in the next turn.
-    fn call_up(&mut self) {
-        while let Some(Call { who, number, lease }) = self.core.pools.next_call() {
-            let id = Id::from_bits(who.0);
-            self.core.who = who;
-            let refused = match self.pairs.get_mut(id) {
-                Some(pair) => pair.session.called(number, lease, &mut self.core.context()),
-                None => lease,
-            };
-            if let Some(lease) = refused {
-                self.core.pools.release(lease, Outcome::Neutral, self.core.now);
-            }
-            enqueue(&mut self.pairs, &mut self.runnable, id);
-        }
-    }
-
-    /// Files a session's timer where its deadline is earlier than the one that is filed. A later one may wait.
-    fn file(&mut self, id: Id<Pair>) {
-        let Some(pair) = self.pairs.get_mut(id) else { return };
-        let deadline = pair.session.deadline(&self.core.config, self.core.stage);
-        match pair.timer {
-            Some(_) if deadline >= pair.filed => return,
-            Some(timer) => drop(self.wheel.remove(timer)),
-            None => {}
-        }
-        pair.timer = Some(self.wheel.insert(deadline, Alarm::Session(id)));
-        pair.filed = deadline;
-    }
-
-    fn starve(&mut self, id: Id<Pair>) {
-        if let Some(pair) = self.pairs.get_mut(id).filter(|pair| !pair.starved) {
-            pair.starved = true;
-            self.starving.push_back(id);
-            self.driver.hungry = self.starving.len();
-        }
-    }
-
-    /// Lends what buffers there are to those who have waited longest.
-    fn feed(&mut self) {
-        while let Some(&id) = self.starving.front() {
-            if let Some(pair) = self.pairs.get_mut(id) {
-                if !pair.session.borrow(&mut self.driver.buffers) {
-                    break;
-                }
-                pair.starved = false;
-            }
-            self.starving.pop_front();
-            enqueue(&mut self.pairs, &mut self.runnable, id);
-        }
-        self.driver.hungry = self.starving.len();
-    }
-
-    /// Ends a session in which a bug was met.
-    fn bury(&mut self, id: Id<Pair>) {
-        let Some(pair) = self.pairs.get_mut(id) else { return };
-        self.stats.panics += 1;
-        log::error!("a bug ended the session of {}", pair.session.client());
-        pair.session.close(CloseReason::Killed, &mut self.core.context());
-        self.finished.push(id);
-    }
-
     /// Frees what ended in this turn.
     fn reap(&mut self) {
         for id in self.finished.drain(..) {
             let Some(mut pair) = self.pairs.remove(id) else { continue };
-            let position = pair.session.listener();
-            let listener = &self.core.config.listeners[usize::from(position)];
-            self.crowd.leave(position, listener, pair.session.client().ip());
+            accept::note_unannounced(&mut self.core, &pair.session);
+            self.core.door.leave(pair.session.listener(), pair.session.take_entry());
             if pair.lacks {
                 self.lacking.retain(|other| *other != id);
             }

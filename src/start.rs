@@ -61,11 +61,12 @@ impl Bound {
         })?;
         let pools = config.pools.iter().map(resolve_pool).collect::<Result<_, _>>()?;
         config.pools.iter().try_for_each(try_sources)?;
+        let probed = config.pools.iter().map(resolve_probed).collect::<Result<_, _>>()?;
         let mut listeners = Vec::new();
         for (position, listener) in (0..).zip(&config.listeners) {
             bind(position, listener, &mut listeners)?;
         }
-        Ok(Bound { config, listeners, addresses: Addresses::new(pools), descriptors })
+        Ok(Bound { config, listeners, addresses: Addresses::new(pools).with_probed(probed), descriptors })
     }
 
     /// Gives up what the process may do beyond serving: identity, root directory, capabilities, paths, system calls.
@@ -137,15 +138,20 @@ pub fn supervise(config: &Config, readiness: Option<Readiness>) -> Result<Superv
 }
 
 fn resolve_pool(pool: &config::Pool) -> Result<Vec<Alternatives>, StartError> {
-    pool.backends.iter().map(|backend| resolve(pool, backend)).collect()
+    let named = |backend: &config::Backend| format!("backend {}/{}", pool.name, backend.name);
+    pool.backends.iter().map(|backend| resolve(&backend.host, backend.port, || named(backend))).collect()
 }
 
-fn resolve(pool: &config::Pool, backend: &config::Backend) -> Result<Alternatives, StartError> {
-    let step = || format!("backend {}/{}: cannot resolve {}", pool.name, backend.name, backend.host);
+/// Who is probed for the backends of a pool, where that is another host.
+fn resolve_probed(pool: &config::Pool) -> Result<Option<Alternatives>, StartError> {
+    let host = pool.health.as_ref().and_then(|health| health.address.as_deref());
+    host.map(|host| resolve(host, 0, || format!("pool {}: health", pool.name))).transpose()
+}
+
+fn resolve(host: &str, port: u16, who: impl Fn() -> String) -> Result<Alternatives, StartError> {
+    let step = || format!("{}: cannot resolve {host}", who());
     let mut found: Vec<SocketAddr> = Vec::new();
-    for address in
-        (backend.host.as_str(), backend.port).to_socket_addrs().map_err(|error| StartError::new(step(), error))?
-    {
+    for address in (host, port).to_socket_addrs().map_err(|error| StartError::new(step(), error))? {
         if !found.contains(&address) {
             found.push(address);
         }

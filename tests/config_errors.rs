@@ -59,6 +59,11 @@ fn a_wrong_setting_is_reported_with_what_is_allowed() {
         ("head_max: 15KiB", "f:1:11: head_max: must be a size from 256 to 14KiB in bytes, KiB, MiB or GiB, such as 8KiB, not \"15KiB\"".to_string()),
         ("body_max: lots", "f:1:11: body_max: must be none or a size in bytes, KiB, MiB or GiB, such as 1MiB, not \"lots\"".to_string()),
         ("max_clients_per_address: 0", "f:1:26: max_clients_per_address: must be none or a whole number from 1 to 1000000, not 0".to_string()),
+        ("accept_proxy: true", "f:1:15: accept_proxy: must be none or any or v1 or v2, not true".to_string()),
+        ("accept_proxy: v3", "f:1:15: accept_proxy: must be none or any or v1 or v2, not \"v3\"; did you mean 'v1'?".to_string()),
+        ("send_proxy: any", "f:1:13: send_proxy: must be none or v1 or v2, not \"any\"".to_string()),
+        ("timeout_proxy_header: none", format!("f:1:23: timeout_proxy_header: {duration}, not \"none\"")),
+        ("accept_rate: 0", "f:1:14: accept_rate: must be none or a whole number from 1 to 1000000, not 0".to_string()),
         ("max_requests: never", "f:1:15: max_requests: must be none or a whole number from 1 to 1000000000, not \"never\"".to_string()),
         ("min_body_rate: 1KiB/s", "f:1:16: min_body_rate: must be none or a size in bytes, KiB, MiB or GiB, such as 1MiB, not \"1KiB/s\"".to_string()),
         ("via: yes", "f:1:6: via: must be true or false, not \"yes\"".to_string()),
@@ -110,7 +115,16 @@ fn a_wrong_setting_is_reported_with_what_is_allowed() {
         ("chroot_dir: /var/../tmp", format!("f:1:13: chroot_dir: must be {directory}, not \"/var/../tmp\"")),
         ("seccomp: on", "f:1:10: seccomp: must be true or false, not \"on\"".to_string()),
         ("core_dumps: 1", "f:1:13: core_dumps: must be true or false, not 1".to_string()),
-        ("balance: round_robbin", "f:1:10: balance: must be round_robin, not \"round_robbin\"; did you mean 'round_robin'?".to_string()),
+        ("balance: round_robbin", "f:1:10: balance: must be round_robin or least_connections or random or hash or first, not \"round_robbin\"; did you mean 'round_robin'?".to_string()),
+        ("balance: [random]", "f:1:10: balance: must be round_robin or least_connections or random or hash or first, not a list".to_string()),
+        ("balance: { on: path }", "f:1:10: balance: the key 'type' is missing (required: type)".to_string()),
+        ("balance: { type: hsh }", "f:1:18: balance.type: must be round_robin or least_connections or random or hash or first, not \"hsh\"; did you mean 'hash'?".to_string()),
+        ("balance: { type: first, on: path }", "f:1:25: balance.on: unknown key (allowed: type)".to_string()),
+        ("balance: { type: hash, name: a }", "f:1:24: balance.name: unknown key (allowed: load_factor, on, type)".to_string()),
+        ("balance: { type: hash, on: cookie }", "f:1:10: balance: the key 'name' is missing (required: type, name)".to_string()),
+        ("balance: { type: hash, on: header, name: a b }", "f:1:42: balance.name: must be 1 to 128 letters, digits and marks such as '-' and '_', not \"a b\"".to_string()),
+        ("balance: { type: hash, load_factor: 1 }", "f:1:37: balance.load_factor: must be none or a number from 1.01 to 100 with at most two decimals, not 1".to_string()),
+        ("balance: { type: hash, load_factor: 1.005 }", "f:1:37: balance.load_factor: must be none or a number from 1.01 to 100 with at most two decimals, not 1.005".to_string()),
         ("via: &a true", "f:1:6: via: anchors (&name) and aliases (*name) are not allowed; write the value out".to_string()),
         ("via: !!bool true", "f:1:6: via: tags (!name) are not allowed; write the plain value".to_string()),
         ("[a]: 1", "f:1:1: a key must be text, not a list or a map".to_string()),
@@ -149,7 +163,7 @@ fn a_wrong_pool_is_reported_with_what_is_allowed() {
     let host = "must be HOST:PORT with a port from 1 to 65535, such as 10.0.0.1:80, app.example:80 or \"[::1]:80\"";
     let table = [
         ("weight", "wieght", "f:9:34: pools.web.backends[1].wieght: unknown key; did you mean 'weight'? (allowed: address, max_connections, name, state, tier, weight)".to_string()),
-        ("weight: 2", "weight: 257", "f:9:42: pools.web.backends[1].weight: must be a whole number from 1 to 256, not 257".to_string()),
+        ("weight: 2", "weight: 257", "f:9:42: pools.web.backends[1].weight: must be a whole number from 0 to 256, not 257".to_string()),
         ("\"[::1]:8082\"", "1.2.3.4", format!("f:9:20: pools.web.backends[1].address: {host}, not \"1.2.3.4\"")),
         ("address: \"[::1]:8082\", ", "", "f:9:9: pools.web.backends[1]: the key 'address' is missing (required: address)".to_string()),
         ("127.0.0.1:8081", "127.0.0.1:0", format!("f:8:9: pools.web.backends[0]: {host}, not \"127.0.0.1:0\"")),
@@ -211,6 +225,44 @@ fn a_wrong_limit_of_clients_is_reported_with_what_is_allowed() {
         assert_eq!(errors(&good_but("    pool: web\n", &format!("    pool: web\n    {line}\n"))), [message], "{line}");
     }
     assert_eq!(errors(&good_but("    pool: web\n", "    pool: web\n    rate_limit: none\n")), [""; 0]);
+}
+
+#[test]
+fn a_wrong_access_is_reported_with_what_is_allowed() {
+    let network = "must be an address or a network, such as 10.0.0.1, 10.0.0.0/8 or 2001:db8::/32";
+    let table = [
+        ("access: deny", "f:5:13: listeners[0].access: must be a map with the keys rules and default, or none, not \"deny\"".to_string()),
+        ("access: { rules: [allow: 10.0.0.1] }", "f:5:13: listeners[0].access: the key 'default' is missing (required: rules, default)".to_string()),
+        ("access: { rules: [allow: 10.0.0.1], default: dney }", "f:5:50: listeners[0].access.default: must be allow or deny, not \"dney\"; did you mean 'deny'?".to_string()),
+        ("access: { rules: [{ allow: 10.0.0.1/8 }], default: deny }", "f:5:32: listeners[0].access.rules[0].allow: \"10.0.0.1/8\" has bits behind its prefix; the network is 10.0.0.0/8".to_string()),
+        ("access: { rules: [{ allow: [\"::1\", ::2/129] }], default: deny }", format!("f:5:40: listeners[0].access.rules[0].allow[1]: {network}, not \"::2/129\"")),
+        ("access: { rules: [{ deny: { file: a } }], default: deny }", "f:5:39: listeners[0].access.rules[0].deny.file: \"a\" cannot be read: there are no files here".to_string()),
+        ("access: { rules: [{ deny: 10.0.0.1 }], default: deny, action: { pool: wbe } }", "f:5:75: listeners[0].access.action.pool: there is no pool \"wbe\"; did you mean 'web'? (pools: web)".to_string()),
+        ("max_clients: 0", "f:5:18: listeners[0].max_clients: must be none or a whole number from 1 to 1000000, not 0".to_string()),
+    ];
+    for (line, message) in table {
+        assert_eq!(errors(&good_but("    pool: web\n", &format!("    pool: web\n    {line}\n"))), [message], "{line}");
+    }
+}
+
+#[test]
+fn the_pool_of_those_who_are_denied_must_suit_the_listener() {
+    let access = "access: { rules: [deny: 10.0.0.1], default: allow, action: { pool: tar } }";
+    let tar = "pools:\n  tar: { backends: [a:1], affinity: { type: insert_cookie, name: c } }\n";
+    let text = good_but("    pool: web\n", &format!("    pool: web\n    {access}\n")).replace("pools:\n", tar);
+    assert_eq!(errors(&text), [""; 0]);
+    let found = errors(&text.replace("    pool: web\n", "    pool: web\n    protocol: tcp\n"));
+    let message = "its pool's affinity is of a type that a tcp listener cannot follow (allowed: source)";
+    assert_eq!(found, [format!("f:6:13: listeners[0].access: {message}")]);
+}
+
+#[test]
+fn the_clients_of_a_listener_are_its_own_limit_and_its_rate_may_be_that_of_all() {
+    let text = format!("max_clients: 7\naccept_rate: 9\n{GOOD}");
+    let config = parse("f", &text.replace("    pool: web\n", "    pool: web\n    max_clients: 3\n")).unwrap();
+    assert_eq!((config.max_clients, config.listeners[0].clients_max), (7, Some(3)));
+    let config = parse("f", &text).unwrap();
+    assert_eq!((config.listeners[0].clients_max, config.listeners[0].accept_rate), (None, Some(9)));
 }
 
 #[test]
@@ -370,6 +422,74 @@ fn a_wrong_affinity_is_reported_with_what_is_allowed() {
     assert_eq!(with("source"), [""; 0]);
     let message = "its affinity is of a type that a tcp listener cannot follow (allowed: source)";
     assert_eq!(with("basic_auth"), [format!("f:4:11: listeners[0].pool: {message}")]);
+    let with = |on: &str| {
+        errors(&tcp.replace("    backends:", &format!("    balance: {{ type: hash, on: {on} }}\n    backends:")))
+    };
+    assert_eq!(with("source"), [""; 0]);
+    let message = "its backends are chosen by a hash of what a tcp listener does not know (allowed: on: source)";
+    assert_eq!(with("uri"), [format!("f:4:11: listeners[0].pool: {message}")]);
+}
+
+#[test]
+fn a_wrong_health_is_reported_with_what_is_allowed() {
+    let table = [
+        (
+            "type: tpc",
+            "f:7:21: pools.web.health.type: must be tcp or http or smtp or exchange, not \"tpc\"; did you mean 'tcp'?",
+        ),
+        ("helo: a", "f:7:21: pools.web.health.helo: is for the type smtp, not for tcp"),
+        (
+            "type: http, status: [200, 99]",
+            "f:7:41: pools.web.health.status[1]: must be a status from 200 to 599 or a range such as 200-299, not 99",
+        ),
+        ("type: exchange", "f:7:13: pools.web.health: the key 'expect' is missing (required for the type exchange)"),
+        ("interval: 0s", "f:7:25: pools.web.health.interval: must be a duration from 1ms to 720h with its unit"),
+        ("interval: 1s, timeout: 2s", "f:7:38: pools.web.health.timeout: must be at most the interval, 1s"),
+        ("fast_interval: 3s", "f:7:30: pools.web.health.fast_interval: must be at most the interval, 2s"),
+        ("rise: 0", "f:7:21: pools.web.health.rise: must be a whole number from 1 to 1000, not 0"),
+        ("fall: 1001", "f:7:21: pools.web.health.fall: must be a whole number from 1 to 1000, not 1001"),
+        ("initial: unknown", "f:7:24: pools.web.health.initial: must be up or down, not \"unknown\""),
+        ("port: 0", "f:7:21: pools.web.health.port: must be a whole number from 1 to 65535, not 0"),
+        ("address: a:80", "f:7:24: pools.web.health.address: must be the name or the address of a host, not \"a:80\""),
+        ("send_proxy: v3", "f:7:27: pools.web.health.send_proxy: must be none or v1 or v2, not \"v3\""),
+        ("raise: 2", "f:7:15: pools.web.health.raise: unknown key; did you mean 'rise'? (allowed: "),
+    ];
+    for (health, message) in table {
+        let found = errors(&good_but("    backends:", &format!("    health: {{ {health} }}\n    backends:")));
+        assert!(found.len() == 1 && found[0].starts_with(message), "{health}: {found:#?}");
+    }
+    let text = good_but("    backends:", "    health: tcp\n    backends:");
+    assert_eq!(errors(&text), ["f:7:13: pools.web.health: must be a map with the key type, not \"tcp\""]);
+    let text = format!("on_down: drop\n{GOOD}");
+    assert_eq!(errors(&text), ["f:1:10: on_down: must be keep or close, not \"drop\""]);
+}
+
+#[test]
+fn what_a_health_section_leaves_out_follows_from_its_interval() {
+    let text = good_but("    backends:", "    health: { interval: 700ms, address: \"[::1]\" }\n    backends:");
+    let pools = parse("f", &text).expect("it is right").pools;
+    let health = pools[0].health.as_ref().expect("it is there");
+    assert_eq!([health.fast_interval, health.timeout], [Duration::from_millis(700); 2]);
+    assert_eq!(health.address.as_deref(), Some("::1"));
+}
+
+#[test]
+fn whoever_takes_headers_says_from_whom() {
+    let message = "it needs trusted_proxies: the only ones who are believed";
+    for protocol in ["tcp", "http"] {
+        let bare = good_but("    pool: web", &format!("    pool: web\n    protocol: {protocol}"));
+        let own = bare.replace("    pool: web\n", "    pool: web\n    accept_proxy: v2\n");
+        assert_eq!(errors(&own), [format!("f:5:19: listeners[0].accept_proxy: {message}")]);
+        assert_eq!(
+            errors(&format!("accept_proxy: any\n{bare}")),
+            [format!("f:3:5: listeners[0].accept_proxy: {message}")]
+        );
+        let empty = own.replace("accept_proxy: v2", "accept_proxy: v2\n    trusted_proxies: []");
+        assert_eq!(errors(&format!("trusted_proxies: 10.0.0.1\n{empty}")).len(), 1);
+        for good in [format!("trusted_proxies: 10.0.0.1\n{own}"), format!("accept_proxy: none\n{bare}")] {
+            assert_eq!(errors(&good), [""; 0]);
+        }
+    }
 }
 
 #[test]
@@ -416,16 +536,16 @@ pools:
     backends: [127.0.0.1:8081]
   web:
     backends:
-      - { address: 127.0.0.1:8082, weight: 0 }
+      - { address: 127.0.0.1:8082, weight: -1 }
 ";
     let found = errors(text);
     let starts = [
-        "f:1:1: max_client: unknown key; did you mean 'max_clients'? (allowed: access_log, ",
+        "f:1:1: max_client: unknown key; did you mean 'max_clients'? (allowed: accept_proxy, ",
         "f:2:15: timeout_idle: must be a duration",
         "f:5:13: listeners[0].listen: must be ADDRESS:PORT",
         "f:6:11: listeners[0].pool: there is no pool \"wbe\"; did you mean 'web'? (pools: web)",
         "f:10:3: pools.web: duplicate key; it is already in line 8",
-        "f:12:44: pools.web.backends[0].weight: must be a whole number from 1 to 256, not 0",
+        "f:12:44: pools.web.backends[0].weight: must be a whole number from 0 to 256, not -1",
     ];
     assert_eq!(found.len(), starts.len(), "{found:#?}");
     for (found, start) in found.iter().zip(starts) {
@@ -558,4 +678,84 @@ fn an_error_shows_its_line_with_a_caret() {
     let excerpt = found[0].excerpt();
     let (line, caret) = excerpt.trim_end().split_once('\n').unwrap();
     assert_eq!(line.find("wieght"), caret.find('^'));
+}
+
+#[test]
+fn what_is_wrong_with_attempts_and_emergencies_is_reported_with_what_is_allowed() {
+    let mishaps = "must be connect or no_response or timeout or malformed or 404 or 408 or 425 or 429 or 500 or 502 or 503 or 504";
+    let statuses = "must be a status from 200 to 599, or a range of them such as 502-504";
+    let table = [
+        ("retries: -1", "f:7:14: pools.web.retries: must be all or a whole number from 0 to 100, not -1".to_string()),
+        ("retries: 101", "f:7:14: pools.web.retries: must be all or a whole number from 0 to 100, not 101".to_string()),
+        (
+            "retries: none",
+            "f:7:14: pools.web.retries: must be all or a whole number from 0 to 100, not \"none\"".to_string(),
+        ),
+        ("retry_on: [connect, 501]", format!("f:7:25: pools.web.retry_on[1]: {mishaps}, not 501")),
+        ("retry_on: always", format!("f:7:15: pools.web.retry_on: {mishaps}, not \"always\"")),
+        ("failover: off", "f:7:15: pools.web.failover: must be true or false, not \"off\"".to_string()),
+        ("failure_statuses: [500, 600]", format!("f:7:29: pools.web.failure_statuses[1]: {statuses}, not 600")),
+        ("failure_statuses: 504-502", format!("f:7:23: pools.web.failure_statuses: {statuses}, not \"504-502\"")),
+        (
+            "emergency: wep",
+            "f:7:16: pools.web.emergency: there is no pool \"wep\"; did you mean 'web'? (pools: web)".to_string(),
+        ),
+        ("emergency: web", "f:7:16: pools.web.emergency: the emergencies lead round in a circle: web, web".to_string()),
+        (
+            "emergency: 5",
+            "f:7:16: pools.web.emergency: must be the name of a pool, or a map with the key respond, not 5".to_string(),
+        ),
+        ("emergency: {}", "f:7:16: pools.web.emergency: the key 'respond' is missing (required: respond)".to_string()),
+        (
+            "emergency: { respond: { status: 100 } }",
+            "f:7:37: pools.web.emergency.respond.status: must be a whole number from 200 to 599, not 100".to_string(),
+        ),
+    ];
+    for (setting, message) in table {
+        let text = good_but("    backends:", &format!("    {setting}\n    backends:"));
+        assert_eq!(errors(&text), [message], "{setting}");
+    }
+    let top = good_but("pools:", "emergency: web\npools:");
+    assert!(errors(&top)[0].starts_with("f:5:1: emergency: unknown key"), "{:?}", errors(&top));
+}
+
+#[test]
+fn a_circle_of_emergencies_is_found_where_it_is_and_a_chain_into_it_is_none_of_its_own() {
+    let chain = |last: &str| {
+        format!(
+            "{GOOD}    emergency: b\n  b: {{ emergency: c, backends: [a:1] }}\n  c: {{ emergency: {last}, backends: [a:1] }}\n  d: {{ backends: [a:1] }}\n"
+        )
+    };
+    assert_eq!(errors(&chain("d")), [""; 0]);
+    let circle = "the emergencies lead round in a circle";
+    assert_eq!(
+        errors(&chain("b")),
+        [
+            format!("f:11:19: pools.b.emergency: {circle}: b, c, b"),
+            format!("f:12:19: pools.c.emergency: {circle}: c, b, c")
+        ]
+    );
+}
+
+#[test]
+fn a_tcp_listener_has_no_emergency_that_it_cannot_follow() {
+    let tcp = good_but("    pool: web", "    pool: web\n    protocol: tcp");
+    let with = |emergency: &str, b: &str| {
+        errors(&format!("{tcp}    emergency: {emergency}\n  b: {{ {b}, backends: [a:1] }}\n"))
+    };
+    assert_eq!(with("b", "server_retry: 1"), [""; 0]);
+    let response = "emergency is a response, which a tcp listener cannot give (allowed: a pool)";
+    assert_eq!(
+        with("{ respond: { status: 503 } }", "retries: 1"),
+        [format!("f:4:11: listeners[0].pool: its {response}")]
+    );
+    assert_eq!(
+        with("b", "emergency: { respond: { status: 503 } }"),
+        [format!("f:4:11: listeners[0].pool: in an emergency, \"b\"'s {response}")]
+    );
+    let affinity = "affinity is of a type that a tcp listener cannot follow (allowed: source)";
+    assert_eq!(
+        with("b", "affinity: { type: basic_auth }"),
+        [format!("f:4:11: listeners[0].pool: in an emergency, \"b\"'s {affinity}")]
+    );
 }

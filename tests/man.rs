@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use plb::base::time::Time;
 use plb::cli;
-use plb::config::check::CheckSettings;
+use plb::config::access;
+use plb::config::balance::LongForm;
+use plb::config::check::{CheckSettings, Exchange, HttpCheck, SmtpCheck};
 use plb::config::route::Prefix;
 use plb::config::schema::{
     Affinity, Backend, BasicAuth, Conditions, FieldEdits, Named, Negation, Redirect, Respond, Route, Schema,
@@ -28,8 +30,11 @@ const CONFIGURATION_PAGE: &str = include_str!("../man/plb.yaml.5");
 const PROGRAM_PAGE: &str = include_str!("../man/plb.8");
 
 /// The sections that describe keys.
-const DESCRIBED: [&str; 18] = [
+const DESCRIBED: [&str; 21] = [
+    "ACCESS",
+    "ACCESS RULES",
     "AFFINITY",
+    "BALANCING",
     "HEALTH",
     "THE PROCESS",
     "EACH LISTENER",
@@ -50,6 +55,7 @@ const DESCRIBED: [&str; 18] = [
 ];
 
 /// A key of the schema.
+#[derive(Clone)]
 struct Key {
     name: &'static str,
     /// Null: it has none.
@@ -143,8 +149,12 @@ fn plb_yaml_5_describes_every_setting_with_its_default_and_range() {
     assert_described("SETTINGS OF POOLS", &[keys::<config::Pool>(), keys::<ServerTimeouts>()]);
     assert_described("SETTINGS OF LISTENERS AND POOLS", &[keys::<SocketOptions>()]);
     assert_described("EACH BACKEND", &[keys::<Backend>()]);
+    assert_described("BALANCING", &[keys::<LongForm>()]);
     assert_described("AFFINITY", &[keys::<Affinity>()]);
-    assert_described("HEALTH", &[keys::<Health>(), keys::<CheckSettings>()]);
+    assert_described("ACCESS", &[keys::<access::Schema>(), keys::<access::Elsewhere>()]);
+    assert_described("ACCESS RULES", &[keys::<access::Rule>(), keys::<access::NetworkFile>()]);
+    let of_types = [keys::<HttpCheck>(), keys::<SmtpCheck>(), keys::<Exchange>()];
+    assert_described("HEALTH", &[&[keys::<Health>(), keys::<CheckSettings>()][..], &of_types].concat());
     assert_described("EACH ROUTE", &[keys::<Route>()]);
     assert_described("REDIRECTIONS", &[keys::<Redirect>()]);
     assert_described("RESPONSES", &[keys::<Respond>()]);

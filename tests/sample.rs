@@ -1,6 +1,7 @@
 //! `plb.yaml.sample` and the schema say the same: every key of one is in the other, with the schema's default.
 
-use plb::config::check::CheckSettings;
+use plb::config::balance::LongForm;
+use plb::config::check::{Check, CheckSettings, Exchange, HttpCheck, SmtpCheck};
 use plb::config::schema::{self, Affinity, Backend, Schema};
 use plb::config::{
     ClientTimeouts, Config, Confinement, Forwarding, Health, HttpSettings, Listener, Pool, ServerTimeouts,
@@ -23,9 +24,9 @@ fn with_all_settings_active() -> String {
 /// One word that may be a key, a colon, and one word.
 fn is_setting(text: &str) -> bool {
     let is_key = |key: &str| !key.is_empty() && key.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    // A file that is named is read, and there is none.
-    let names_file = text.starts_with("secret_file: ");
-    !names_file && text.split_once(": ").is_some_and(|(key, value)| is_key(key) && !value.contains(' '))
+    // A file that is named is read, and there is none. The others are for other types of probes than the one beside them.
+    let is_elsewhere = ["secret_file: ", "helo: ", "send: ", "expect: "].iter().any(|key| text.starts_with(key));
+    !is_elsewhere && text.split_once(": ").is_some_and(|(key, value)| is_key(key) && !value.contains(' '))
 }
 
 /// Every key of `T` is in `section`, with its default where it has one.
@@ -61,7 +62,18 @@ fn the_sample_shows_every_setting_with_its_default() {
     affinity.insert("secret_file".into(), "".into());
     assert_defaults::<Affinity>(&affinity.into());
     assert_defaults::<Health>(&sample["pools"]["web"]["health"]);
-    assert_defaults::<CheckSettings>(&sample["pools"]["web"]["health"]);
+    let mut balance = sample["pools"]["database"]["balance"].as_mapping().unwrap().clone();
+    assert!(SAMPLE.contains("name: X-Session"));
+    balance.insert("name".into(), "X-Session".into());
+    assert_defaults::<LongForm>(&balance.into());
+    assert_defaults::<HttpCheck>(&sample["pools"]["web"]["health"]);
+    assert_defaults::<CheckSettings>(&sample["pools"]["database"]["health"]);
+    for other in ["type: smtp, helo: localhost", "type: exchange, send: \"PING\\r\\n\", expect: +PONG"] {
+        assert!(other.split(", ").skip(1).all(|setting| SAMPLE.contains(&format!("# {setting}\n"))), "{other}");
+        let other: Value = serde_yaml::from_str(&format!("{{ {other} }}")).unwrap();
+        let is_smtp = other.get("helo").is_some();
+        if is_smtp { assert_defaults::<SmtpCheck>(&other) } else { assert_defaults::<Exchange>(&other) }
+    }
     assert_defaults::<Backend>(&sample["pools"]["web"]["backends"][1]);
 }
 
@@ -71,7 +83,7 @@ fn the_examples_of_the_readme_are_valid() {
     assert!(examples.len() >= 2);
     for example in examples {
         let text = example.split("```").next().unwrap();
-        let read = plb::config::parse_with("the example", text, &|_, _| Ok(b"a file".to_vec()));
+        let read = plb::config::parse_with("the example", text, &|_, _| Ok(b"# a file".to_vec()));
         assert_eq!(read.err(), None, "{text}");
     }
 }
@@ -92,7 +104,10 @@ fn the_commented_settings_change_nothing() {
     active.pools[0].affinity.clone_from(&shown.pools[0].affinity);
     let [of_active, of_shown] = [&mut active, &mut shown].map(|config| config.pools[0].health.as_mut().unwrap());
     assert!(of_active.port.take().is_some() && of_active.address.take().is_some(), "the sample shows where else");
+    let Check::Http(http) = &mut of_active.check else { panic!("{of_active:?}") };
+    assert!(http.host.take().is_some() && http.body.take().is_some(), "the sample shows a name and a text");
     assert_eq!(of_active, of_shown);
+    active.pools[0].emergency.take().expect("the sample names an emergency");
     active.confinement.user.take().expect("the sample names a user");
     active.confinement.group.take().expect("the sample names a group");
     active.confinement.chroot_dir.take().expect("the sample names a root directory");

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use plb_fuzz::laws::specimens::{CHUNKS, CONFIGURATIONS, COOKIES, PATHS, REQUESTS, RESPONSES, SPLINTERS};
+use plb_fuzz::laws::specimens::{
+    CHUNKS, CONFIGURATIONS, COOKIES, PATHS, PROXY_HEADERS, REQUESTS, RESPONSES, SPLINTERS,
+};
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -15,6 +17,7 @@ fn main() {
         ("configuration", CONFIGURATIONS, ""),
         ("path", PATHS, ""),
         ("cookies", COOKIES, ""),
+        ("proxy_header", PROXY_HEADERS, ""),
         ("requests", REQUESTS, "@"),
         ("responses", RESPONSES, "@"),
     ];

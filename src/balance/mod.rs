@@ -15,6 +15,9 @@ mod tier;
 
 use std::fmt;
 
+use crate::config;
+use crate::config::status::includes;
+
 pub use crate::config::Administration;
 pub use affinity::{Key, Keys};
 pub use health::{Reason, State, Transition};
@@ -97,4 +100,14 @@ pub enum Outcome {
     Failure(Failure),
     /// Nothing, for example because the client went away.
     Neutral,
+}
+
+impl Outcome {
+    /// What a response with this status says about a backend of this pool.
+    pub fn of_status(status: u16, pool: &config::Pool) -> Outcome {
+        match includes(&pool.failure_statuses, status) {
+            true => Outcome::Failure(Failure::Status(status)),
+            false => Outcome::Success,
+        }
+    }
 }

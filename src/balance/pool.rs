@@ -51,6 +51,9 @@ pub(super) struct Pool {
     tiers: Vec<Tier>,
     /// Where its affinity has a table.
     bindings: Option<Bindings>,
+    /// Where a client whose backend does not live gets no other one: everybody of the first tier, whether it lives or
+    /// not, for those whom a hash leads.
+    homes: Option<Policy>,
     /// How long a tier that lives again waits before it takes over.
     hold: Duration,
     /// How long a backend that lives again takes to get to its weight.
@@ -58,6 +61,15 @@ pub(super) struct Pool {
     /// Those that have not got there, and when they are looked at next.
     slow: Vec<u16>,
     slow_next: Time,
+}
+
+/// What the key of a client says.
+struct Own {
+    backend: u16,
+    /// It had no outage since.
+    is_current: bool,
+    /// Where the client returns.
+    first: Option<u16>,
 }
 
 #[derive(Debug)]
@@ -87,7 +99,7 @@ impl Pool {
             let id = BackendId::new(position, backend);
             let tier = numbers.binary_search(&own.tier).unwrap_or_default();
             Backend {
-                health: Health::new(id, config.server_retry, now),
+                health: Health::new(id, config, now),
                 load: 0,
                 load_max: own.max_connections.or(config.max_connections),
                 counters: Counters::default(),
@@ -102,11 +114,22 @@ impl Pool {
             Some(Affinity::Table(table)) => Some(Bindings::new(table)),
             _ => None,
         };
+        let homes = (!config.failover).then(|| {
+            let mut homes = Policy::new(&config.balance, &config.backends);
+            let first = config.backends.iter().map(|own| numbers.binary_search(&own.tier) == Ok(0));
+            let weights = config.backends.iter().map(|own| u16::try_from(own.weight).unwrap_or(u16::MAX));
+            for (backend, (_, weight)) in (0..=u16::MAX).zip(first.zip(weights)).filter(|(_, (is_first, _))| *is_first)
+            {
+                homes.enter(backend, weight);
+            }
+            homes
+        });
         let mut pool = Pool {
             position,
             backends: backends.collect(),
             tiers: tiers.collect(),
             bindings,
+            homes,
             hold: Duration::ZERO,
             slow_start: config.slow_start,
             slow: Vec::new(),
@@ -132,6 +155,11 @@ impl Pool {
         &self.backends
     }
 
+    /// Whether anybody lives who takes clients.
+    pub(super) fn lives(&self) -> bool {
+        self.tiers.iter().any(|tier| tier.live() > 0)
+    }
+
     pub(super) fn backend(&self, backend: u16) -> &Backend {
         &self.backends[usize::from(backend)]
     }
@@ -143,7 +171,12 @@ impl Pool {
     /// Who may serve the one that asks.
     pub(super) fn find(&mut self, ask: &Ask, rng: &mut Rng, now: Time) -> Found {
         self.speed_up(now);
-        match self.known(ask, now) {
+        let known = match self.home(ask, rng, now) {
+            Some(home) if !self.backend(home).lives_for_bound() => return Found::Nobody,
+            Some(home) => Some(home),
+            None => self.known(ask, now),
+        };
+        match known {
             Some(backend) if self.backend(backend).has_room() => Found::Backend(backend),
             Some(backend) => Found::Busy(Some(backend)),
             None => self.choose(ask.hash, ask.tried, rng, now),
@@ -237,6 +270,12 @@ impl Pool {
         Some(transition)
     }
 
+    /// When a backend is to be probed next, if it is. In maintenance it may well not be there.
+    pub(super) fn next_probe(&self, backend: u16) -> Option<Time> {
+        let entry = self.backend(backend);
+        entry.health.next_probe().filter(|_| entry.administration != Administration::Maintenance)
+    }
+
     /// Takes the administrator's word. To be settled.
     pub(super) fn administer(&mut self, backend: u16, administration: Administration, now: Time) {
         let before = std::mem::replace(&mut self.backend_mut(backend).administration, administration);
@@ -267,26 +306,43 @@ impl Pool {
         if to == Seat::Absent { Became::Absent } else { Became::Other }
     }
 
+    /// The backend that alone will do, living or not, where clients are not to get another one than theirs.
+    fn home(&mut self, ask: &Ask, rng: &mut Rng, now: Time) -> Option<u16> {
+        let homes = self.homes.as_mut()?;
+        let hashed = ask.hash.and_then(|hash| {
+            // The administrator's word moves them all the same.
+            homes.pick(Some(hash), rng, |backend| {
+                self.backends[usize::from(backend)].administration != Administration::Ready
+            })
+        });
+        self.own(ask.key, now).map(|own| own.backend).or(hashed)
+    }
+
+    /// What a key says.
+    fn own(&mut self, key: Key, now: Time) -> Option<Own> {
+        match key {
+            Key::None => None,
+            Key::Backend(backend) => {
+                (usize::from(backend) < self.backends.len()).then_some(Own { backend, is_current: true, first: None })
+            }
+            Key::Bound(hash) => {
+                let (Binding { backend, outages }, first) = self.bindings.as_mut()?.find(hash, now)?;
+                Some(Own { backend, is_current: self.backend(backend).health.outages() == outages, first })
+            }
+        }
+    }
+
     /// The backend that the key stands for, while it lives for those who are bound to it and was not tried.
     fn known(&mut self, ask: &Ask, now: Time) -> Option<u16> {
-        let (bound, named, home) = match ask.key {
-            Key::None => return None,
-            Key::Backend(backend) => (None, Some(backend), None),
-            Key::Bound(hash) => {
-                let (binding, home) = self.bindings.as_mut()?.find(hash, now)?;
-                let outages = self.backend(binding.backend).health.outages();
-                ((outages == binding.outages).then_some(binding.backend), None, home)
-            }
-        };
-        let lives = |backend: &u16| {
-            let entry = self.backends.get(usize::from(*backend));
-            !self.was_tried(*backend, ask.tried) && entry.is_some_and(Backend::lives_for_bound)
-        };
-        // A binding is younger than the outage, the others may be older: these find out nothing for the others. And who
-        // has a place does not wait for the one that it had before.
+        let Own { backend, is_current, first } = self.own(ask.key, now)?;
+        let lives = |backend: &u16| self.backend(*backend).lives_for_bound() && !self.was_tried(*backend, ask.tried);
+        // A binding is younger than the outage, a cookie or a first backend may be older: these find out nothing for the
+        // others. And who has a place does not wait for the one that it had first.
         let is_proven = |backend: &u16| lives(backend) && !self.backend(*backend).is_on_trial();
-        let home = home.filter(|backend| is_proven(backend) && self.backend(*backend).has_room());
-        home.or(named.filter(is_proven)).or(bound.filter(lives))
+        let first = first.filter(|backend| is_proven(backend) && self.backend(*backend).has_room());
+        let is_bound = matches!(ask.key, Key::Bound(_));
+        let own = Some(backend).filter(|_| is_current || self.homes.is_some());
+        first.or(own.filter(|backend| if is_bound { lives(backend) } else { is_proven(backend) }))
     }
 
     /// Chooses among those that are not bound to by anybody.

@@ -211,6 +211,14 @@ impl Pools {
         self.judge(id, Source::Session, outcome, now);
     }
 
+    /// Takes what an answer says about the backend of a lease that is kept: a failure, only of one without an outage since.
+    pub fn hear(&mut self, lease: &Lease, outcome: Outcome, now: Time) {
+        let id = lease.backend;
+        let is_current = self.pools[id.pool()].backend(id.backend).health.outages() == lease.outages;
+        let says_something = is_current || outcome == Outcome::Success;
+        self.observe(id, if says_something { outcome } else { Outcome::Neutral }, now);
+    }
+
     /// Takes a lease back, and what is to be said about the backend at the end. Whoever has waited longest gets the room.
     pub fn release(&mut self, lease: Lease, outcome: Outcome, now: Time) {
         let (id, outages) = (lease.backend, lease.outages);
@@ -219,12 +227,17 @@ impl Pools {
         self.observe(id, if is_current { outcome } else { Outcome::Neutral }, now);
     }
 
-    /// Notes that a probe of a backend that is down is in flight; false when none is wanted.
-    pub fn begin_trial(&mut self, id: BackendId, _now: Time) -> bool {
-        self.pools[id.pool()].backend_mut(id.backend).health.begin_trial()
+    /// When a backend is to be probed next; `None` while it is being probed, and where nobody wants to know.
+    pub fn next_probe(&self, id: BackendId) -> Option<Time> {
+        self.pools[id.pool()].next_probe(id.backend)
     }
 
-    /// Takes the result of a probe. A local failure says nothing: the backend is down as before.
+    /// Notes that a probe of a backend is in flight; false when none is wanted.
+    pub fn begin_trial(&mut self, id: BackendId, now: Time) -> bool {
+        self.next_probe(id).is_some() && self.pools[id.pool()].backend_mut(id.backend).health.begin_trial(now)
+    }
+
+    /// Takes the result of a probe. A local failure says nothing.
     pub fn end_trial(&mut self, id: BackendId, result: Result<(), Failure>, now: Time) {
         let outcome = result.map_or_else(Outcome::Failure, |()| Outcome::Success);
         self.judge(id, Source::Probe, outcome, now);
@@ -255,6 +268,11 @@ impl Pools {
     /// Whether no backend of a pool is up.
     pub fn is_down(&self, pool: usize) -> bool {
         self.pools[pool].backends().iter().all(|backend| backend.health.state() != State::Up)
+    }
+
+    /// Whether no backend of a pool takes clients, other than those that are bound to it.
+    pub fn is_deserted(&self, pool: usize) -> bool {
+        !self.pools[pool].lives()
     }
 
     /// The leases held on a backend.
@@ -335,8 +353,9 @@ fn occupy(pool: &mut Pool, backend: u16, key: Key, now: Time) -> Lease {
     Lease { backend: BackendId::new(pool.position(), backend), outages }
 }
 
-#[cfg(test)]
 mod crowded;
+
+mod homes;
 
 #[cfg(test)]
 mod tests {
@@ -433,9 +452,9 @@ mod tests {
 
         fn probe(&mut self) {
             let id = self.some_id();
-            let state = self.pools.health(id);
-            assert_eq!(self.pools.begin_trial(id, self.now), state == State::Down);
-            if state != State::Up && self.rng.chance(1, 2) {
+            let wanted = self.pools.next_probe(id).is_some();
+            assert_eq!(self.pools.begin_trial(id, self.now), wanted);
+            if self.pools.health(id) != State::Up && self.rng.chance(1, 2) {
                 let result = if self.rng.chance(1, 2) { Ok(()) } else { Err(self.some_failure()) };
                 self.pools.end_trial(id, result, self.now);
                 let expected = if result.is_ok() { State::Up } else { State::Down };
@@ -488,6 +507,22 @@ mod tests {
             };
             assert!(std::panic::catch_unwind(run).is_ok(), "seed {seed}: see above");
         }
+    }
+
+    #[test]
+    fn nobody_is_probed_in_maintenance_and_nobody_is_picked_before_probes_have_found_it() {
+        let initial = config::health::Initial::Down;
+        let health = Some(config::Health { rise: 1, initial, ..config::Health::default() });
+        let mut pools = Pools::new(&[config::Pool { health, ..pool(1, &[1]) }], Time::START);
+        let id = BackendId::new(0, 0);
+        pools.administer(id, Administration::Maintenance, Time::START);
+        assert_eq!((pools.next_probe(id), pools.begin_trial(id, Time::START)), (None, false));
+        pools.administer(id, Administration::Ready, Time::START);
+        assert!(matches!(pools.pick(&Ask::any(0), Time::START), Picked::Nobody));
+        assert!(pools.next_probe(id).is_some() && pools.begin_trial(id, Time::START));
+        pools.end_trial(id, Ok(()), Time::START);
+        let lease = pools.lend(0, Key::None, &[], Time::START).expect("it is up");
+        pools.release(lease, Outcome::Neutral, Time::START);
     }
 
     #[test]
@@ -583,6 +618,22 @@ mod tests {
         let new = pools.lend(0, Key::None, &[], Time::START).expect("it is up");
         pools.release(new, Outcome::Failure(Failure::TimedOut), Time::START);
         assert_eq!(pools.health(id), State::Down);
+    }
+
+    #[test]
+    fn a_status_that_answers_what_was_asked_before_an_outage_is_no_failure_after_it() {
+        let mut pools = pools(1, &[1]);
+        let id = BackendId::new(0, 0);
+        let old = pools.lend(0, Key::None, &[], Time::START).expect("it is up");
+        take_down(&mut pools, id);
+        assert!(pools.begin_trial(id, Time::START));
+        pools.end_trial(id, Ok(()), Time::START);
+        pools.hear(&old, Outcome::Failure(Failure::Status(500)), Time::START);
+        assert_eq!(pools.health(id), State::Up);
+        let new = pools.lend(0, Key::None, &[], Time::START).expect("it is up");
+        pools.hear(&new, Outcome::Failure(Failure::Status(500)), Time::START);
+        assert_eq!(pools.health(id), State::Down);
+        [old, new].into_iter().for_each(|lease| pools.release(lease, Outcome::Neutral, Time::START));
     }
 
     #[test]

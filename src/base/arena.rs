@@ -111,6 +111,11 @@ impl<T> Arena<T> {
         Arena { slots: Slab::with_capacity(capacity), generation: 0 }
     }
 
+    /// The name of the value that is inserted next.
+    pub fn next_id(&self) -> Id<T> {
+        Id::from_parts(self.slots.vacant_key() as u32, self.generation)
+    }
+
     /// Keeps `value` and names it.
     pub fn insert(&mut self, value: T) -> Id<T> {
         let generation = self.generation;
@@ -175,7 +180,9 @@ mod tests {
         let mut arena = Arena::with_capacity(1);
         let first = arena.insert("first");
         assert_eq!(arena.remove(first), Some("first"));
+        let next = arena.next_id();
         let second = arena.insert("second");
+        assert_eq!((next, Id::from_bits(next.to_bits())), (second, second));
         assert_eq!(first.index(), second.index());
         assert_eq!(arena.get(first), None);
         assert_eq!(arena.get_mut(first), None);

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::Backend;
 use super::check::{self, Check};
 use super::error::Errors;
-use super::leaf::{AnyHostName, Period, Whole};
+use super::leaf::{AnyHostName, Period, Whole, host_port_text};
 use super::source::Node;
 use super::units::duration_text;
 use super::validate::Section;
@@ -35,6 +36,15 @@ settings! {
     } and {
         /// What a probe does.
         check: Check,
+    }
+}
+
+impl Health {
+    /// What a probe of this backend calls it in a request: `host:port`, where 80 is left away.
+    pub fn authority(&self, backend: &Backend) -> String {
+        let host = self.address.as_deref().unwrap_or(&backend.host);
+        let authority = host_port_text(host, self.port.unwrap_or(backend.port));
+        authority.strip_suffix(":80").map(str::to_string).unwrap_or(authority)
     }
 }
 

@@ -18,7 +18,7 @@ use super::units::{
     NAME_ALLOWED,
 };
 use super::word::{Word, choices, found, good, parsed, text, words, wrong};
-use super::{AccessFormat, Account, Administration, Balance, LogTarget, ProtocolName, RequestId, Trailers, Upgrade};
+use super::{AccessFormat, Account, Administration, LogTarget, ProtocolName, RequestId, Trailers, Upgrade};
 
 /// The fields that plb writes itself: they concern one connection, the framing, or what it tells of itself and the
 /// client. `Host` is one of them, too, but a request's can be set.
@@ -32,7 +32,6 @@ choices!(ProtocolName: "http" Http, "tcp" Tcp);
 choices!(Upgrade: "websocket" Websocket, "any" Any, "none" None);
 choices!(Trailers: "drop" Drop, "forward" Forward);
 choices!(RequestId: "none" None, "make" Make, "keep" Keep);
-choices!(Balance: "round_robin" RoundRobin);
 choices!(AccessFormat: "plb" Plb, "combined" Combined, "json" Json);
 
 /// A whole number from `MIN` to `MAX`.
@@ -157,7 +156,7 @@ words! {
         good(value, allowed, |text| text.starts_with('/') && text.len() <= 128 && is_value(text) && !text.contains(';'))
     };
     /// The domain of a cookie.
-    Domain(String) = |value| good(value, "a domain", units::is_host);
+    Domain(String) = |value| good(value, "a domain", units::is_host), |domain| domain.as_str().into();
     /// The target of a redirection.
     RedirectTo(Template) = |value| {
         let target = Filling::read(value)?;
@@ -174,7 +173,8 @@ fn status(value: &Value, allowed: &[u16]) -> Option<u16> {
     allowed.iter().copied().find(|status| value.as_u64() == Some(u64::from(*status)))
 }
 
-fn number_or_text(value: &Value) -> Option<String> {
+/// What is written as a whole number or as text, as text.
+pub(super) fn number_or_text(value: &Value) -> Option<String> {
     value.as_u64().map(|number| number.to_string()).or_else(|| value.as_str().map(str::to_string))
 }
 

@@ -9,16 +9,20 @@
 //! place. `validate` turns it into the [`Config`] below or into a list of [`ConfigError`]s.
 //! Nothing here opens a file or a socket, resolves a name or reads a clock.
 
+pub mod access;
 pub mod affinity;
+pub mod attempts;
 mod auth;
-mod balance;
+pub mod balance;
 pub mod check;
+mod confinement;
 mod error;
 mod forwarding;
 pub mod health;
 mod leaf;
 mod network;
 mod pages;
+mod proxy;
 mod quick;
 mod rate;
 pub mod route;
@@ -26,35 +30,41 @@ mod sanitizer;
 pub mod schema;
 mod socket;
 mod source;
+pub mod status;
 pub mod template;
 pub mod units;
 mod validate;
 mod word;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use access::Access;
 pub use affinity::Affinity;
+pub use attempts::{Emergency, Mishap};
 pub use auth::{Auth, USER_BYTES_MAX, Users};
-pub use balance::Balance;
+pub use balance::{Balance, HashBalance, HashOn};
+pub use confinement::{Account, Confinement};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
 pub use health::{Health, OnDown, SendProxy};
 pub use network::{Network, Networks};
 pub use pages::PAGE_STATUSES;
+pub use proxy::{ProxyVersion, ProxyVersions};
 pub use quick::{TRACKED_DEFAULT, quick_start, tracked_max};
 pub use rate::RateLimit;
 pub use route::Route;
 pub use sanitizer::{Methods, PathFault};
 pub use socket::{SocketOptions, Sources};
 
-use leaf::{AccountName, Bytes, Directory, FileName, Level, LogTo, Period, Size, Switch, Unrouted, Whole};
+use attempts::{MishapName, RETRIES_ALL, Retries};
+use leaf::{Bytes, FileName, Level, LogTo, Period, Size, Switch, Unrouted, Whole};
 use sanitizer::PathFaults;
-use word::{Maybe, Nested, OrNone, settings};
+use status::StatusRange;
+use word::{Nested, OrNone, Several, settings};
 
 /// Where a daemon writes its pid unless it is told otherwise.
 pub const PID_FILE_DEFAULT: &str = "/var/run/plb.pid";
@@ -205,40 +215,6 @@ pub enum AccessFormat {
 }
 
 settings! {
-    /// What the process gives up before it serves.
-    Confinement {
-        /// Who it becomes when root starts it; `None` is `nobody`.
-        user: Maybe<AccountName>,
-        /// With which group; `None` is the user's own.
-        group: Maybe<AccountName>,
-        /// Its root directory when root starts it; `None` is `/var/empty`.
-        chroot_dir: Maybe<Directory>,
-        /// It makes the system calls of a list only, where the kernel can see to that.
-        seccomp: Switch = true,
-        /// A crash may leave an image of the memory.
-        core_dumps: Switch = false,
-    }
-}
-
-/// A user or a group; never root's number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Account {
-    /// By its name, which is looked up at the start.
-    Name(String),
-    /// By its number.
-    Number(u32),
-}
-
-impl fmt::Display for Account {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Account::Name(name) => f.write_str(name),
-            Account::Number(number) => number.fmt(f),
-        }
-    }
-}
-
-settings! {
     /// A bound address (or several) with its protocol, its pool and its limits.
     Listener {
         /// The length of the kernel's queue of connections not accepted yet.
@@ -247,6 +223,10 @@ settings! {
         v6_only: Switch = true,
         /// The most open connections of one client (an IPv4 address, or a /64 of IPv6); `None` is no limit.
         clients_per_address_max as "max_clients_per_address": OrNone<Whole<1, 1_000_000>> = None,
+        /// The versions of the PROXY protocol with which each connection of a trusted proxy begins; `None` is without.
+        accept_proxy: OrNone<ProxyVersions> = None,
+        /// The most clients that are taken from the backlog in a second; `None` is no limit.
+        accept_rate: OrNone<Whole<1, 1_000_000>> = None,
         /// The rate in bytes a second that the body of a request must not fall below; never zero; `None` is any.
         body_bytes_per_second_min as "min_body_rate": OrNone<Bytes> = None,
     } and {
@@ -256,6 +236,11 @@ settings! {
         listen: Vec<ListenAddress>,
         /// What its clients speak.
         protocol: ProtocolName,
+        /// The most of its clients that are served at once; more wait in its backlog. `None` leaves it to
+        /// [`Config::max_clients`].
+        clients_max: Option<u32>,
+        /// Who may come in; `None`: everybody.
+        access: Option<Access>,
         /// The pool that serves what no rule decides: an index into [`Config::pools`].
         pool: Option<usize>,
         /// What becomes of requests, the first one that fits each; the pool serves the others.
@@ -359,6 +344,8 @@ pub enum Upgrade {
 settings! {
     /// How long the clients of a listener are waited for.
     ClientTimeouts {
+        /// The whole header of the PROXY protocol, from accept.
+        proxy_header as "timeout_proxy_header": Period = Duration::from_secs(3),
         /// The whole request head, from accept or from its first byte.
         header_client_read as "timeout_header_client_read": Period = Duration::from_secs(30),
         /// The whole response head, from its first byte to be sent.
@@ -378,9 +365,17 @@ settings! {
     /// A named set of backends and how to choose among them.
     Pool {
         /// How a backend is chosen.
-        balance: Balance = Balance::RoundRobin,
+        balance: balance::WordOrMap = Balance::RoundRobin,
         /// Consecutive failures that take a backend out of the pool; at least 1.
         server_retry: Whole<1, 1_000_000> = 5,
+        /// The statuses of responses that count as failures.
+        failure_statuses: Several<StatusRange> = Vec::new(),
+        /// How many further attempts at other backends may follow the first one; [`RETRIES_ALL`]: each is asked once.
+        retries: Retries = RETRIES_ALL,
+        /// What another attempt is made for.
+        retry_on: Several<MishapName> = Mishap::DEFAULT.to_vec(),
+        /// Whoever was to be served by a backend that cannot is served by another one.
+        failover: Switch = true,
         /// The time for which a backend that failed clients is out, and then between two probes of it; with `health`
         /// it is probed as that says, and comes back no sooner.
         timeout_cleanup: Period = Duration::from_secs(15),
@@ -402,6 +397,8 @@ settings! {
         idle_backend_max: Whole<0, 1_000_000> = 100,
         /// Where connections to its backends come from.
         source: Sources = Sources::default(),
+        /// The version of the PROXY protocol with which each connection to a backend begins; `None` is without.
+        send_proxy: OrNone<ProxyVersion> = None,
     } and {
         /// Unique among the pools.
         name: String,
@@ -413,6 +410,8 @@ settings! {
         socket: SocketOptions,
         /// How its backends are probed while they serve, if they are.
         health: Option<Health>,
+        /// Who answers when none of its backends lives.
+        emergency: Option<Emergency>,
         /// How long its backends are waited for.
         timeouts: ServerTimeouts,
     }

@@ -50,11 +50,13 @@ impl Network {
         }
     }
 
-    fn last(self) -> IpAddr {
-        match self.first {
+    /// Its first address and its last one.
+    pub fn ends(self) -> (IpAddr, IpAddr) {
+        let last = match self.first {
             IpAddr::V4(first) => Ipv4Addr::from_bits(first.to_bits() | !mask_v4(self.prefix)).into(),
             IpAddr::V6(first) => Ipv6Addr::from_bits(first.to_bits() | !mask_v6(self.prefix)).into(),
-        }
+        };
+        (self.first, last)
     }
 }
 
@@ -108,7 +110,7 @@ impl Networks {
 
 impl FromIterator<Network> for Networks {
     fn from_iter<I: IntoIterator<Item = Network>>(networks: I) -> Networks {
-        let mut ranges: Vec<_> = networks.into_iter().map(|network| (network.first, network.last())).collect();
+        let mut ranges: Vec<_> = networks.into_iter().map(Network::ends).collect();
         // The longer one first: of two networks that overlap, one lies within the other.
         ranges.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
         ranges.dedup_by(|inner, outer| inner.1 <= outer.1);
@@ -227,7 +229,7 @@ mod tests {
             let all: Networks = each.iter().copied().collect();
             for low in 0..80 {
                 let address = IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + low - 8));
-                let expected = each.iter().any(|network| network.first <= address && address <= network.last());
+                let expected = each.iter().any(|network| network.first <= address && address <= network.ends().1);
                 assert_eq!(all.contains(address), expected, "{address} in {each:?}");
             }
         }

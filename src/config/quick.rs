@@ -152,10 +152,10 @@ mod tests {
     fn what_is_wrong_behind_an_address_is_told_with_what_is_allowed() {
         let allowed = "behind the address only weight=N, max=N and tier=N may stand, not";
         for (options, message) in [
-            (",weight=257", "weight must be a whole number from 1 to 256, not 257".to_string()),
-            (",weight=-1", "weight must be a whole number from 1 to 256, not \"-1\"".to_string()),
-            (",weight=", "weight must be a whole number from 1 to 256, not \"\"".to_string()),
-            (",weight", "weight must be a whole number from 1 to 256, not \"\"".to_string()),
+            (",weight=257", "weight must be a whole number from 0 to 256, not 257".to_string()),
+            (",weight=-1", "weight must be a whole number from 0 to 256, not \"-1\"".to_string()),
+            (",weight=", "weight must be a whole number from 0 to 256, not \"\"".to_string()),
+            (",weight", "weight must be a whole number from 0 to 256, not \"\"".to_string()),
             (",max=0", "max must be none or a whole number from 1 to 1000000, not 0".to_string()),
             (",max=1,tier=10", "tier must be a whole number from 0 to 9, not 10".to_string()),
             (",tier=1,max=2,tier=1", "tier is given twice".to_string()),

@@ -123,16 +123,20 @@ pub enum Action {
         to: Template,
     },
     /// It is answered with what is here.
-    Respond {
-        /// 200 to 599.
-        status: u16,
-        /// The content; without one, a page about the status.
-        document: Option<Document>,
-        /// Fields with their values.
-        fields: Vec<(String, String)>,
-    },
+    Respond(Respond),
     /// It is refused (403).
     Deny,
+}
+
+/// An answer of plb's own, as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Respond {
+    /// 200 to 599.
+    pub status: u16,
+    /// The content; without one, a page about the status.
+    pub document: Option<Document>,
+    /// Fields with their values.
+    pub fields: Vec<(String, String)>,
 }
 
 /// Changes of the fields of a message.

@@ -58,7 +58,7 @@ words! {
     Method(String) = |value| good(value, "a method in capitals but CONNECT, such as GET", |name| {
         let is_letter = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
         !name.is_empty() && name.bytes().all(is_letter) && name != "CONNECT"
-    });
+    }), |name| name.as_str().into();
     /// Any of the faults, or `none`.
     PathFaults(Vec<PathFault>) = |value| match value.as_str() {
         Some(NONE) => Ok(Vec::new()),

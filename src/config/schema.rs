@@ -30,6 +30,10 @@ settings! {
         pool: Name,
         /// A list of maps, each read as [`Route`].
         routes: Nested,
+        /// The most of its clients that are served at once.
+        clients_max as "max_clients": OrNone<Whole<1, 1_000_000>> = None,
+        /// Who may come in: `none` for everybody, or a map that is read as [`access::Schema`](super::access::Schema).
+        access: OrNone<Nested> = None,
         /// How often each client may ask: `none`, or a map that is read as [`RateLimit`](super::RateLimit).
         rate_limit: OrNone<Nested> = None,
     }
@@ -44,6 +48,16 @@ settings! {
         affinity: Nested,
         /// A map, read as [`Health`](super::health::Health) and [`CheckSettings`](super::check::CheckSettings).
         health: Nested,
+        /// The name of a pool, or a map that is read as [`Emergency`].
+        emergency: Nested,
+    }
+}
+
+settings! {
+    /// What plb answers when nobody of a pool lives.
+    Emergency {
+        /// A map, read as [`Respond`].
+        respond: Nested,
     }
 }
 
@@ -95,8 +109,8 @@ settings! {
         address: Maybe<HostPort>,
         /// Its name, in the log; the address unless it is set.
         name: Name,
-        /// Its share of the clients.
-        weight: Whole<1, 256> = 1,
+        /// Its share of the clients; with 0 it gets no new ones.
+        weight: Whole<0, 256> = 1,
         /// The most connections to it, those included that are asked for; `None` is no limit.
         max_connections: OrNone<Whole<1, 1_000_000>> = None,
         /// It serves while none of a tier before its own can; 0 is the first.

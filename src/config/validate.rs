@@ -3,6 +3,7 @@
 //! Never stops at a mistake. A setting that is wrong keeps its default, so that what follows can be checked as well;
 //! the model that comes out is good only when no error was added.
 
+mod emergency;
 mod route;
 
 use std::collections::HashMap;
@@ -11,7 +12,6 @@ use std::sync::Arc;
 
 use serde_yaml::{Mapping, Value};
 
-use super::affinity;
 use super::error::{Errors, Position, joined, quoted, suggestion};
 use super::leaf::{HostPort, host_port_text};
 use super::schema::{self, Schema};
@@ -19,9 +19,10 @@ use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::word::{Word, wrong};
 use super::{
-    Affinity, BACKENDS_MAX, Backend, Config, Document, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX, Pool,
-    ProtocolName, health, pages, rate,
+    Access, Affinity, BACKENDS_MAX, Backend, Balance, Config, Document, LISTENERS_MAX, ListenAddress, Listener,
+    POOLS_MAX, Pool, ProtocolName, health, pages, rate,
 };
+use super::{access, affinity, balance};
 
 /// More names than this are not listed in a message.
 const NAMES_LISTED_MAX: usize = 8;
@@ -30,20 +31,22 @@ const NAMES_LISTED_MAX: usize = 8;
 pub(super) fn config(root: &Node, errors: &mut Errors<'_>) -> Config {
     let mut top = Section::open(root, String::new(), "with the keys listeners and pools", errors);
     top.listener(errors);
-    top.pool(errors);
+    let pool = top.pool(errors);
+    let balance = balance::of(&top, pool.balance, &Balance::default(), errors);
     let defaults = top.accepted.clone();
     let mut config: Config = top.read(errors);
     config.confinement = top.read(errors);
     let error_pages = top.error_pages(errors).unwrap_or_default();
     top.close(&["listeners", "pools"], errors);
     if let Some(entry) = top.entry("pools") {
-        config.pools = pools(&entry.value, &defaults, errors);
+        config.pools = pools(&entry.value, (&defaults, &balance), errors);
+        emergency::read(&entry.value, &mut config.pools, errors);
     }
     let mut reader = Listeners {
         defaults: &defaults,
         error_pages: &error_pages,
         pools: PoolNames::of(&config.pools),
-        affinities: config.pools.iter().map(|pool| pool.affinity.as_ref()).collect(),
+        models: &config.pools,
         lines_of_names: HashMap::new(),
         lines_of_addresses: HashMap::new(),
     };
@@ -176,7 +179,7 @@ impl<'n> Section<'n> {
     }
 
     /// The value of `key`, and its path.
-    fn child(&self, key: &str) -> Option<(&'n Node, String)> {
+    pub(super) fn child(&self, key: &str) -> Option<(&'n Node, String)> {
         self.entry(key).map(|entry| (&entry.value, joined(&self.path, key)))
     }
 
@@ -223,7 +226,13 @@ fn report<T: Schema>(entry: &Entry, path: &str, message: String, errors: &mut Er
 }
 
 /// The entries of a list that has to have some; `None` when it has not, which is reported.
-fn list<'n>(node: &'n Node, path: &str, allowed: &str, max: usize, errors: &mut Errors<'_>) -> Option<&'n [Node]> {
+pub(super) fn list<'n>(
+    node: &'n Node,
+    path: &str,
+    allowed: &str,
+    max: usize,
+    errors: &mut Errors<'_>,
+) -> Option<&'n [Node]> {
     match &node.kind {
         Kind::List(nodes) if nodes.len() > max => {
             errors.add(nodes[max].at, path, format!("too many entries: {} (at most {max})", nodes.len()));
@@ -242,7 +251,7 @@ fn list<'n>(node: &'n Node, path: &str, allowed: &str, max: usize, errors: &mut 
     }
 }
 
-fn pools(node: &Node, defaults: &Mapping, errors: &mut Errors<'_>) -> Vec<Pool> {
+fn pools(node: &Node, defaults: (&Mapping, &Balance), errors: &mut Errors<'_>) -> Vec<Pool> {
     let allowed = "from pool names to pools";
     let section = Section::open(node, "pools".to_string(), allowed, errors);
     let Some(entries) = section.entries else { return Vec::new() };
@@ -257,7 +266,12 @@ fn pools(node: &Node, defaults: &Mapping, errors: &mut Errors<'_>) -> Vec<Pool> 
     entries.iter().map(|entry| pool(entry, defaults, &mut backends_left, errors)).collect()
 }
 
-fn pool(entry: &Entry, defaults: &Mapping, backends_left: &mut Option<usize>, errors: &mut Errors<'_>) -> Pool {
+fn pool(
+    entry: &Entry,
+    (defaults, balance): (&Mapping, &Balance),
+    backends_left: &mut Option<usize>,
+    errors: &mut Errors<'_>,
+) -> Pool {
     let path = joined("pools", &entry.key);
     if !units::is_name(&entry.key) {
         errors.add(entry.at, &path, format!("a pool's name {}", wrong(NAME_ALLOWED, &entry.key.as_str().into())));
@@ -266,6 +280,7 @@ fn pool(entry: &Entry, defaults: &Mapping, backends_left: &mut Option<usize>, er
     section.read::<schema::Pool>(errors);
     let mut pool = section.pool(errors);
     pool.name.clone_from(&entry.key);
+    pool.balance = balance::of(&section, pool.balance, balance, errors);
     section.close(&["backends"], errors);
     let path = joined(&section.path, "backends");
     let node = section.entry("backends").map(|entry| &entry.value);
@@ -315,7 +330,7 @@ fn backend(node: &Node, path: &str, errors: &mut Errors<'_>) -> Option<(Backend,
 }
 
 /// Where each pool is; a listener names one.
-struct PoolNames<'p> {
+pub(super) struct PoolNames<'p> {
     listed: Vec<&'p str>,
     indices: HashMap<&'p str, usize>,
 }
@@ -339,7 +354,7 @@ impl<'p> PoolNames<'p> {
     }
 
     /// The index of the pool that the section names; where the pools themselves could not be read, any name passes.
-    fn resolve(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> Option<usize> {
+    pub(super) fn resolve(&self, section: &Section<'_>, name: &str, errors: &mut Errors<'_>) -> Option<usize> {
         if name.is_empty() || self.listed.is_empty() {
             return None;
         }
@@ -352,8 +367,8 @@ struct Listeners<'c> {
     defaults: &'c Mapping,
     error_pages: &'c [(u16, Document)],
     pools: PoolNames<'c>,
-    /// Of each pool.
-    affinities: Vec<Option<&'c Affinity>>,
+    /// The pools themselves.
+    models: &'c [Pool],
     lines_of_names: HashMap<String, usize>,
     lines_of_addresses: HashMap<SocketAddr, usize>,
 }
@@ -375,10 +390,19 @@ impl Listeners<'_> {
         listener.name = own.name;
         listener.protocol = own.protocol;
         listener.pool = self.pools.resolve(&section, &own.pool, errors);
-        let affinity = listener.pool.and_then(|pool| self.affinities.get(pool).copied().flatten());
-        if own.protocol == ProtocolName::Tcp && affinity.is_some_and(Affinity::needs_http) {
-            let message = "its affinity is of a type that a tcp listener cannot follow (allowed: source)";
+        let is_tcp = own.protocol == ProtocolName::Tcp;
+        if let Some(message) =
+            listener.pool.filter(|_| is_tcp).and_then(|pool| emergency::unfit_for_tcp(self.models, pool))
+        {
             section.refuse("pool", message, errors);
+        }
+        listener.clients_max = own.clients_max;
+        listener.access = section.child("access").and_then(|place| access::access(place, &self.pools, errors));
+        let diverted = listener.access.as_ref().and_then(Access::pool).filter(|_| is_tcp);
+        let affinity = diverted.and_then(|pool| self.models.get(pool)?.affinity.as_ref());
+        if affinity.is_some_and(Affinity::needs_http) {
+            let message = "its pool's affinity is of a type that a tcp listener cannot follow (allowed: source)";
+            section.refuse("access", message, errors);
         }
         if let Some(entry) = section.entry("routes") {
             let path = joined(&section.path, "routes");
@@ -386,6 +410,9 @@ impl Listeners<'_> {
                 errors.add(entry.at, &path, "routes are for the protocol http");
             }
             listener.routes = route::routes(&entry.value, &path, &self.pools, errors);
+        }
+        if listener.accept_proxy.is_some() && listener.http.forwarding.trusted_proxies.is_empty() {
+            section.refuse("accept_proxy", "it needs trusted_proxies: the only ones who are believed", errors);
         }
         listener.http.error_pages = section.error_pages(errors).unwrap_or_else(|| self.error_pages.to_vec());
         if let (ProtocolName::Tcp, Some(entry)) = (listener.protocol, section.entry("rate_limit")) {

@@ -4,6 +4,7 @@
 //! frees a stream, but retires it until the turn ends, because events of this turn may still name it.
 
 use std::io;
+use std::net::Ipv4Addr;
 
 use mio::Registry;
 use nix::errno::Errno;
@@ -20,7 +21,7 @@ use crate::base::buffers::{Buffer, Buffers};
 use crate::base::time::Time;
 use crate::base::timer::Timer;
 use crate::config::Pool;
-use crate::protocol::Reuse;
+use crate::protocol::{Reuse, proxy_header};
 use crate::session::{Context, Io, Outcome, Part, Readiness, Session, Side};
 
 /// The most calls a session makes in one turn.
@@ -197,8 +198,8 @@ impl Driver {
                 Some(stream) => stream.finish_connect(),
                 None => Outcome::Failed(Failure::Reset),
             },
-            // A plain stream owes nothing.
-            Io::Flush(_) | Io::Wait | Io::Close => Outcome::Done,
+            Io::Flush(side) => self.stream(pair, side).map_or(Outcome::Done, Stream::flush),
+            Io::Wait | Io::Close => Outcome::Done,
         }
     }
 
@@ -280,9 +281,24 @@ impl Driver {
         match connected {
             Ok((stream, alternatives)) => {
                 pair.backend = Some(stream);
+                self.announce(pair, backend, context);
                 Outcome::Started { alternatives }
             }
             Err(error) => self.unconnected(&error, backend, step, context),
+        }
+    }
+
+    /// Lets a new connection begin with who the client is, where the pool says so.
+    fn announce(&mut self, pair: &Pair, backend: BackendId, context: &Context) {
+        let Some(version) = context.config.pools[backend.pool()].send_proxy else { return };
+        let (client, told) = pair.session.ends();
+        let local = || self.streams.get(pair.client)?.local_address().ok();
+        // Without a header, the client could write one itself.
+        let destination = told.or_else(local).unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
+        let mut header = Vec::new();
+        proxy_header::write(version, client, destination, &mut header);
+        if let Some(stream) = self.stream(pair, Side::Backend) {
+            stream.begin_with(header);
         }
     }
 

@@ -1,6 +1,10 @@
-//! `Probe`: a connection of its own that finds out whether a backend that is down lives again.
+//! `Probe`: a connection of its own that finds out whether a backend serves.
+//!
+//! Events only mark it. The calls are made by [`Probe::advance`]: connect, say what the script says, and listen until it
+//! knows enough.
 
 use std::io;
+use std::net::SocketAddr;
 
 use mio::event::Event;
 use mio::{Registry, Token};
@@ -10,17 +14,26 @@ use super::failure::failure_of;
 use super::stream::Stream;
 use crate::balance::{BackendId, Failure};
 use crate::base::timer::Timer;
-use crate::config::Pool;
-use crate::session::Outcome;
+use crate::config::{Health, Pool, ProxyVersion, SendProxy};
+use crate::protocol::probe::{Closing, Script, Verdict};
+use crate::protocol::proxy_header;
+use crate::session::{Outcome, Readiness};
 
 /// The most probes in flight: what they may take of the descriptors.
 pub const PROBES_MAX: usize = 64;
+
+/// So many bytes of an answer are read at once.
+const READ_BYTES: usize = 4 * 1024;
 
 /// One probe in flight.
 pub struct Probe {
     backend: BackendId,
     step: u8,
+    /// The position of its address, and how many are left behind it.
+    position: u8,
+    left: u8,
     stream: Stream,
+    script: Script,
     /// Its deadline.
     pub timer: Option<Timer>,
 }
@@ -31,9 +44,13 @@ impl Probe {
     /// # Errors
     /// What the system says at once.
     pub fn start(backend: BackendId, step: u8, addresses: &Addresses, pool: &Pool) -> Result<Probe, Failure> {
-        let (address, _, _) = addresses.get(backend, step);
+        let (address, position, left) = addresses.get_probed(backend, step, pool.health.as_ref());
         let stream = Stream::connect(address, pool).map_err(|error| failure_of(&error))?;
-        Ok(Probe { backend, step, stream, timer: None })
+        let default = Health::default();
+        let health = pool.health.as_ref().unwrap_or(&default);
+        let authority = health.authority(&pool.backends[backend.backend()]);
+        let script = Script::new(&health.check, &authority, header(health.send_proxy, &stream, address));
+        Ok(Probe { backend, step, position, left, stream, script, timer: None })
     }
 
     /// Adds it to the poll.
@@ -49,26 +66,91 @@ impl Probe {
         self.backend
     }
 
-    /// What an event says: that the backend lives, or how connecting failed. `None` says that it goes on.
-    pub fn settle(&mut self, event: &Event) -> Option<Result<(), Failure>> {
+    /// Takes note of an event.
+    pub fn mark(&mut self, event: &Event) {
         self.stream.mark(event);
-        match self.stream.finish_connect() {
-            Outcome::Failed(failure) => Some(Err(failure)),
-            _ => self.stream.readiness().writable.then_some(Ok(())),
+    }
+
+    /// Goes on after an event, as far as that leads: to what is known of the backend, or to `None`.
+    pub fn advance(&mut self) -> Option<Result<(), Failure>> {
+        let mut verdict = self.script.verdict();
+        if verdict == Verdict::Good {
+            // Otherwise a call tells how connecting ended, and what a backend said before it broke off.
+            if let Outcome::Failed(failure) = self.stream.finish_connect() {
+                return Some(Err(failure));
+            }
         }
+        // The script takes so many bytes, and then ends it.
+        while verdict == Verdict::More {
+            let ready = self.stream.readiness();
+            let unsent = self.script.unsent();
+            verdict = match ready {
+                Readiness { readable: true, .. } => self.hear(),
+                Readiness { writable: true, .. } if !unsent.is_empty() => self.say(),
+                _ => return None,
+            };
+        }
+        match verdict {
+            Verdict::Bad(failure) => Some(Err(failure)),
+            _ => Some(Ok(())),
+        }
+    }
+
+    fn say(&mut self) -> Verdict {
+        match self.stream.write(self.script.unsent()) {
+            Outcome::Bytes { count, .. } => self.script.sent(count),
+            Outcome::Failed(failure) => match self.hear() {
+                Verdict::More | Verdict::Bad(Failure::Ended) => Verdict::Bad(failure),
+                verdict => verdict,
+            },
+            _ => Verdict::More,
+        }
+    }
+
+    fn hear(&mut self) -> Verdict {
+        let mut room = [0; READ_BYTES];
+        match self.stream.read(&mut room) {
+            Outcome::Bytes { count, .. } => self.script.receive(&room[..count]),
+            Outcome::Ended => Verdict::Bad(self.script.ended()),
+            Outcome::Failed(failure) => Verdict::Bad(failure),
+            _ => Verdict::More,
+        }
+    }
+
+    /// Why it is given up when its time is over.
+    pub fn timed_out(&self) -> Failure {
+        self.script.timed_out()
     }
 
     /// The address that proved good, where it is not the preferred one.
     pub fn proved(&self, addresses: &mut Addresses) {
         if self.step > 0 {
-            let (_, position, _) = addresses.get(self.backend, self.step);
-            addresses.prefer(self.backend, position);
+            addresses.prefer_probed(self.backend, self.position);
         }
     }
 
     /// The step of the next alternative of the same backend, if there is one.
-    pub fn next_step(&self, addresses: &Addresses) -> Option<u8> {
-        let (_, _, left) = addresses.get(self.backend, self.step);
-        (left > 0).then(|| self.step + 1)
+    pub fn next_step(&self) -> Option<u8> {
+        (self.left > 0).then(|| self.step + 1)
+    }
+}
+
+/// Who probes: whoever takes headers of the PROXY protocol from us takes nothing without one.
+fn header(version: SendProxy, stream: &Stream, destination: SocketAddr) -> Vec<u8> {
+    let mut header = Vec::new();
+    match (version, stream.local_address()) {
+        (SendProxy::V2, _) => proxy_header::write_local(&mut header),
+        // Version 1 has no word for a connection of the proxy's own.
+        (SendProxy::V1, Ok(source)) => proxy_header::write(ProxyVersion::V1, source, destination, &mut header),
+        (SendProxy::None, _) | (SendProxy::V1, Err(_)) => {}
+    }
+    header
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        if self.script.closing() == Closing::Reset {
+            self.stream.reset_on_drop();
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! reading, in error or with urgent data: an end that arrives with data gives no second edge, and an urgent byte
 //! shortens a read while bytes remain.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -62,6 +62,8 @@ pub struct Stream {
     /// Urgent data was seen: splice(2) stops before it and says EAGAIN for good, where a read goes past it.
     urgent: bool,
     nagle: Nagle,
+    /// What the peer is sent before anything else; a session knows that it is owed.
+    preface: Vec<u8>,
     /// The backend's address that is on trial, when it is not the preferred one.
     alternative: Option<(BackendId, u8)>,
 }
@@ -85,7 +87,16 @@ impl Stream {
     }
 
     fn new(socket: TcpStream, readiness: Readiness, nagle: Nagle) -> Stream {
-        Stream { socket, owner: Owner::Retired, readiness, closing: false, urgent: false, nagle, alternative: None }
+        Stream {
+            socket,
+            owner: Owner::Retired,
+            readiness,
+            closing: false,
+            urgent: false,
+            nagle,
+            preface: Vec::new(),
+            alternative: None,
+        }
     }
 
     /// Adds it to the poll, once and for both directions.
@@ -148,15 +159,41 @@ impl Stream {
         }
     }
 
-    /// Writes from `bytes`, which are not empty.
+    /// Sends this before anything else.
+    pub fn begin_with(&mut self, preface: Vec<u8>) {
+        self.preface = preface;
+    }
+
+    /// Writes from `bytes`, which are not empty; in one call with the preface, where that has not left yet.
     pub fn write(&mut self, bytes: &[u8]) -> Outcome {
         self.prepare_segment();
         loop {
-            match self.socket.write(bytes) {
+            match self.send(bytes) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 outcome => return self.written(outcome),
             }
         }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.preface.is_empty() {
+            return self.socket.write(bytes);
+        }
+        let count = self.socket.write_vectored(&[IoSlice::new(&self.preface), IoSlice::new(bytes)])?;
+        let behind = count.saturating_sub(self.preface.len());
+        self.preface.drain(..count - behind);
+        Ok(behind)
+    }
+
+    /// Writes what is left of the preface.
+    pub fn flush(&mut self) -> Outcome {
+        while !self.preface.is_empty() {
+            match self.write(&[]) {
+                Outcome::Bytes { .. } => {}
+                other => return other,
+            }
+        }
+        Outcome::Done
     }
 
     fn prepare_segment(&mut self) {
@@ -177,7 +214,7 @@ impl Stream {
                 if self.nagle == Nagle::Unsent {
                     self.nagle = Nagle::Sent;
                 }
-                Outcome::Bytes { count, owes: false }
+                Outcome::Bytes { count, owes: !self.preface.is_empty() }
             }
             // A send before the connection stands says EAGAIN on Linux and ENOTCONN on BSD.
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
@@ -229,9 +266,18 @@ impl Stream {
 
     /// Lets a flight land, or a part of it.
     pub fn land(&mut self, flight: Flight, pipes: &mut KernelPipes) -> (Outcome, Option<Flight>) {
+        debug_assert!(self.preface.is_empty(), "nothing overtakes the preface");
         self.prepare_segment();
         let (outcome, left) = pipes.land(flight, &self.socket);
         (self.written(outcome.map_err(io::Error::from)), left)
+    }
+
+    /// Where the peer has connected to.
+    ///
+    /// # Errors
+    /// The system lacks memory for it.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
     }
 
     /// Shuts down our sending.
@@ -262,5 +308,45 @@ impl Stream {
     /// The alternative address that has proved good, told once.
     pub fn take_alternative(&mut self) -> Option<(BackendId, u8)> {
         self.alternative.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_preface_that_leaves_in_parts_leaves_once_and_first_and_is_not_counted() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        // More than any socket takes at once.
+        let preface: Vec<u8> = (0..16 << 20).map(|place: u32| (place >> 8) as u8 ^ place as u8).collect();
+        for request in [&b"hello"[..], b""] {
+            let address = listener.local_addr().expect("it is bound");
+            let mut stream = Stream::connect(address, &Pool::default()).expect("there is a way");
+            let (mut peer, _) = listener.accept().expect("it connects");
+            stream.begin_with(preface.clone());
+            let first = if request.is_empty() { stream.flush() } else { stream.write(request) };
+            let owing = Outcome::Bytes { count: 0, owes: true };
+            assert!(matches!(first, Outcome::Blocked) || first == owing, "{first:?}");
+            let reading = thread::spawn(move || {
+                let mut received = Vec::new();
+                peer.read_to_end(&mut received).map(|_| received)
+            });
+            loop {
+                match if request.is_empty() { stream.flush() } else { stream.write(request) } {
+                    Outcome::Blocked => thread::yield_now(),
+                    outcome if outcome == owing => {}
+                    Outcome::Bytes { count: 0, owes: false } => {}
+                    outcome if request.is_empty() => break assert_eq!(outcome, Outcome::Done),
+                    outcome => break assert_eq!(outcome, Outcome::Bytes { count: request.len(), owes: false }),
+                }
+            }
+            drop(stream);
+            let received = reading.join().expect("it does not panic").expect("an orderly end");
+            assert!(received == [&preface, request].concat(), "{} bytes", received.len());
+        }
     }
 }

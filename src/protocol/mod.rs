@@ -4,6 +4,8 @@
 //! to do next. It knows no socket, no backend and no clock.
 
 pub mod http;
+pub mod probe;
+pub mod proxy_header;
 pub mod refusal;
 pub mod tcp;
 pub mod transcript;
@@ -11,7 +13,7 @@ mod tunnel;
 
 use std::net::IpAddr;
 
-use crate::balance::{BackendId, Failure, Key};
+use crate::balance::{BackendId, Failure, Key, Outcome};
 use crate::base::pipe::Pipe;
 use crate::base::time::Time;
 use crate::config;
@@ -37,8 +39,12 @@ pub struct View<'a> {
     pub site: &'a mut http::site::Site,
     /// All pools, as configured.
     pub pools: &'a [config::Pool],
+    /// The pool that serves this client and no other one, whatever the rules say: it is not welcome.
+    pub diverted: Option<u16>,
     /// Who serves this exchange.
     pub backend: Option<BackendId>,
+    /// Whether somebody else could.
+    pub alternative: Alternative,
     /// The text of a `Date` field (RFC 9110 section 5.6.7).
     pub date: &'a str,
     /// Whether the daemon is about to stop.
@@ -56,6 +62,15 @@ pub enum Stage {
     Draining,
 }
 
+/// Whether a response could be refused for its status, because another backend may be asked for a better one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alternative {
+    /// It is to be tried.
+    Possible,
+    /// This response is what the client gets.
+    None,
+}
+
 /// What the session is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -63,8 +78,10 @@ pub enum Step {
     Continue,
     /// Ask the pool for a backend.
     Connect(Selection),
-    /// The backend gave a sign of life that counts as success.
+    /// The backend answered.
     Answered {
+        /// What that says about it.
+        outcome: Outcome,
         /// What this client will be known by from now on, where the answer tells it.
         learned: Key,
     },
@@ -73,7 +90,8 @@ pub enum Step {
         /// What becomes of the backend's connection.
         parting: Parting,
     },
-    /// The backend failed this exchange.
+    /// The backend failed this exchange. With [`Failure::Status`], which takes an [`Alternative`]: its response is still
+    /// there, and is to be forwarded when nobody else can be asked.
     Fail(Failure),
     /// Nothing follows what is cleared for the client: close when it has left.
     Finish(Farewell),
@@ -86,8 +104,10 @@ pub enum Step {
 pub struct Selection {
     /// The position of the pool.
     pub pool: u16,
-    /// What a balancing algorithm may choose by.
+    /// What leads the client back to a backend.
     pub key: Key,
+    /// The hash of what the pool is balanced by.
+    pub hash: Option<u64>,
     /// Whether an idle connection will do.
     pub reuse: Reuse,
 }
@@ -176,6 +196,11 @@ pub enum Trouble {
     Busy,
     /// The backend failed.
     Backend(Failure),
+    /// Nobody of a pool lives that has a response for that case.
+    Deserted {
+        /// The position of the pool.
+        pool: u16,
+    },
     /// The client was too slow with its request.
     SlowClient,
 }

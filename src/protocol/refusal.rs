@@ -31,13 +31,18 @@ pub enum Cause {
     SlowBody,
     /// The client has too many connections.
     Crowd,
+    /// A trusted proxy did not say whom it forwards for.
+    ProxyHeader,
+    /// The listener's `access` denies the client.
+    Access,
 }
 
 /// Their words, in the order in which they were declared.
 #[rustfmt::skip]
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
     "malformed", "method", "target_too_long", "head_too_large", "body_too_large", "unsupported", "denied",
     "unauthorized", "rate", "verifications", "no_route", "slow_head", "slow_body", "crowd",
+    "proxy_header", "access",
 ];
 
 impl Cause {
@@ -72,13 +77,13 @@ mod tests {
 
     #[test]
     fn every_cause_is_counted_for_itself() {
-        let causes = [(Cause::Malformed, "malformed"), (Cause::Denied, "denied"), (Cause::Crowd, "crowd")];
+        let causes = [(Cause::Malformed, "malformed"), (Cause::Denied, "denied"), (Cause::Access, "access")];
         let mut refusals = Refusals::default();
         assert_eq!(refusals.summary(), "nothing");
         for (cause, name) in causes {
             assert_eq!((cause.name(), refusals.count(cause), refusals.count(cause)), (name, 1, 2));
         }
-        assert_eq!(refusals.summary(), "2 malformed, 2 denied, 2 crowd");
-        assert_eq!(Cause::Crowd as usize, NAMES.len() - 1, "each has a name");
+        assert_eq!(refusals.summary(), "2 malformed, 2 denied, 2 access");
+        assert_eq!(Cause::Access as usize, NAMES.len() - 1, "each has a name");
     }
 }

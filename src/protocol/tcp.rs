@@ -3,9 +3,12 @@
 //! A tunnel from the first moment, so that a backend may speak first.
 
 use super::{Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble, View, Wait, tunnel};
-use crate::balance::{Failure, Key};
+use crate::balance::{Failure, Key, Outcome};
+use crate::base::stable_hash::address_hash;
 use crate::config::Affinity;
 use crate::config::affinity::{Mark, Table};
+
+const ANSWERED: Step = Step::Answered { outcome: Outcome::Success, learned: Key::None };
 
 /// The machine of a TCP session.
 pub struct Tcp {
@@ -35,21 +38,25 @@ impl Tcp {
         match (view.request.source_ended(), view.request.sent()) {
             // The client ended first: the backend only followed.
             (true, 0) => None,
-            (true, _) => Some(Step::Answered { learned: Key::None }),
+            (true, _) => Some(ANSWERED),
             (false, _) => Some(Step::Fail(Failure::Ended)),
         }
     }
 }
 
 /// What the client is known by to the pool: all that is known is its address.
-fn key(view: &View) -> Key {
-    let pool = view.listener.pool.and_then(|pool| view.pools.get(pool));
-    match pool.and_then(|pool| pool.affinity.as_ref()) {
+fn key(view: &View, pool: u16) -> Key {
+    match view.pools.get(usize::from(pool)).and_then(|pool| pool.affinity.as_ref()) {
         Some(Affinity::Table(Table { mark: Mark::Source { prefix_v4, prefix_v6 }, .. })) => {
             view.site.keys.of_network(view.client, *prefix_v4, *prefix_v6)
         }
         _ => Key::None,
     }
+}
+
+/// The hash of its address, where its pool is balanced by that.
+fn hash(view: &View, pool: u16) -> Option<u64> {
+    view.pools.get(usize::from(pool))?.balance.hash_on().map(|_| address_hash(view.client))
 }
 
 impl Protocol for Tcp {
@@ -60,12 +67,17 @@ impl Protocol for Tcp {
             view.response.begin();
             tunnel::open(view);
             // A TCP listener has one; there are at most `POOLS_MAX`.
-            let pool = view.listener.pool.unwrap_or_default() as u16;
-            return Step::Connect(Selection { pool, key: key(view), reuse: Reuse::Fresh });
+            let pool = view.diverted.unwrap_or(view.listener.pool.unwrap_or_default() as u16);
+            return Step::Connect(Selection {
+                pool,
+                key: key(view, pool),
+                hash: hash(view, pool),
+                reuse: Reuse::Fresh,
+            });
         }
         if self.state == State::Silent && (view.response.has_cleared() || view.response.sent() > 0) {
             self.state = State::Judged;
-            return Step::Answered { learned: Key::None };
+            return ANSWERED;
         }
         if self.state == State::Silent && view.response.source_ended() {
             if let Some(step) = self.judge_silent_end(view) {
@@ -101,8 +113,8 @@ mod tests {
     use crate::base::pipe::Pipe;
     use crate::base::time::Time;
     use crate::config::{ProtocolName, quick_start};
-    use crate::protocol::Stage;
     use crate::protocol::http::site::Site;
+    use crate::protocol::{Alternative, Stage};
 
     #[test]
     fn a_client_that_got_a_part_sees_a_reset_when_the_backend_breaks_off() {
@@ -121,7 +133,9 @@ mod tests {
             listener: &config.listeners[0],
             site: &mut Site::default(),
             pools: &config.pools,
+            diverted: None,
             backend: None,
+            alternative: Alternative::None,
             date: "",
             stage: Stage::Serving,
             transcript: None,

@@ -1,28 +1,54 @@
-//! The server's part in admission: clients are taken while there is room, and accepting rests when descriptors run out.
+//! The server's part in admission: clients are taken while there is room behind their door, and accepting rests when
+//! descriptors run out.
 //!
 //! Who was taken comes before who waits: while a session lacks a descriptor, what is freed is for it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
+use log::Level;
 use mio::net::TcpStream;
 
 use super::{Alarm, Server, enqueue};
+use crate::balance::Seeker;
 use crate::base::arena::Id;
 use crate::base::time::Time;
 use crate::net::driver::{Pair, Verdict};
 use crate::net::listener::{Accepted, PAUSE};
 use crate::net::stream::{Owner, Stream};
 use crate::protocol::refusal::Cause;
-use crate::session::{Session, Side};
+use crate::session::door::{Admission, Refusal};
+use crate::session::record::CloseReason;
+use crate::session::{Core, Session, Side};
 
 /// The most clients that one listener gives in one turn.
 const ACCEPTS_MAX: usize = 64;
+
+/// Counts a session that is over because a proxy did not say whom it forwards for, and tells of it: for the first time, and
+/// then ever more rarely.
+pub(super) fn note_unannounced(core: &mut Core, session: &Session) {
+    let CloseReason::Unannounced(why) = session.close_reason() else { return };
+    let times = core.refuse(session.listener(), Cause::ProxyHeader);
+    if times.is_power_of_two() {
+        let (name, proxy) = (&core.config.listeners[usize::from(session.listener())].name, session.client());
+        log::info!("listener {name}: no PROXY header from {proxy}: {why} (so far {times} times)");
+    }
+}
 
 impl Server {
     /// Whether another client may be taken.
     pub(super) fn has_room(&self) -> bool {
         !self.is_crowded() && self.lacking.is_empty()
+    }
+
+    /// When somebody may be taken from a backlog in which somebody waits; `None`: not before somebody leaves.
+    pub(super) fn opens(&self) -> Option<Time> {
+        let ready = self.listeners.iter().flatten().filter(|listener| self.has_room() && listener.is_ready());
+        ready.filter_map(|listener| self.door_opens(listener.position())).min()
+    }
+
+    fn door_opens(&self, position: u16) -> Option<Time> {
+        self.core.door.opens(position, self.core.stage, self.core.now)
     }
 
     fn is_crowded(&self) -> bool {
@@ -34,12 +60,15 @@ impl Server {
         self.note_fullness();
         for place in 0..self.listeners.len() {
             for _ in 0..ACCEPTS_MAX {
-                let room = self.has_room();
-                let Some(listener) = &mut self.listeners[place] else { break };
-                if !room || !listener.is_ready() {
+                let Some(listener) = self.listeners[place].as_ref().filter(|listener| listener.is_ready()) else {
+                    break;
+                };
+                let (position, port) = (listener.position(), listener.address().port());
+                if !self.has_room() || self.door_opens(position).is_none_or(|opens| opens > self.core.now) {
+                    self.note_full_door(position);
                     break;
                 }
-                let (position, port) = (listener.position(), listener.address().port());
+                let Some(listener) = &mut self.listeners[place] else { break };
                 match listener.accept() {
                     Accepted::Client(socket, client) => self.admit(position, port, socket, client),
                     Accepted::Nobody => break,
@@ -54,25 +83,6 @@ impl Server {
         }
     }
 
-    /// Whether this client may have one more connection to the listener.
-    fn lets_in(&mut self, position: u16, client: IpAddr) -> bool {
-        let listener = &self.core.config.listeners[usize::from(position)];
-        if self.crowd.enter(position, listener, client) {
-            return true;
-        }
-        let max = listener.clients_per_address_max.unwrap_or_default();
-        let times = self.core.refuse(position, Cause::Crowd);
-        // Once for the first time, and then ever more rarely.
-        if times.is_power_of_two() {
-            let name = &self.core.config.listeners[usize::from(position)].name;
-            log::warn!(
-                "listener {name}: {client} has max_clients_per_address ({max}) connections, more are reset \
-                 (so far {times} times)"
-            );
-        }
-        false
-    }
-
     /// Says that clients have to wait: for the first time, and then ever more rarely.
     fn note_fullness(&mut self) {
         let is_full = self.is_crowded() && self.listeners.iter().flatten().any(|listener| listener.is_ready());
@@ -84,6 +94,36 @@ impl Server {
             }
         }
         self.is_full = is_full;
+    }
+
+    /// The same of one listener.
+    fn note_full_door(&mut self, position: u16) {
+        if let Some(times) = self.core.door.note_full(position).filter(|times| times.is_power_of_two()) {
+            let listener = &self.core.config.listeners[usize::from(position)];
+            let (name, clients) = (&listener.name, listener.clients_max.unwrap_or_default());
+            log::warn!("listener {name}: max_clients ({clients}) are being served, others wait (so far {times} times)");
+        }
+    }
+
+    /// Says who was refused: for the first time, and then ever more rarely; all of them to whoever wants to know more.
+    pub(super) fn report_refusals(&mut self) {
+        for refusal in self.core.door.refusals.drain(..) {
+            let Refusal { client, times, .. } = refusal;
+            let listener = &self.core.config.listeners[usize::from(refusal.listener)];
+            let name = &listener.name;
+            let is_rare = times.is_power_of_two();
+            if refusal.cause == Cause::Crowd {
+                let max = listener.clients_per_address_max.unwrap_or_default();
+                log::log!(
+                    if is_rare { Level::Warn } else { Level::Debug },
+                    "listener {name}: {client} has max_clients_per_address ({max}) connections, more are reset \
+                     (so far {times} times)"
+                );
+            } else {
+                let level = if is_rare { Level::Info } else { Level::Debug };
+                log::log!(level, "listener {name}: {client} is denied by access (so far {times} times)");
+            }
+        }
     }
 
     /// Descriptors ran out: accepting goes on when one was freed, or soon. Idle connections are not given up for new
@@ -126,18 +166,23 @@ impl Server {
     }
 
     fn admit(&mut self, position: u16, port: u16, socket: TcpStream, client: SocketAddr) {
-        let stream = Stream::accepted(socket);
-        if !self.lets_in(position, client.ip()) {
-            // Whoever has too much is left nothing: no answer, and no connection that ends slowly.
-            return stream.reset_on_drop();
-        }
-        let Ok(stream) = self.driver.insert(stream) else {
-            let listener = &self.core.config.listeners[usize::from(position)];
-            return self.crowd.leave(position, listener, client.ip());
+        let mut stream = Stream::accepted(socket);
+        let entry = match self.core.context().receive(position, client) {
+            Admission::Enter(entry) => entry,
+            Admission::Close => {
+                // What it has sent would make a reset of the end.
+                stream.shutdown();
+                return;
+            }
+            Admission::Reset => return stream.reset_on_drop(),
         };
+        self.core.door.enter(position, self.core.now);
+        let Ok(stream) = self.driver.insert(stream) else { return self.core.door.leave(position, entry) };
         self.stats.accepted += 1;
+        // It may have to wait for a backend from the first moment.
+        self.core.who = Seeker(self.pairs.next_id().to_bits());
         let pair = Pair {
-            session: Session::new(position, port, client, &mut self.core.context()),
+            session: Session::admitted(entry, position, port, client, &mut self.core.context()),
             client: stream,
             backend: None,
             flights: [None, None],

@@ -141,6 +141,9 @@ impl Server {
         for (listener, refusals) in core.config.listeners.iter().zip(core.refusals()) {
             log::info!("summary: listener {}: refused {}", listener.name, refusals.summary());
         }
+        for (position, pool) in core.config.pools.iter().enumerate() {
+            log::info!("summary: pool {}: {} clients wait", pool.name, core.pools.waiting(position));
+        }
         for backend in core.pools.ids() {
             let counters = core.pools.counters(backend);
             log::info!(

@@ -3,9 +3,11 @@
 //! A request is sent again only where nothing is risked by it; whoever is not to blame is not blamed.
 
 use super::phase::Phase;
+use super::record::CloseReason;
 use super::{Context, Part, Session};
-use crate::balance::{Ask, Failure, Key, Lease, Outcome as Report, Picked, Seeker, Ticket};
-use crate::protocol::{Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble};
+use crate::balance::{Ask, BackendId, Failure, Key, Lease, Outcome as Report, Picked, Seeker, Ticket};
+use crate::config::{self, Emergency, Mishap};
+use crate::protocol::{Alternative, Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble, Wait};
 
 /// The attempt at one backend.
 pub(super) struct Attempt {
@@ -22,8 +24,12 @@ pub(super) struct Attempt {
     pub(super) heard: bool,
     /// Whether the backend earned its success.
     pub(super) answered: bool,
-    /// Whether the request was sent once before.
+    /// Whether the request was sent once before without an answer.
     pub(super) resent: bool,
+    /// How many further attempts may be made at backends of the pool.
+    pub(super) retries: u32,
+    /// Whether its answer is forwarded whatever it is, for nobody else can be asked.
+    pub(super) is_final: bool,
 }
 
 /// Where the backend's connection came from.
@@ -48,26 +54,51 @@ impl Session {
         self.follow(step, context);
     }
 
+    /// Who serves it, if anybody does.
+    pub fn backend(&self) -> Option<BackendId> {
+        self.attempt.lease.as_ref().map(Lease::backend)
+    }
+
+    /// The backend went down, and nobody is to be served by it any longer. What another one can still be asked is.
+    pub fn backend_fell(&mut self, context: &mut Context) {
+        let is_elsewhere = self.protocol.resend() == Resend::Safe || self.request.sent() == 0;
+        match is_elsewhere && !self.attempt.heard {
+            true => {
+                // Its other addresses are no more alive.
+                self.attempt.alternatives = 0;
+                self.backend_lost(Failure::Reset, context);
+            }
+            false => self.close(CloseReason::BackendDown, context),
+        }
+    }
+
     /// A request was judged: the first attempt at a backend.
     pub(super) fn connect(&mut self, selection: Selection, context: &mut Context) -> Step {
         self.tried.clear();
         self.last_resort = None;
         self.attempt = Attempt { selection, ..Attempt::none() };
-        self.pick(Trouble::NoBackend, context)
+        self.turn_to(selection.pool, context);
+        let picked = self.choose(None, context);
+        self.take_up(picked, context)
     }
 
     /// Gives the backend up. Where nothing is risked by it, another attempt is made.
     pub(super) fn retry_or_apologize(&mut self, failure: Failure, context: &mut Context) -> Step {
         let Some(backend) = self.attempt.lease.as_ref().map(Lease::backend) else { return Step::Abort };
+        if let Failure::Status(status) = failure {
+            return self.replace_answer(status, backend, context);
+        }
+        let pool = self.pool(context);
+        let mishap = self.mishap(failure);
         let died_idle = self.attempt.origin == Origin::Idle && !self.attempt.heard && failure != Failure::TimedOut;
+        let is_wanted = died_idle || pool.retry_on.contains(&mishap);
+        let repeats = is_wanted && failure != Failure::Local && self.is_repeatable(mishap);
         let unblamed = died_idle || self.attempt.answered || failure == Failure::Local;
         self.release(if unblamed { Report::Neutral } else { Report::Failure(failure) }, context);
         if self.phase != Phase::Acquire {
             self.parting = Some(Part::Discard);
         }
-        let untouched = self.request.sent() == 0;
-        let repeatable = self.protocol.resend() == Resend::Safe && self.request.can_rewind() && !self.attempt.resent;
-        if failure == Failure::Local || self.attempt.heard || !(untouched || repeatable) {
+        if !repeats {
             if died_idle {
                 // Its own keep-alive race would have ended the client's connection just so.
                 // What it was answered before, and what it sends meanwhile, must not be lost to a reset.
@@ -76,19 +107,106 @@ impl Session {
             }
             return self.apologize(Trouble::Backend(failure), context);
         }
-        if !untouched {
+        if self.request.sent() > 0 {
             self.request.rewind();
             self.attempt.resent = true;
         }
+        if died_idle && !pool.failover && self.attempt.selection.key == Key::None {
+            self.attempt.selection.key = Key::Backend(backend.backend() as u16);
+        }
         // Who is led back to it asks it once more: an idle connection that was closed is no reason to move.
-        let stays = died_idle && self.attempt.selection.key != Key::None;
+        let Selection { key, hash, .. } = self.attempt.selection;
+        let stays = died_idle && (key != Key::None || hash.is_some());
         if !stays {
             self.tried.push(backend);
             self.last_resort = died_idle.then_some(backend).or(self.last_resort);
         }
         self.attempt.selection.reuse = Reuse::Fresh;
         self.restart(context);
-        self.pick(Trouble::Backend(failure), context)
+        self.attempt.trouble = Trouble::Backend(failure);
+        let picked = if died_idle || self.spend_retry() { self.choose(None, context) } else { Picked::Nobody };
+        self.take_up(picked, context)
+    }
+
+    /// Whether another backend may be asked in place of forwarding what this one answers.
+    pub(super) fn alternative(&self) -> Alternative {
+        let is_open = !self.attempt.is_final && self.attempt.heard && self.is_repeatable(Mishap::Status(0));
+        if is_open { Alternative::Possible } else { Alternative::None }
+    }
+
+    /// Whether the request is still to be kept, for the response's head may lead to another attempt.
+    pub(super) fn awaits_verdict(&self, context: &Context) -> bool {
+        let is_head = matches!(self.protocol.waits_for(), Wait::Response { .. });
+        is_head && self.pool(context).retry_on.iter().any(|mishap| mishap.is_in_response())
+    }
+
+    /// Another backend is asked in place of forwarding an answer with this status; where there is none, the answer stands.
+    fn replace_answer(&mut self, status: u16, backend: BackendId, context: &mut Context) -> Step {
+        self.tried.push(backend);
+        let picked = if self.spend_retry() { self.choose(None, context) } else { Picked::Nobody };
+        let Picked::Lease(lease) = picked else {
+            if let Picked::Queued(ticket) = picked {
+                // What is there is better than what might come.
+                context.pools.leave(ticket);
+            }
+            self.attempt.is_final = true;
+            return self.judge(context);
+        };
+        self.release(Report::of_status(status, self.pool(context)), context);
+        self.parting = Some(Part::Discard);
+        self.request.rewind();
+        self.attempt.selection.reuse = Reuse::Fresh;
+        self.restart(context);
+        self.attempt.trouble = Trouble::Backend(Failure::Status(status));
+        self.take_up(Picked::Lease(lease), context)
+    }
+
+    /// Waits for a backend that may take no more; whoever waits already keeps its place.
+    fn wait_in_line(&mut self, ticket: Ticket, context: &Context) -> Step {
+        self.attempt.ticket = Some(ticket);
+        if self.phase != Phase::Queued {
+            self.phase = Phase::Queued;
+            self.since = context.now;
+        }
+        Step::Continue
+    }
+
+    fn mishap(&self, failure: Failure) -> Mishap {
+        match failure {
+            _ if self.attempt.heard => Mishap::Malformed,
+            _ if self.request.sent() == 0 => Mishap::Connect,
+            Failure::TimedOut => Mishap::Timeout,
+            _ => Mishap::NoResponse,
+        }
+    }
+
+    /// Whether nothing is risked by sending the request again: no byte of it has left; or it is idempotent, all of it is
+    /// kept, and the client was told nothing. What was not answered is sent again once: it may be what backends die of.
+    fn is_repeatable(&self, mishap: Mishap) -> bool {
+        let is_kept = self.protocol.resend() == Resend::Safe && self.request.can_rewind();
+        let is_untold = self.response.sent() == 0 && self.response.is_drained();
+        match mishap {
+            Mishap::Connect => true,
+            Mishap::Status(_) => is_kept && is_untold,
+            _ => is_kept && is_untold && !self.attempt.resent,
+        }
+    }
+
+    fn spend_retry(&mut self) -> bool {
+        let left = self.attempt.retries.checked_sub(1);
+        self.attempt.retries = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// From now on the backends of this pool are asked.
+    fn turn_to(&mut self, pool: u16, context: &Context) {
+        self.attempt.selection.pool = pool;
+        let pool = self.pool(context);
+        self.attempt.retries = if pool.failover { pool.retries } else { 0 };
+    }
+
+    fn pool<'c>(&self, context: &Context<'c>) -> &'c config::Pool {
+        &context.config.pools[usize::from(self.attempt.selection.pool)]
     }
 
     fn restart(&mut self, context: &mut Context) {
@@ -99,20 +217,6 @@ impl Session {
         self.protocol.restart();
     }
 
-    /// Asks the pool for a backend that was not tried yet.
-    fn pick(&mut self, otherwise: Trouble, context: &mut Context) -> Step {
-        self.attempt.trouble = otherwise;
-        match self.choose(None, context) {
-            Picked::Queued(ticket) => {
-                self.attempt.ticket = Some(ticket);
-                self.phase = Phase::Queued;
-                self.since = context.now;
-                Step::Continue
-            }
-            other => self.take_up(other, context),
-        }
-    }
-
     /// It is the turn of the client that waits with the ticket of this number: it gets this lease, or asks again. What it
     /// does not want, because it does not wait any more, is given back.
     pub fn called(&mut self, number: u64, lease: Option<Lease>, context: &mut Context) -> Option<Lease> {
@@ -121,23 +225,33 @@ impl Session {
         }
         let picked = lease.map_or_else(|| self.choose(Some(number), context), Picked::Lease);
         self.attempt.ticket = None;
-        let step = match picked {
-            Picked::Queued(ticket) => {
-                self.attempt.ticket = Some(ticket);
-                return None;
-            }
-            other => self.take_up(other, context),
-        };
+        let step = self.take_up(picked, context);
         self.follow(step, context);
         None
     }
 
-    /// Turns to the backend that it was given, if it was.
-    fn take_up(&mut self, picked: Picked, context: &mut Context) -> Step {
-        let lease = match picked {
-            Picked::Lease(lease) => lease,
-            Picked::Full => return self.apologize(Trouble::Busy, context),
-            Picked::Queued(_) | Picked::Nobody => return self.apologize(self.attempt.trouble, context),
+    /// Turns to the backend that it was given; when nobody is left, to whoever is there for emergencies.
+    fn take_up(&mut self, mut picked: Picked, context: &mut Context) -> Step {
+        let lease = loop {
+            match picked {
+                Picked::Lease(lease) => break lease,
+                Picked::Queued(ticket) => return self.wait_in_line(ticket, context),
+                Picked::Full => return self.apologize(Trouble::Busy, context),
+                Picked::Nobody => {}
+            }
+            let (pool, index) = (self.pool(context), self.attempt.selection.pool);
+            let is_emergency = pool.failover || context.pools.is_deserted(usize::from(index));
+            // Who is not welcome gets to nobody else.
+            match pool.emergency.as_ref().filter(|_| is_emergency && self.entry.diverted.is_none()) {
+                None => return self.apologize(self.attempt.trouble, context),
+                Some(Emergency::Respond(_)) => return self.apologize(Trouble::Deserted { pool: index }, context),
+                Some(Emergency::Pool(next)) => {
+                    // Nobody is bound to who only helps out.
+                    self.attempt.selection.key = Key::None;
+                    self.turn_to(*next as u16, context);
+                    picked = self.choose(None, context);
+                }
+            }
         };
         context.counters.retries += u64::from(self.attempt.trouble != Trouble::NoBackend);
         self.record.iter_mut().for_each(|record| record.ask(lease.backend(), context.now));
@@ -145,6 +259,7 @@ impl Session {
             lease: Some(lease),
             selection: self.attempt.selection,
             resent: self.attempt.resent,
+            retries: self.attempt.retries,
             ..Attempt::none()
         };
         self.phase = Phase::Acquire;
@@ -161,8 +276,8 @@ impl Session {
     }
 
     fn ask(&self, place: Option<u64>, who: Seeker) -> Ask<'_> {
-        let Selection { pool, key, .. } = self.attempt.selection;
-        Ask { pool: usize::from(pool), key, hash: None, tried: &self.tried, who, place }
+        let Selection { pool, key, hash, .. } = self.attempt.selection;
+        Ask { pool: usize::from(pool), key, hash, tried: &self.tried, who, place }
     }
 
     pub(super) fn apologize(&mut self, trouble: Trouble, context: &mut Context) -> Step {
@@ -188,13 +303,15 @@ impl Attempt {
             lease: None,
             ticket: None,
             trouble: Trouble::NoBackend,
-            selection: Selection { pool: 0, key: Key::None, reuse: Reuse::Fresh },
+            selection: Selection { pool: 0, key: Key::None, hash: None, reuse: Reuse::Fresh },
             origin: Origin::Fresh,
             address: 0,
             alternatives: 0,
             heard: false,
             answered: false,
             resent: false,
+            retries: 0,
+            is_final: false,
         }
     }
 }
@@ -202,10 +319,8 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::BackendId;
     use crate::base::buffers::Buffers;
     use crate::config::{ProtocolName, quick_start};
-    use crate::session::record::CloseReason;
     use crate::session::{Core, Io, Outcome, Readiness, Side};
 
     /// The backends to which a GET is sent whose first connection is an idle one, and is dropped without an answer.

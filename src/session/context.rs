@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Session;
+use super::door::Door;
 use super::record::{Counters, Records};
 use crate::balance::{Keys, Lease, Pools, Seeker};
 use crate::base::rng::Rng;
@@ -31,6 +32,8 @@ pub struct Context<'a> {
     pub sites: &'a mut [Site],
     /// A buffer for composing heads.
     pub scratch: &'a mut Vec<u8>,
+    /// Who may come in.
+    pub door: &'a mut Door,
     /// What is counted.
     pub counters: &'a mut Counters,
     /// What the access log is told.
@@ -45,6 +48,8 @@ pub struct Core {
     pub config: Config,
     /// Who can serve.
     pub pools: Pools,
+    /// Who may come in.
+    pub door: Door,
     /// What is counted.
     pub counters: Counters,
     /// What the access log is told.
@@ -67,6 +72,7 @@ impl Core {
         Core {
             now: Time::START,
             pools: Pools::new(&config.pools, Time::START),
+            door: Door::new(&config.listeners, Time::START),
             records: Records::new(config.access_log.as_ref().map(|_| config.access_log_format)),
             sites: config.listeners.iter().map(|listener| Site::new(listener).with(keys.clone())).collect(),
             config,
@@ -128,6 +134,7 @@ impl Core {
             config: &self.config,
             sites: &mut self.sites,
             scratch: &mut self.scratch,
+            door: &mut self.door,
             counters: &mut self.counters,
             records: &mut self.records,
         }
@@ -145,6 +152,7 @@ impl Session {
     /// The protocol, and what it may see and move.
     pub(super) fn view<'a>(&'a mut self, context: &'a mut Context) -> (&'a mut AnyProtocol, View<'a>) {
         let listener = usize::from(self.listener);
+        let alternative = self.alternative();
         let view = View {
             now: context.now,
             request: &mut self.request,
@@ -155,7 +163,9 @@ impl Session {
             listener: &context.config.listeners[listener],
             site: &mut context.sites[listener],
             pools: &context.config.pools,
+            diverted: self.entry.diverted,
             backend: self.attempt.lease.as_ref().map(Lease::backend),
+            alternative,
             date: context.date,
             stage: context.stage,
             transcript: self.record.as_mut().map(|record| &mut record.transcript),

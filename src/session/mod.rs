@@ -8,7 +8,10 @@
 
 mod attempt;
 mod context;
+pub mod door;
+mod greeting;
 mod io;
+mod lending;
 mod next;
 pub mod pace;
 pub mod phase;
@@ -17,13 +20,13 @@ pub mod record;
 use std::net::SocketAddr;
 
 use crate::balance::{BackendId, Failure, Lease, Outcome as Report};
-use crate::base::buffers::{Buffer, Buffers};
 use crate::base::pipe::Pipe;
 use crate::base::time::Time;
 use crate::config;
 use crate::protocol::{AnyProtocol, Farewell, Parting, Protocol, Received, Stage, Step, Trouble, Wait};
 use attempt::{Attempt, Origin};
 pub use context::{Context, Core};
+use door::Entry;
 pub use io::{Io, Outcome, Part, Readiness, Side};
 use phase::{Phase, Stall};
 use record::{CloseReason, End, Record};
@@ -37,7 +40,11 @@ pub struct Session {
     protocol: AnyProtocol,
     client: SocketAddr,
     port: u16,
+    /// Where the client connected to, if a proxy has said so.
+    destination: Option<SocketAddr>,
     listener: u16,
+    /// What its client was counted under.
+    entry: Entry,
     attempt: Attempt,
     tried: Vec<BackendId>,
     /// The one of them that only dropped an idle connection.
@@ -55,18 +62,20 @@ pub struct Session {
 type Move = fn(&mut Pipe, usize, Time);
 
 impl Session {
-    /// A client that has just been accepted at this port of the listener.
-    pub fn new(listener: u16, port: u16, client: SocketAddr, context: &mut Context) -> Session {
-        let name = context.config.listeners[usize::from(listener)].protocol;
+    /// A client that has just been accepted at this port of the listener, and let in.
+    pub fn admitted(entry: Entry, listener: u16, port: u16, client: SocketAddr, context: &mut Context) -> Session {
+        let settings = &context.config.listeners[usize::from(listener)];
         let mut session = Session {
-            phase: Phase::Waiting,
+            phase: greeting::first_phase(settings, client),
             since: context.now,
             request: Pipe::new(context.now),
             response: Pipe::new(context.now),
-            protocol: AnyProtocol::new(name, client.ip()),
+            protocol: AnyProtocol::new(settings.protocol, client.ip()),
             client,
             port,
+            destination: None,
             listener,
+            entry,
             attempt: Attempt::none(),
             tried: Vec::new(),
             last_resort: None,
@@ -100,11 +109,7 @@ impl Session {
                 self.phase = Phase::Relay;
                 self.record.iter_mut().for_each(|record| record.connected = Some(context.now));
             }
-            (Io::Acquire { .. }, Outcome::Started { alternatives }) => {
-                self.attempt.origin = Origin::Fresh;
-                self.attempt.alternatives = alternatives;
-                self.phase = Phase::Connecting;
-            }
+            (Io::Acquire { .. }, Outcome::Started { alternatives }) => self.started(alternatives, context),
             (Io::Acquire { .. }, Outcome::NextAddress) => self.attempt.address += 1,
             (Io::Acquire { .. } | Io::FinishConnect, Outcome::Failed(failure)) => self.backend_lost(failure, context),
             (Io::FinishConnect, _) => self.connected(context),
@@ -149,10 +154,7 @@ impl Session {
                 self.request.break_sink();
                 self.advance(context);
             }
-            (Io::Flush(side), _) => {
-                self.sink_mut(side).settle(context.now);
-                self.drained(context);
-            }
+            (Io::Flush(side), _) => self.flushed(side, context),
             (Io::Shutdown(Side::Backend), _) => self.request.shut(),
             (Io::Shutdown(Side::Client), _) => self.response.shut(),
             (_, _) => {}
@@ -166,6 +168,8 @@ impl Session {
             return;
         }
         match stall {
+            Stall::Greeting if self.is_just_in_time(ready[0]) => self.since = context.now,
+            Stall::Greeting => self.misses_client(context),
             // Its request has come just in time; it may have to wait for buffers.
             Stall::NextRequest | Stall::Request if self.is_just_in_time(ready[0]) => self.since = context.now,
             Stall::Request => {
@@ -275,48 +279,24 @@ impl Session {
         self.source(side).in_flight()
     }
 
-    /// Whether it has its two buffers.
-    pub fn has_buffers(&self) -> bool {
-        self.request.has_buffer()
-    }
-
-    /// How many buffers it has.
-    pub fn buffers_held(&self) -> usize {
-        usize::from(self.request.has_buffer()) + usize::from(self.response.has_buffer())
-    }
-
-    /// Borrows the buffers that it lacks, all of them or none, and tells whether it has both.
-    pub fn borrow(&mut self, buffers: &mut Buffers) -> bool {
-        match (self.request.has_buffer(), self.response.has_buffer()) {
-            (true, _) => true,
-            (false, true) => buffers.lend().map(|[request]| self.request.attach(request)).is_some(),
-            (false, false) => {
-                let pair = buffers.lend().map(|[request, response]| {
-                    self.request.attach(request);
-                    self.response.attach(response);
-                });
-                pair.is_some()
-            }
-        }
-    }
-
-    /// Gives back the buffers that it does not need while it waits.
-    pub fn take_idle_buffers(&mut self) -> [Option<Buffer>; 2] {
-        match (self.request.has_empty_buffer(), self.response.has_empty_buffer()) {
-            (true, true) => self.take_buffers(),
-            // A client that does not take what it gets costs one of them. When it has taken it, none is held: who held
-            // one and needed another could wait for those who wait for it.
-            (true, false) if self.response.is_cleared() => [self.request.detach(), None],
-            _ => [None, None],
-        }
-    }
-
-    /// Gives its buffers back, whatever is in them.
-    pub fn take_buffers(&mut self) -> [Option<Buffer>; 2] {
-        [self.request.detach(), self.response.detach()]
-    }
-
     // What became of it.
+
+    fn started(&mut self, alternatives: u8, context: &Context) {
+        self.attempt.origin = Origin::Fresh;
+        self.attempt.alternatives = alternatives;
+        if self.attempt.lease.as_ref().is_some_and(|lease| context.announces(lease.backend())) {
+            self.request.owe();
+        }
+        self.phase = Phase::Connecting;
+    }
+
+    fn flushed(&mut self, side: Side, context: &mut Context) {
+        self.sink_mut(side).settle(context.now);
+        if side == Side::Backend {
+            self.connected(context);
+        }
+        self.drained(context);
+    }
 
     fn received(&mut self, side: Side, take: Move, count: usize, context: &mut Context) {
         self.record.iter_mut().for_each(|record| record.receive(side, count, context.now));
@@ -341,7 +321,9 @@ impl Session {
             (Side::Backend, _) => {
                 take(&mut self.response, count, context.now);
                 self.attempt.heard = true;
-                self.request.release();
+                if !self.awaits_verdict(context) {
+                    self.request.release();
+                }
                 self.connected(context);
             }
         }
@@ -373,7 +355,7 @@ impl Session {
     /// All that was cleared for a side has left.
     fn drained(&mut self, context: &mut Context) {
         match self.phase {
-            Phase::Closed(_) => {}
+            Phase::Greeting | Phase::Closed(_) => {}
             Phase::Linger(_) => self.since = context.now,
             Phase::Waiting => {
                 self.since = context.now;
@@ -429,6 +411,9 @@ impl Session {
     }
 
     fn advance(&mut self, context: &mut Context) {
+        if self.phase == Phase::Greeting && !self.meets_client(context) {
+            return;
+        }
         let step = self.judge(context);
         self.follow(step, context);
     }
@@ -443,11 +428,12 @@ impl Session {
                     step = self.connect(selection, context);
                     continue;
                 }
-                Step::Answered { learned } => {
+                Step::Answered { outcome, learned } => {
                     self.attempt.answered = true;
+                    self.request.release();
                     self.since = context.now;
                     if let Some(lease) = &self.attempt.lease {
-                        context.pools.observe(lease.backend(), Report::Success, context.now);
+                        context.pools.hear(lease, outcome, context.now);
                         context.pools.bind(lease, learned, context.now);
                     }
                 }
@@ -494,8 +480,9 @@ impl Session {
         context.counters.exchanges += u64::from(self.attempt.answered);
         self.release(Report::Neutral, context);
         self.parting = Some(match parting {
-            Parting::Keep => Part::Park(backend),
-            Parting::Drop => Part::Discard,
+            // What was announced on it is this client, and nobody else.
+            Parting::Keep if !context.announces(backend) => Part::Park(backend),
+            Parting::Keep | Parting::Drop => Part::Discard,
         });
     }
 }

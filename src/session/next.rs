@@ -26,7 +26,7 @@ impl Session {
             // Whoever leaves meanwhile is to be noticed.
             Phase::Queued => self.next_up(ready).unwrap_or(Io::Wait),
             Phase::Linger(farewell) => self.next_farewell(farewell, ready[0]),
-            Phase::Waiting | Phase::Connecting | Phase::Relay => {
+            Phase::Greeting | Phase::Waiting | Phase::Connecting | Phase::Relay => {
                 let next = match self.moved_last {
                     Side::Client => self.next_down(ready).or_else(|| self.next_up(ready)),
                     Side::Backend => self.next_up(ready).or_else(|| self.next_down(ready)),
@@ -40,11 +40,13 @@ impl Session {
         let [client, backend] = ready;
         let connecting = self.phase == Phase::Connecting;
         let connected = self.phase == Phase::Relay;
+        let wanted = client.readable && self.request.wants_bytes() && !self.request.sink_broken();
         if (connecting || connected) && backend.writable {
             if self.request.has_cleared() {
                 return Some(send(&self.request, Side::Backend));
             }
-            if self.request.owes() {
+            // What the client has sent already leaves together with what is owed.
+            if self.request.owes() && !wanted {
                 return Some(Io::Flush(Side::Backend));
             }
         }
@@ -54,7 +56,6 @@ impl Session {
         if connected && self.request.wants_shutdown() {
             return Some(Io::Shutdown(Side::Backend));
         }
-        let wanted = client.readable && self.request.wants_bytes() && !self.request.sink_broken();
         if wanted { self.take(&self.request, Side::Client, backend) } else { None }
     }
 
@@ -112,7 +113,7 @@ impl Session {
     }
 
     pub(super) fn is_just_in_time(&self, client: Readiness) -> bool {
-        self.phase == Phase::Waiting && client.readable && self.request.is_empty()
+        matches!(self.phase, Phase::Greeting | Phase::Waiting) && client.readable && self.request.is_empty()
     }
 
     pub(super) fn is_spoken_to(&self, backend: Readiness) -> bool {

@@ -1,11 +1,13 @@
 //! Phases of a session, and the one function that gives each its deadline.
 //!
 //! ```text
+//! Greeting ──header──▶ Waiting
 //! Waiting ──request──▶ Acquire ──reused──▶ Relay ──exchange over──▶ Waiting …
 //!            └▶ Queued ─▶┘└────started──▶ Connecting ──▶ Relay
 //! any ──the last answer is in the pipe──▶ Linger ──▶ Closed        any ──▶ Closed
 //! ```
-//! A TLS handshake before `Waiting` has its place here when it comes.
+//! Only a trusted proxy that has to say whom it forwards for begins with `Greeting`. A TLS handshake before it has its
+//! place here when it comes.
 
 use std::time::Duration;
 
@@ -30,6 +32,8 @@ pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// What a session is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// Its client is not known yet: a trusted proxy is to send the header of the PROXY protocol.
+    Greeting,
     /// No backend: the client is to speak, or to take the rest of an answer.
     Waiting,
     /// A backend is wanted, and those that would do may take no more.
@@ -49,6 +53,8 @@ pub enum Phase {
 /// Who let a deadline pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stall {
+    /// The proxy did not say whom it forwards for.
+    Greeting,
     /// The client did not send what it owes: its head or its body.
     Request,
     /// The client did not send another request.
@@ -104,6 +110,11 @@ impl Facts<'_> {
     /// The earliest deadline that applies.
     pub(super) fn deadline(&self) -> Deadline {
         match self.phase {
+            Phase::Greeting => {
+                let timeout = self.client.proxy_header;
+                let patience = if self.request.is_empty() { self.patience(timeout) } else { timeout };
+                (self.since + patience, Stall::Greeting)
+            }
             Phase::Waiting => self.waiting(),
             Phase::Queued => (self.since + self.server.queue, Stall::Queue),
             Phase::Acquire | Phase::Connecting => (self.since + self.server.header_server_write, Stall::Backend),

@@ -22,10 +22,14 @@ pub enum CloseReason {
     Idle,
     /// The client vanished.
     ClientGone,
+    /// A trusted proxy did not say whom it forwards for, for this reason.
+    Unannounced(&'static str),
     /// The client stalled, or the tunnel was silent.
     TimedOut,
     /// What the client got, or what the backend got, is not whole.
     Aborted,
+    /// The backend that served it went down, and its pool closes what runs on such a one.
+    BackendDown,
     /// The daemon stops, or a bug was met.
     Killed,
 }
@@ -35,7 +39,12 @@ impl CloseReason {
     pub fn is_abrupt(self) -> bool {
         match self {
             CloseReason::Finished | CloseReason::Idle => false,
-            CloseReason::ClientGone | CloseReason::TimedOut | CloseReason::Aborted | CloseReason::Killed => true,
+            CloseReason::ClientGone
+            | CloseReason::Unannounced(_)
+            | CloseReason::TimedOut
+            | CloseReason::Aborted
+            | CloseReason::BackendDown
+            | CloseReason::Killed => true,
         }
     }
 }
@@ -83,6 +92,8 @@ pub enum End {
     BackendFailed,
     /// A backend did not answer in time.
     BackendTimeout,
+    /// A backend went down while it served, and its pool does not wait for what becomes of that.
+    BackendDown,
     /// plb had no descriptor, port or memory for it.
     Exhausted,
     /// The answer broke off.
@@ -105,6 +116,7 @@ impl End {
             End::Busy => "busy",
             End::BackendFailed => "backend_failed",
             End::BackendTimeout => "backend_timeout",
+            End::BackendDown => "backend_down",
             End::Exhausted => "exhausted",
             End::Aborted => "aborted",
             End::Idle => "idle",
@@ -118,8 +130,10 @@ impl From<CloseReason> for End {
         match reason {
             CloseReason::Finished | CloseReason::Idle => End::Done,
             CloseReason::ClientGone => End::ClientGone,
+            CloseReason::Unannounced(_) => End::Refused,
             CloseReason::TimedOut => End::ClientTimeout,
             CloseReason::Aborted => End::Aborted,
+            CloseReason::BackendDown => End::BackendDown,
             CloseReason::Killed => End::Killed,
         }
     }
@@ -128,7 +142,7 @@ impl From<CloseReason> for End {
 impl From<Trouble> for End {
     fn from(trouble: Trouble) -> End {
         match trouble {
-            Trouble::NoBackend => End::NoBackend,
+            Trouble::NoBackend | Trouble::Deserted { .. } => End::NoBackend,
             Trouble::Busy => End::Busy,
             Trouble::SlowClient => End::ClientTimeout,
             Trouble::Backend(Failure::TimedOut) => End::BackendTimeout,
@@ -194,6 +208,7 @@ impl Record {
         self.asked.get_or_insert(now);
         (self.backend, self.connected, self.heard) = (Some(backend), None, None);
         self.attempts += 1;
+        self.transcript.fault = None;
     }
 
     /// Bytes came from a side.

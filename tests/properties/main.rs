@@ -8,7 +8,7 @@ mod laws;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use laws::Answers;
-use laws::specimens::{CHUNKS, CONFIGURATIONS, COOKIES, Chance, PATHS, REQUESTS, RESPONSES, damaged};
+use laws::specimens::{CHUNKS, CONFIGURATIONS, COOKIES, Chance, PATHS, PROXY_HEADERS, REQUESTS, RESPONSES, damaged};
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -112,6 +112,15 @@ fn cookies_that_are_to_stay_stay_and_others_go() {
     COOKIES.iter().for_each(|input| laws::cookies(input));
     try_mutations(10_000, COOKIES, |_, input| {
         laws::cookies(input);
+        0
+    });
+}
+
+#[test]
+fn a_proxy_header_is_one_where_a_second_reader_says_so_however_it_comes() {
+    PROXY_HEADERS.iter().for_each(|input| laws::proxy_header(input));
+    try_mutations(20_000, PROXY_HEADERS, |_, input| {
+        laws::proxy_header(input);
         0
     });
 }

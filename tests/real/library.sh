@@ -1,6 +1,6 @@
 # What the tests against real programs are made of; each test sources it and then runs from top to bottom.
 #
-# It starts plb, nginx and Apache on loopback ports, waits for states with a bound, and ends with the test whatever it has
+# It starts plb, nginx, Apache and Postfix on loopback ports, waits for states with a bound, and ends with the test whatever it has
 # started. It must never touch a process that it has not started, nor wait for time to pass.
 
 set -Eeuo pipefail
@@ -16,6 +16,7 @@ STARTED=()
 # Files that all nginx serve, and the folder that uploads go to.
 FILES=$ROOM/files
 mkdir -p "$FILES/upload" "$FILES/chunked" "$FILES/slow"
+echo alive >"$FILES/health"
 
 # Ends what was started, and shows the logs of a test that failed.
 finish() {
@@ -94,6 +95,11 @@ http {
             return 200 "\$server_protocol \$host \$http_x_forwarded_for \$http_x_forwarded_proto \$http_x_forwarded_host";
         }
         location = /seen { return 200 "\$request_uri|\$http_x_real_ip|\$http_x_debug|\$http_cookie"; }
+        # Well unless the file is there.
+        location = /health {
+            if (-f $ROOM/$1/sick) { return 503; }
+            return 200 "alive\n";
+        }
         # Its length is not known beforehand, hence it comes in chunks.
         location /chunked/ { ssi on; ssi_types *; }
         location = /text.txt { gzip on; gzip_types *; }
@@ -240,6 +246,9 @@ MaxKeepAliveRequests 0
 DocumentRoot $FILES
 TypesConfig /dev/null
 AddType text/plain .txt
+RewriteEngine On
+RewriteCond $1/sick -f
+RewriteRule ^/health$ - [R=503,L]
 <Directory $FILES>
     Options +Includes
     Require all granted
@@ -252,4 +261,44 @@ AddType text/plain .txt
 </Location>
 AddOutputFilterByType DEFLATE text/plain
 CONFIGURATION
+}
+
+# start_postfix: starts a Postfix that only answers, and sets PORT, POSTFIX and MAIL_LOG.
+start_postfix() {
+    local home=$ROOM/postfix
+    mkdir -p "$home/queue" "$home/data"
+    chown postfix "$home/data"
+    MAIL_LOG=$home/mail.log
+    PORT=
+    while [[ -z $PORT ]]; do
+        PORT=$((20000 + RANDOM % 12000))
+        if (: <"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; then PORT=; fi
+    done
+    cat >"$home/main.cf" <<CONFIGURATION
+compatibility_level = 3.6
+config_directory = $home
+queue_directory = $home/queue
+data_directory = $home/data
+maillog_file = $MAIL_LOG
+maillog_file_prefixes = $ROOM
+myhostname = mail.example.org
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+alias_maps =
+local_recipient_maps =
+smtpd_peername_lookup = no
+CONFIGURATION
+    cat >"$home/master.cf" <<'CONFIGURATION'
+PORT      inet  n       -       n       -       -       smtpd
+anvil     unix  -       -       n       -       1       anvil
+rewrite   unix  -       -       n       -       -       trivial-rewrite
+postlog   unix-dgram n  -       n       -       1       postlogd
+CONFIGURATION
+    sed -i "s/^PORT /127.0.0.1:$PORT /" "$home/master.cf"
+    postfix -c "$home" check >>"$home/output.log" 2>&1 || fail 'Postfix does not like its files'
+    "$(postconf -c "$home" -hx daemon_directory)/master" -c "$home" -d >>"$home/output.log" 2>&1 &
+    POSTFIX=$!
+    STARTED+=("$POSTFIX")
+    wait_for 10 curl --silent --max-time 2 --request NOOP --output /dev/null "smtp://127.0.0.1:$PORT" ||
+        fail 'Postfix does not start'
 }

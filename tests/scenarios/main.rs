@@ -5,28 +5,37 @@
 
 mod harness;
 
+mod access;
 mod access_log;
+mod admission;
 mod affinity;
 mod backpressure;
+mod balancing;
 mod basics;
 mod bulk;
 mod cli;
 mod demo;
 mod distribution;
 mod early_responses;
+mod emergency;
 mod error_replies;
 mod failover;
 mod fairness;
 mod forwarding;
 mod framing;
 mod harness_itself;
+mod health;
 mod idle_bytes;
 mod interim;
 mod limits;
 mod limits_http;
 mod logs;
 mod long_answers;
+mod probes;
+mod proxy_protocol;
+mod queue;
 mod resend;
+mod retries;
 mod reuse;
 mod routes;
 mod signals;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use plb::config::route::Action;
+use plb::config::route::{Action, Respond};
 use plb::config::{Affinity, Config};
 
 /// One broken rule.
@@ -63,11 +63,21 @@ pub enum Bug {
     CookiesAreNotSet,
     /// Nobody remembers where clients were served.
     TablesAreForgotten,
+    /// Whoever waits for a backend is not told of it.
+    NobodyIsCalled,
+    /// A backend gets as many connections as there are clients.
+    LimitsAreIgnored,
+    /// Idle connections to a backend stay while others are made that it may not have besides.
+    NoWayIsMade,
+    /// Whoever is busy is believed.
+    StatusesAreForwarded,
+    /// The second pool serves the first one's clients although somebody lives.
+    EmergencyWithoutNeed,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 27] = [
+    pub const ALL: [Bug; 32] = [
         Bug::AnEdgeIsForgotten,
         Bug::ShortReadHidesTheEnd,
         Bug::ParkedWhileReadable,
@@ -95,6 +105,11 @@ impl Bug {
         Bug::BodiesAreNotMeasured,
         Bug::CookiesAreNotSet,
         Bug::TablesAreForgotten,
+        Bug::NobodyIsCalled,
+        Bug::LimitsAreIgnored,
+        Bug::NoWayIsMade,
+        Bug::StatusesAreForwarded,
+        Bug::EmergencyWithoutNeed,
     ];
 
     /// What is left of the configuration.
@@ -102,7 +117,12 @@ impl Bug {
         let listener = &mut config.listeners[0];
         match bug {
             Some(Bug::RequestsAreNotCounted) => listener.http.requests_max = None,
+            Some(Bug::StatusesAreForwarded) => {
+                config.pools.iter_mut().for_each(|pool| pool.retry_on.retain(|mishap| !mishap.is_in_response()));
+            }
+            Some(Bug::EmergencyWithoutNeed) if config.pools[0].emergency.is_some() => listener.pool = Some(1),
             Some(Bug::BodiesAreNotMeasured) => listener.http.body_bytes_max = None,
+            Some(Bug::LimitsAreIgnored) => config.pools.iter_mut().for_each(|pool| pool.max_connections = None),
             Some(Bug::CookiesAreNotSet | Bug::TablesAreForgotten) => {
                 for pool in &mut config.pools {
                     let is_table = matches!(pool.affinity, Some(Affinity::Table(_)));
@@ -114,7 +134,7 @@ impl Bug {
         for route in &mut listener.routes {
             match (&mut route.action, bug) {
                 (Action::Pool(pool), Some(Bug::RoutesAreMixedUp)) => *pool = 0,
-                (Action::Respond { document: Some(document), .. }, Some(Bug::LongAnswersAreCut)) => {
+                (Action::Respond(Respond { document: Some(document), .. }), Some(Bug::LongAnswersAreCut)) => {
                     document.body = Arc::from(&document.body[..document.body.len() - 1]);
                 }
                 _ => {}

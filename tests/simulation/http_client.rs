@@ -77,6 +77,8 @@ pub struct HttpClient {
     decoder: Decoder,
     /// An answer said that it is the last one.
     told_to_go: bool,
+    /// It got an interim response to the request that is to be answered next.
+    hinted: bool,
     /// It was told that its request came too late by somebody who could not know that it was a `HEAD`.
     misread: bool,
     ended: bool,
@@ -118,6 +120,7 @@ impl HttpClient {
             sent: 0,
             decoder: Decoder::new(),
             told_to_go: false,
+            hinted: false,
             misread: false,
             ended: false,
             over: false,
@@ -169,6 +172,7 @@ impl HttpClient {
         };
         if status < 200 {
             assert!(!request.old, "{name}: an interim response for an old client");
+            self.hinted = true;
             return;
         }
         if request.is_known_by(message) {
@@ -178,6 +182,7 @@ impl HttpClient {
             (Some(id), _) => {
                 assert!(id == request.id.to_string(), "{name}: the answer to {id} for request {}", request.id);
                 check_body(&name, message, request);
+                assert!(status != 503 || self.may_be_busy(world, request), "{name}: 503 for request {}", request.id);
                 self.homes.settle(&name, world, request.goal, request.carried.as_ref(), message);
             }
             (None, Some(_)) => {
@@ -194,6 +199,7 @@ impl HttpClient {
             }
         }
         self.told_to_go = message.closes();
+        self.hinted = false;
         self.answered += 1;
         let is_last = world.profile.site.requests_max == Some(self.answered as u32);
         assert!(!is_last || self.told_to_go, "{name}: the last request that it may send is not answered as such");
@@ -231,6 +237,13 @@ impl HttpClient {
         assert!(excusable, "{name}: {status} for request {} in {:?}", request.id, self.manner);
     }
 
+    /// Whether nobody else could be asked after a backend that was busy, in this request's stead.
+    fn may_be_busy(&self, world: &World, request: &Request) -> bool {
+        let is_kept = is_idempotent(request.id) && request.body_bytes <= 4_000;
+        let was_told = self.hinted;
+        world.profile.weather == Weather::Chaos || !world.profile.site.repeats || !is_kept || was_told
+    }
+
     fn take_end(&mut self, world: &mut World) {
         if self.decoder.lasts_until_close() {
             let message = self.decoder.done().expect("its head was read");
@@ -264,8 +277,10 @@ impl HttpClient {
         self.over = true;
         let done = self.answered == self.requests.len() || self.told_to_go;
         let fault = world.profile.fault();
+        // Whoever ends while it waits for a backend is taken to have given up.
+        let gave_up = self.ended && world.profile.connections_max.is_some();
         let excusable = match world.profile.weather {
-            _ if done => true,
+            _ if done || gave_up => true,
             Weather::Calm => false,
             Weather::OneBad => fault.is_some_and(Fault::is_in_answer),
             Weather::Chaos => true,

@@ -108,7 +108,8 @@ impl HttpServer {
         }
         let id = id_of(&line);
         let pool = world.profile.site.pool_of(self.backend);
-        assert!(Goal::of(id).pool() == Some(pool), "{}: {line} does not belong here", self.name());
+        let is_own = Goal::of(id).pool() == Some(pool);
+        assert!(is_own || world.is_emergency(), "{}: {line} does not belong here", self.name());
         let count = world.seen.entry(id).or_default();
         *count += 1;
         let count = *count;
@@ -158,9 +159,16 @@ impl HttpServer {
             self.outgoing.extend_from_slice(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n");
         }
         let body = answer_content(id, length);
-        let framing = world.rng.below(8);
+        let is_busy = self.fault == Some(Fault::IsBusy);
+        let framing = if is_busy { 1 + world.rng.below(7) } else { world.rng.below(8) };
         let old = framing == 7;
-        let status = if framing == 0 { "204 No Content" } else { "200 OK" };
+        let status = if is_busy {
+            "503 Busy"
+        } else if framing == 0 {
+            "204 No Content"
+        } else {
+            "200 OK"
+        };
         let version = if old { "1.0" } else { "1.1" };
         let mut text =
             format!("HTTP/{version} {status}\r\nX-Id: {id}\r\nX-Length: {length}\r\nX-Backend: {}\r\n", self.backend);

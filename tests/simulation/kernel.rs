@@ -54,6 +54,10 @@ pub struct Edge {
 pub struct Wire {
     inbound: Lane,
     outbound: Lane,
+    /// What the peer sends before anything of its own.
+    pub announcement: VecDeque<u8>,
+    /// What plb has to send before anything else.
+    pub expected: VecDeque<u8>,
     capacity: usize,
     connecting: Connecting,
     /// An edge that poll has not delivered yet.
@@ -80,6 +84,8 @@ impl Wire {
         Wire {
             inbound: Lane::default(),
             outbound: Lane::default(),
+            announcement: VecDeque::new(),
+            expected: VecDeque::new(),
             capacity,
             connecting,
             edge: false,
@@ -297,6 +303,17 @@ impl Wire {
         self.connecting == Connecting::Done
     }
 
+    /// The peer sends what comes before its own bytes; whether that went on, or `None` when there is nothing left of it.
+    pub fn announce(&mut self) -> Option<bool> {
+        if self.announcement.is_empty() || self.plb_closed {
+            return None;
+        }
+        let count = self.announcement.len().min(self.capacity - self.inbound.bytes.len());
+        self.inbound.bytes.extend(self.announcement.drain(..count));
+        self.edge |= count > 0;
+        Some(count > 0)
+    }
+
     /// The peer sends; the count of bytes taken, or `None` when it is told of a reset.
     pub fn send(&mut self, bytes: &[u8], rng: &mut Rng) -> Option<usize> {
         if self.reset_by_plb {
@@ -344,7 +361,11 @@ impl Wire {
     /// The peer takes up to `most` bytes.
     pub fn receive(&mut self, most: usize) -> (Vec<u8>, Given) {
         let count = most.min(self.outbound.bytes.len());
-        let bytes: Vec<u8> = self.outbound.bytes.drain(..count).collect();
+        let mut bytes: Vec<u8> = self.outbound.bytes.drain(..count).collect();
+        let announced = self.expected.len().min(count);
+        let expected: Vec<u8> = self.expected.drain(..announced).collect();
+        assert!(bytes[..announced] == expected, "{} instead of {}", bytes.escape_ascii(), expected.escape_ascii());
+        bytes.drain(..announced);
         let has_room = self.crowded && !self.hushed && !self.is_crowded();
         if count > 0 && (self.full || has_room) {
             self.full = false;

@@ -68,6 +68,10 @@ pub struct Site {
     pub requests_max: Option<u32>,
     /// The longest body of a request, in bytes.
     pub body_max: Option<usize>,
+    /// Another backend is asked after a 503.
+    pub repeats: bool,
+    /// The second pool is there for emergencies of the first.
+    pub helps_out: bool,
 }
 
 impl Site {
@@ -75,6 +79,8 @@ impl Site {
     pub fn new(backends: usize, piece_max: u64, rng: &mut Rng) -> Site {
         Site {
             second_from: rng.chance(1, 2).then_some(backends),
+            repeats: rng.chance(1, 2),
+            helps_out: rng.chance(1, 2),
             long_bytes: (piece_max >= 800 && rng.chance(2, 3)).then(|| 17_000 + rng.below(33_000) as usize),
             has_pages: rng.chance(1, 3),
             affinity: [None, None, Some(Affinity::Cookie), Some(Affinity::Table)][rng.below(4) as usize],
@@ -117,7 +123,8 @@ impl Site {
             { match: { path_prefix: /l }, respond: { file: long, headers: { X-Own: long } } }]";
         let routes = self.second_from.map(|_| format!(", routes: {routes}")).unwrap_or_default();
         let (first, second): (Vec<usize>, Vec<usize>) = (0..backends).partition(|&number| self.pool_of(number) == 0);
-        let mut pools = self.pool("p", pool, &first);
+        let helped = if self.helps_out && !second.is_empty() { ", emergency: q" } else { "" };
+        let mut pools = self.pool("p", &format!("{pool}{helped}"), &first);
         if !second.is_empty() {
             pools.push_str(&self.pool("q", &format!("{pool}, timeout_idle: 250ms"), &second));
         }
@@ -134,12 +141,13 @@ impl Site {
 
     fn pool(&self, name: &str, settings: &str, backends: &[usize]) -> String {
         let backends: String = backends.iter().map(|number| format!("10.0.0.1:{},", number + 1)).collect();
+        let repeats = if self.repeats { ", retry_on: [connect, no_response, timeout, 503]" } else { "" };
         let affinity = match self.affinity {
             None => String::new(),
             Some(Affinity::Cookie) => format!(", affinity: {{ type: insert_cookie, name: PLB-{name} }}"),
             Some(Affinity::Table) => ", affinity: { type: cookie, name: SESSION }".to_string(),
         };
-        format!("{name}: {{ {settings}{affinity}, backends: [{backends}] }}, ")
+        format!("{name}: {{ {settings}{repeats}{affinity}, backends: [{backends}] }}, ")
     }
 
     /// Panics unless this is what plb is to answer a request for this goal with.
@@ -195,6 +203,10 @@ impl Homes {
         let Some(affinity) = world.profile.site.affinity else { return };
         let pool = goal.pool().expect("a backend answered");
         let backend: usize = message.field("x-backend").and_then(|text| text.parse().ok()).expect("backends tell it");
+        if world.profile.site.pool_of(backend) != pool {
+            assert!(message.field("set-cookie").is_none(), "{name}: bound to backend {backend}, which helps out");
+            return;
+        }
         let home = match affinity {
             Affinity::Table => self.last[pool],
             Affinity::Cookie => carried.map(|cookie| self.known[cookie]),

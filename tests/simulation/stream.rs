@@ -54,6 +54,11 @@ impl Stream {
         }
     }
 
+    /// Owes this from the beginning.
+    pub fn owing(self, owed: Vec<u8>) -> Stream {
+        Stream { owed, ..self }
+    }
+
     pub fn owes(&self) -> bool {
         !self.owed.is_empty()
     }
@@ -119,18 +124,32 @@ impl Stream {
     pub fn write(&mut self, bytes: &[u8], world: &mut World) -> Outcome {
         assert!(!bytes.is_empty(), "a write of nothing");
         if self.look == Look::Plain {
-            return self.write_plain(bytes, world);
+            return if self.owes() { self.write_behind_owed(bytes, world) } else { self.write_plain(bytes, world) };
         }
         if !world.wires[self.wire].is_settled() {
             return self.blocked_write();
         }
-        let room = OWED_MAX - self.owed.len();
+        let room = OWED_MAX.saturating_sub(self.owed.len());
         let count = bytes.len().min(room);
         self.owed.extend_from_slice(&bytes[..count]);
         match self.send_owed(world) {
             Outcome::Failed(failure) => Outcome::Failed(failure),
             _ if count == 0 => Outcome::Blocked,
             _ => Outcome::Bytes { count, owes: self.owes() },
+        }
+    }
+
+    /// One call may send some of what is owed, all of it and nothing else, or more.
+    fn write_behind_owed(&mut self, bytes: &[u8], world: &mut World) -> Outcome {
+        let before = self.owed.len();
+        match self.send_owed(world) {
+            Outcome::Done if world.rng.chance(1, 3) => Outcome::Bytes { count: 0, owes: false },
+            Outcome::Done => match self.write_plain(bytes, world) {
+                Outcome::Blocked => Outcome::Bytes { count: 0, owes: false },
+                other => other,
+            },
+            Outcome::Blocked if self.owed.len() < before => Outcome::Bytes { count: 0, owes: true },
+            other => other,
         }
     }
 

@@ -211,7 +211,10 @@ impl TcpPeer {
         if self.is_whole() && self.sent == self.outgoing.len() && self.ended {
             return;
         }
+        // An upgrade is asked for by a request, and whoever ends while that waits for a backend is taken to have given up.
+        let gave_up = self.ended && world.profile.upgrades && world.profile.connections_max.is_some();
         let excusable = match world.profile.weather {
+            _ if gave_up => true,
             Weather::Calm => false,
             Weather::OneBad => !world.profile.fault().is_some_and(Fault::is_before_sending),
             Weather::Chaos => true,

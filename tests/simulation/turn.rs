@@ -7,10 +7,9 @@ mod driver;
 mod ledger;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use plb::balance::{BackendId, State};
+use plb::balance::{BackendId, Call, Outcome, Seeker, State};
 use plb::base::arena::{Arena, Id};
 use plb::base::buffers::Buffers;
 use plb::base::time::Time;
@@ -179,8 +178,9 @@ impl Plb {
         self.run(world);
         self.reap(world);
         self.report(world);
+        self.call_up();
         self.ledger.take(&mut self.core.records);
-        self.check();
+        self.check(world);
         self.stage_is_new = false;
     }
 
@@ -321,8 +321,8 @@ impl Plb {
         while let Some(wire) = world.take_client(self.pairs.len()) {
             let id = self.streams.insert(Stream::accepted(wire, world.profile.tls[0]));
             world.register(wire, id);
-            // The wire is the port, so that a record tells whose it is.
-            let address = SocketAddr::from(([192, 0, 2, 1], wire as u16));
+            let [address, _] = world.profile.addresses(wire);
+            self.core.who = Seeker(self.pairs.next_id().to_bits());
             let pair = Pair {
                 session: Session::new(0, 80, address, &mut self.core.context()),
                 client: id,
@@ -355,6 +355,7 @@ impl Plb {
                 let waited = self.calls - pair.queued_at;
                 assert!(waited <= fair, "a session waited {waited} calls of others for its turn");
                 pair.queued = false;
+                self.core.who = Seeker(id.to_bits());
                 self.run_one(world, id, pair)
             });
             self.pairs = pairs;
@@ -427,7 +428,11 @@ impl Plb {
             }
             self.ledger.take(&mut self.core.records);
             let wire = self.streams.get(pair.client).expect("its stream is there").wire;
-            self.ledger.close(wire, pair.moved, world.profile.weather);
+            let [_, client] = world.profile.addresses(wire);
+            if pair.session.client() == client {
+                let announced = world.profile.announcement(wire).len() as u64;
+                self.ledger.close(wire, [pair.moved[0] - announced, pair.moved[1]], world.profile.weather);
+            }
             self.clear(&mut pair);
             let abrupt = match self.bug {
                 Some(Bug::AbruptEndLooksClean) => false,
@@ -469,9 +474,32 @@ impl Plb {
         }
     }
 
+    fn call_up(&mut self) {
+        while let Some(Call { who, number, lease }) = self.core.pools.next_call() {
+            let id = Id::from_bits(who.0);
+            self.core.who = who;
+            let refused = match self.pairs.get_mut(id).filter(|_| self.bug != Some(Bug::NobodyIsCalled)) {
+                Some(pair) => pair.session.called(number, lease, &mut self.core.context()),
+                None => lease,
+            };
+            if let Some(lease) = refused {
+                self.core.pools.release(lease, Outcome::Neutral, self.core.now);
+            }
+            self.enqueue(id);
+            self.moved = true;
+        }
+    }
+
     // What must hold.
 
-    fn check(&self) {
+    fn check(&self, world: &World) {
+        for backend in self.core.pools.ids() {
+            let used =
+                self.pairs.iter().filter(|(_, pair)| pair.backend.is_some() && pair.session.backend() == Some(backend));
+            let (used, idle) = (used.count(), self.idle[self.number(backend)].len());
+            let most = world.profile.connections_max.unwrap_or(u32::MAX) as usize;
+            assert!(used + idle <= most, "{used} connections to {backend:?} and {idle} idle ones");
+        }
         for (id, pair) in self.pairs.iter() {
             assert!(pair.timer.is_some(), "{id:?} has no timer");
             let deadline = pair.session.deadline(&self.core.config, self.core.stage);
@@ -479,7 +507,8 @@ impl Plb {
             // A timer fires up to a millisecond late.
             let late = deadline + Duration::from_millis(1) <= self.core.now;
             assert!(!late || pair.queued || self.stage_is_new, "the deadline of {id:?} has passed in {phase:?}");
-            assert!(pair.filed <= deadline, "the timer of {id:?} is filed too late in {phase:?}");
+            // Whoever is queued is filed anew in the next turn, which begins at once.
+            assert!(pair.queued || pair.filed <= deadline, "the timer of {id:?} is filed too late in {phase:?}");
         }
         let lent: usize = self.pairs.iter().map(|(_, pair)| pair.session.buffers_held()).sum();
         assert_eq!(lent, self.buffers.lent(), "a buffer was lost");
@@ -520,6 +549,7 @@ impl Plb {
         self.ledger.check_end(world);
         for backend in self.core.pools.ids() {
             assert_eq!(self.core.pools.load(backend), 0, "a lease on {backend:?} was not given back");
+            assert_eq!(self.core.pools.waiting(backend.pool()), 0, "somebody waits for {backend:?}");
         }
         assert_eq!(self.buffers.lent(), 0, "buffers were not returned");
         assert_eq!(self.kernel_pipes.in_use, 0, "kernel pipes were not returned");

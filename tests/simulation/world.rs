@@ -3,6 +3,7 @@
 //! It never looks into a session.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use plb::balance::Failure;
@@ -10,7 +11,8 @@ use plb::base::arena::Id;
 use plb::base::buffers::BUFFER_BYTES;
 use plb::base::rng::Rng;
 use plb::base::time::Time;
-use plb::config::{Config, ProtocolName};
+use plb::config::{Config, ProtocolName, ProxyVersion};
+use plb::protocol::proxy_header;
 
 use super::http_client::HttpClient;
 use super::http_server::HttpServer;
@@ -52,10 +54,12 @@ pub enum Fault {
     StallsInAnswer,
     IsSilent,
     SaysNonsense,
+    /// Its whole answer has the status 503.
+    IsBusy,
 }
 
 impl Fault {
-    const ALL: [Fault; 12] = [
+    const ALL: [Fault; 13] = [
         Fault::Refuses,
         Fault::NeverConnects,
         Fault::ConnectsTooLate,
@@ -68,6 +72,7 @@ impl Fault {
         Fault::StallsInAnswer,
         Fault::IsSilent,
         Fault::SaysNonsense,
+        Fault::IsBusy,
     ];
 
     /// Whether no byte can have been sent when it shows.
@@ -80,6 +85,9 @@ impl Fault {
         matches!(self, Fault::ResetsInAnswer | Fault::EndsInAnswer | Fault::StallsInAnswer)
     }
 }
+
+/// Where clients have connected to that are announced.
+pub const DESTINATION: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7)), 443);
 
 /// What a connection holds, what a peer moves at once and what it has to say where bodies may be long, in bytes.
 const BULK_CAPACITY: usize = 100_000;
@@ -98,6 +106,10 @@ pub struct Profile {
     pub max_clients: usize,
     /// Of every backend, what is wrong with it: nothing, one thing, or anything (`Err`).
     pub backends: Vec<Result<Option<Fault>, ()>>,
+    /// Clients come by way of a trusted proxy, which announces them.
+    pub announced: bool,
+    /// plb announces its clients to backends.
+    pub announces: bool,
     /// What the listener has besides its pool.
     pub site: Site,
     /// Backends close connections that are idle, at the worst moment.
@@ -111,6 +123,10 @@ pub struct Profile {
     /// Bodies may be long.
     pub bulk: bool,
     pub idle_backend_max: usize,
+    /// The most connections of each backend.
+    pub connections_max: Option<u32>,
+    /// How backends are chosen.
+    pub balance: &'static str,
     pub server_retry: u64,
     pub calls_max: u32,
     pub capacity_max: usize,
@@ -134,7 +150,7 @@ impl Profile {
             Weather::OneBad => {
                 let mut backends = vec![Ok(None); count + 1];
                 let bad = rng.below(count as u64 + 1) as usize;
-                backends[bad] = Ok(Some(Fault::ALL[rng.below(12) as usize]));
+                backends[bad] = Ok(Some(Fault::ALL[rng.below(13) as usize]));
                 backends
             }
             Weather::Chaos => (0..count).map(|_| if rng.chance(1, 3) { Ok(None) } else { Err(()) }).collect(),
@@ -159,6 +175,8 @@ impl Profile {
             clients,
             max_clients: 1 + rng.below(8) as usize,
             backends,
+            announced: rng.chance(1, 4),
+            announces: rng.chance(1, 4),
             site,
             idle_closes: rng.chance(1, 3),
             lacks: chaos && rng.chance(1, 3),
@@ -171,6 +189,8 @@ impl Profile {
             kernel_pipes: rng.below(5) as u32,
             bulk,
             idle_backend_max: 1 + rng.below(4) as usize,
+            connections_max: rng.chance(1, 3).then(|| 1 + rng.below(2) as u32),
+            balance: ["round_robin", "least_connections", "random", "hash", "first"][rng.below(5) as usize],
             server_retry: 1 + rng.below(3),
             calls_max: [6, 32][rng.below(2) as usize],
             capacity_max: if bulk { BULK_CAPACITY } else { [20, 100, 2_000, 30_000][rng.below(4) as usize] },
@@ -191,11 +211,38 @@ impl Profile {
              timeout_forward_server_read: 1s\ntimeout_forward_server_write: 1s\ntimeout_idle: 400ms\n",
             self.max_clients,
         );
-        let pool = format!("server_retry: {}, idle_backend_max: {}", self.server_retry, self.idle_backend_max);
-        let config = self.site.config(&globals, &format!("protocol: {protocol}"), &pool, self.backends.len());
+        // Whoever waits for a backend waits for others that take their time.
+        let pool = format!(
+            "server_retry: {}, idle_backend_max: {}, balance: {}, max_connections: {}, timeout_queue: 60s{}",
+            self.server_retry,
+            self.idle_backend_max,
+            self.balance,
+            self.connections_max.map_or("none".to_string(), |max| max.to_string()),
+            if self.announces { ", send_proxy: v2" } else { "" },
+        );
+        let announced = if self.announced { ", accept_proxy: any, trusted_proxies: 203.0.113.1" } else { "" };
+        let listener = format!("protocol: {protocol}{announced}");
+        let config = self.site.config(&globals, &listener, &pool, self.backends.len());
         // Scarcer than a file may say.
         let buffer_memory = 2 * (self.buffer_pairs * BUFFER_BYTES) as u64;
         Config { buffer_memory, kernel_pipes: self.kernel_pipes, ..config }
+    }
+
+    /// Who connects to plb when the client on this wire does, and who that client is: the wire is the port, so that a
+    /// record tells whose it is.
+    pub fn addresses(&self, wire: usize) -> [SocketAddr; 2] {
+        let client = ([192, 0, 2, 1], wire as u16).into();
+        [if self.announced { ([203, 0, 113, 1], 99).into() } else { client }, client]
+    }
+
+    /// What a proxy sends before the first byte of that client.
+    pub fn announcement(&self, wire: usize) -> Vec<u8> {
+        let mut header = Vec::new();
+        if self.announced {
+            let version = [ProxyVersion::V1, ProxyVersion::V2][wire % 2];
+            proxy_header::write(version, self.addresses(wire)[1], DESTINATION, &mut header);
+        }
+        header
     }
 
     /// The one thing that is wrong, in the first pool.
@@ -270,6 +317,7 @@ impl World {
 
     fn add_client(&mut self, number: usize) {
         let wire = self.add_wire(Connecting::Done);
+        self.wires[wire].announcement = self.profile.announcement(wire).into();
         let arrival = Time::from_micros(1_000 + self.rng.below(40_000));
         let peer: Box<dyn Peer> = match self.profile.protocol {
             ProtocolName::Http if !self.profile.upgrades => {
@@ -361,12 +409,19 @@ impl World {
         match self.profile.backends[backend] {
             Ok(fault) => fault,
             Err(()) if self.rng.chance(1, 2) => None,
-            Err(()) => Some(Fault::ALL[self.rng.below(12) as usize]),
+            Err(()) => Some(Fault::ALL[self.rng.below(13) as usize]),
         }
     }
 
     pub fn is_healthy(&self, backend: usize) -> bool {
         self.profile.backends[backend] == Ok(None)
+    }
+
+    /// Whether the second pool may have to help out: nobody of the first is sure to serve.
+    pub fn is_emergency(&self) -> bool {
+        let site = &self.profile.site;
+        let is_sure = |backend: usize| site.pool_of(backend) == 0 && self.is_healthy(backend);
+        site.helps_out && !(0..self.profile.backends.len()).any(is_sure)
     }
 
     /// A probe of a backend that is down: in the end all succeed.
@@ -401,7 +456,10 @@ impl World {
 
     fn act(&mut self, index: usize) -> bool {
         let Some(mut peer) = self.peers[index].take() else { return false };
-        let acted = peer.wakes() <= self.now && peer.act(self);
+        let wakes = peer.wakes() <= self.now;
+        // Clients were the first to have wires.
+        let announced = if wakes && index < self.profile.clients { self.wires[index].announce() } else { None };
+        let acted = announced.unwrap_or_else(|| wakes && peer.act(self));
         if !peer.is_over() {
             self.peers[index] = Some(peer);
         }
@@ -436,7 +494,9 @@ impl World {
         assert!(left.is_empty(), "left alone: {left:?}");
         for (id, &count) in &self.seen {
             let safe = super::http_client::is_idempotent(*id);
-            assert!(count <= if safe { 2 } else { 1 }, "request {id} was sent {count} times");
+            // What was answered goes to each backend once; what was not, once more.
+            let most = if self.profile.site.repeats { 1 + self.profile.backends.len() as u32 } else { 2 };
+            assert!(count <= if safe { most } else { 1 }, "request {id} was sent {count} times");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Tests of pools whose backends may take no more, beside a model that looks at everybody.
 
+#![cfg(test)]
+
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -23,7 +23,7 @@ impl Pipe {
     /// Whether bytes may go past the buffer, and so much is to come that it is worth it.
     pub fn wants_flight(&self) -> bool {
         let long = self.credit >= FLIGHT_BYTES_MIN && self.full_reads_left == 0;
-        long && !self.source_ended && self.sink == Sink::Open && !self.keeping && self.is_empty()
+        long && !self.source_ended && self.sink == Sink::Open && !self.keeping && !self.owes && self.is_empty()
     }
 
     /// The source sent `count` bytes past the buffer.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::super::Document;
 use super::super::leaf::{AnyHost, FieldValue, Filling, FreeField, Token};
-use super::super::route::{Action, EDIT_BYTES_MAX, Edits, Named, Prefix, RESPOND_BYTES_MAX, ROUTES_MAX, Route, Test};
+use super::super::route::{
+    Action, EDIT_BYTES_MAX, Edits, Named, Prefix, RESPOND_BYTES_MAX, ROUTES_MAX, Respond, Route, Test,
+};
 use super::super::template::Part;
 use super::super::{auth, rate};
 use super::{Entry, Errors, Kind, Node, PoolNames, Schema, Section, Word, joined, list, schema};
@@ -71,7 +73,7 @@ fn action(section: &Section<'_>, own: &schema::Route, pools: &PoolNames<'_>, err
     match key {
         "pool" => Action::Pool(pools.resolve(section, &own.pool, errors).unwrap_or(0)),
         "redirect" => redirect(section, errors),
-        "respond" => respond(section, errors),
+        "respond" => Action::Respond(respond(section, errors)),
         _ => {
             if own.deny == Some(false) {
                 section.refuse(key, "must be true, not false", errors);
@@ -86,8 +88,9 @@ fn redirect(route: &Section<'_>, errors: &mut Errors<'_>) -> Action {
     Action::Redirect { status: own.status.unwrap_or(302), to: own.to }
 }
 
-fn respond(route: &Section<'_>, errors: &mut Errors<'_>) -> Action {
-    let (section, own) = route.map::<schema::Respond>("respond", "with the key text or file", &[], errors);
+/// What stands at `respond` in this section, which has it.
+pub(super) fn respond(section: &Section<'_>, errors: &mut Errors<'_>) -> Respond {
+    let (section, own) = section.map::<schema::Respond>("respond", "with the key text or file", &[], errors);
     let mut body: Option<Arc<[u8]>> = own.text.map(|text| text.into_bytes().into());
     if let Some(name) = own.file {
         if body.is_some() {
@@ -104,7 +107,7 @@ fn respond(route: &Section<'_>, errors: &mut Errors<'_>) -> Action {
     if fields.iter().any(|(name, _)| is_type(name)) {
         section.refuse("headers", TYPE_ELSEWHERE, errors);
     }
-    Action::Respond { status, document: body.map(|body| Document { content_type, body }), fields }
+    Respond { status, document: body.map(|body| Document { content_type, body }), fields }
 }
 
 fn is_type(name: &str) -> bool {

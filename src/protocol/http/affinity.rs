@@ -107,16 +107,18 @@ fn first<'v>(mut values: impl Iterator<Item = &'v [u8]>, keys: &Keys) -> Key {
 /// client will be known by, where that is learned from it.
 pub(super) fn answer(fields: &[Header], rules: &ResponseRules, dropped: &mut FieldSet, out: &mut Vec<u8>) -> Key {
     let (Some(affinity), Some(backend)) = (rules.course.affinity(rules.pools), rules.backend) else { return Key::None };
+    // Nobody is led back to a backend that helped out for the pool.
+    let is_own = backend.pool() == usize::from(rules.course.pool);
     match affinity {
-        Affinity::Table(table) => learn(&table.mark, fields, rules),
+        Affinity::Table(table) if is_own => learn(&table.mark, fields, rules),
         Affinity::InsertCookie(cookie) => {
             set_cookies(fields, &cookie.name).for_each(|(index, _)| dropped.insert(index));
-            if rules.course.key != Key::Backend(backend.backend() as u16) {
+            if is_own && rules.course.key != Key::Backend(backend.backend() as u16) {
                 insert(cookie, backend.backend(), fields, rules, out);
             }
             Key::None
         }
-        Affinity::PrefixCookie { name, ids } => {
+        Affinity::PrefixCookie { name, ids } if is_own => {
             let id = ids.text(backend.backend()).unwrap_or_default();
             for (index, set) in set_cookies(fields, name) {
                 if dropped.contains(index) {
@@ -129,6 +131,7 @@ pub(super) fn answer(fields: &[Header], rules: &ResponseRules, dropped: &mut Fie
             }
             Key::None
         }
+        Affinity::Table(_) | Affinity::PrefixCookie { .. } => Key::None,
     }
 }
 

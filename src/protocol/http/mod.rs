@@ -15,8 +15,10 @@ pub mod asked;
 pub mod auth;
 pub mod body;
 pub mod cookie;
+mod exchange;
 mod fields;
 pub mod forwarding;
+mod hash;
 pub mod head;
 mod limits;
 mod location;
@@ -41,13 +43,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{
-    Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait, tunnel,
+    Alternative, Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait,
+    tunnel,
 };
-use crate::balance::Failure;
+use crate::balance::{Failure, Outcome};
 use crate::base::buffers::BUFFER_BYTES;
-use crate::config;
+use crate::config::{self, Mishap};
 use body::Chunked;
-use forwarding::Identity;
+use exchange::Exchange;
 use head::{Body, ClientText, KeepClient, Method, Parsed, Scan, Scheme, Version};
 use reply::{Answer, Content, Status, write_reply};
 use request::{RequestHead, RequestRules, parse_request};
@@ -92,30 +95,6 @@ enum State {
     Over(Farewell),
 }
 
-/// What is known of one request and its response.
-struct Exchange {
-    method: Method,
-    version: Version,
-    course: Course,
-    /// What the route adds to the fields of the response, as whole lines.
-    response_fields: Vec<u8>,
-    /// What the client asked for.
-    asked: KeepClient,
-    keep_client: KeepClient,
-    backend: Parting,
-    request: Transfer,
-    response: Transfer,
-    framing: Framing,
-    request_head_bytes: u32,
-    response_head_bytes: u32,
-    /// The client waits for a word of the backend's before it sends its body (RFC 9110 section 10.1.1).
-    expecting: bool,
-    /// What the request asked to change to.
-    upgrade: Option<upgrade::Protocol>,
-    /// What the request is called, where its client is told.
-    identity: Option<Box<Identity>>,
-}
-
 impl Http {
     /// A client connection that begins.
     pub fn new(client: IpAddr) -> Http {
@@ -145,6 +124,7 @@ impl Http {
             listener: view.listener,
             site: view.site,
             pools: view.pools,
+            diverted: view.diverted,
             client: view.client,
             client_text: &self.client,
             scheme: Scheme::Http,
@@ -233,7 +213,7 @@ impl Http {
             let trailers = course.trailers(view.listener, |route| &route.request_edits);
             Chunked::of_request(course.body_bytes_max(view.listener), trailers)
         });
-        Step::Connect(Selection { pool: course.pool, key: course.key, reuse })
+        Step::Connect(Selection { pool: course.pool, key: course.key, hash: course.hash, reuse })
     }
 
     fn exchange(&mut self, view: &mut View) -> Step {
@@ -335,6 +315,13 @@ impl Http {
 
     /// The final response was judged and written anew: it is forwarded.
     fn answer(&mut self, view: &mut View, head: ResponseHead) -> Step {
+        let pool = view.backend.map(|backend| &view.pools[backend.pool()]);
+        let is_unwanted = pool.is_some_and(|pool| pool.retry_on.contains(&Mishap::Status(head.status)));
+        // An interim response may be on its way to the client.
+        if is_unwanted && view.alternative == Alternative::Possible && view.response.is_drained() {
+            return Step::Fail(Failure::Status(head.status));
+        }
+        let outcome = pool.map_or(Outcome::Neutral, |pool| Outcome::of_status(head.status, pool));
         if view.response.replace(head.bytes, view.scratch).is_err() {
             return if view.response.has_cleared() { Step::Continue } else { Step::Fail(Failure::Local) };
         }
@@ -344,7 +331,7 @@ impl Http {
         if head.upgrade.is_some() {
             self.state = State::Tunnel;
             tunnel::open(view);
-            return Step::Answered { learned: head.learned };
+            return Step::Answered { outcome, learned: head.learned };
         }
         let exchange = &mut self.exchange;
         let trailers = exchange.course.trailers(view.listener, |route| &route.response_edits);
@@ -354,7 +341,7 @@ impl Http {
         let strip = head.body == Body::Chunked && exchange.version == Version::Http10;
         exchange.framing = if strip { Framing::Strip } else { Framing::Forward };
         exchange.response = Transfer::start(head.body, view.response, || Chunked::of_response(trailers));
-        Step::Answered { learned: head.learned }
+        Step::Answered { outcome, learned: head.learned }
     }
 
     fn end_exchange(&mut self, view: &mut View) -> Step {
@@ -447,6 +434,7 @@ impl Protocol for Http {
                 return self.leave(Farewell::Close);
             }
             Trouble::SlowClient => Status::RequestTimeout,
+            Trouble::Deserted { pool } => return self.help_out(view, pool),
             Trouble::NoBackend | Trouble::Busy => Status::Unavailable,
             Trouble::Backend(Failure::Refused | Failure::Unreachable | Failure::Local) => Status::Unavailable,
             Trouble::Backend(Failure::TimedOut) => Status::GatewayTimeout,
@@ -465,27 +453,5 @@ impl Protocol for Http {
 
     fn resend(&self) -> Resend {
         if self.exchange.method.is_idempotent() { Resend::Safe } else { Resend::Unsafe }
-    }
-}
-
-impl Exchange {
-    fn none() -> Exchange {
-        Exchange {
-            method: Method::Get,
-            version: Version::Http11,
-            course: Course::default(),
-            response_fields: Vec::new(),
-            asked: KeepClient::Close,
-            keep_client: KeepClient::Close,
-            backend: Parting::Drop,
-            request: Transfer::Head,
-            response: Transfer::Head,
-            framing: Framing::Forward,
-            request_head_bytes: 0,
-            response_head_bytes: 0,
-            expecting: false,
-            upgrade: None,
-            identity: None,
-        }
     }
 }

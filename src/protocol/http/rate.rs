@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::base::bucket::{Bucket, Rate};
 use crate::base::network::network_of;
 use crate::base::recent::Recent;
 use crate::base::time::Time;
@@ -17,73 +18,34 @@ const BUCKETS_MAX: usize = 65_536;
 #[derive(Debug)]
 pub struct Buckets(Recent<(usize, u128), Bucket>);
 
-/// The limit in whole numbers, so that nothing is ever rounded: a token is worth as many drops as the period has
-/// microseconds, and as many drops come in each microsecond as requests in a period.
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    drops_each_token: u64,
-    drops_each_microsecond: u64,
-    drops_max: u64,
-}
-
-impl Rate {
-    fn of(limit: &RateLimit) -> Rate {
-        let drops_each_token = limit.period.as_micros() as u64;
-        // The longest period, 720 hours, times the largest burst fits.
-        let drops_max = drops_each_token.saturating_mul(u64::from(limit.burst));
-        Rate { drops_each_token, drops_each_microsecond: u64::from(limit.requests), drops_max }
-    }
-
-    /// How long an empty bucket takes to be full: one that was not used for so long is as good as none.
-    fn refill(self) -> Duration {
-        Duration::from_micros(self.drops_max.div_ceil(self.drops_each_microsecond))
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    drops: u64,
-    filled: Time,
-}
-
 impl Buckets {
     /// No client was seen yet. These are all limits that there are.
     pub fn new<'a>(limits: impl Iterator<Item = &'a RateLimit>) -> Buckets {
-        let ttl = limits.map(|limit| Rate::of(limit).refill()).max();
+        let ttl = limits.map(|limit| rate(limit).refill()).max();
         Buckets(Recent::with_ttl(BUCKETS_MAX, ttl.unwrap_or_default()))
     }
 
     /// Takes a token of this client's for the limit of this number. Otherwise tells after how many seconds there will be
     /// one, at least 1.
     pub fn take(&mut self, number: usize, limit: &RateLimit, client: IpAddr, now: Time) -> Result<(), u64> {
-        let (key, rate) = ((number, network_of(client)), Rate::of(limit));
+        let (key, rate) = ((number, network_of(client)), rate(limit));
         if let Some(bucket) = self.0.get(&key, now) {
-            return bucket.take(rate, now);
+            return bucket.take(rate, now).map_err(whole_seconds);
         }
-        let mut bucket = Bucket { drops: rate.drops_max, filled: now };
-        let taken = bucket.take(rate, now);
+        let mut bucket = Bucket::full(rate, now);
+        let taken = bucket.take(rate, now).map_err(whole_seconds);
         self.0.insert(key, bucket, now);
         taken
     }
 }
 
-impl Bucket {
-    fn take(&mut self, rate: Rate, now: Time) -> Result<(), u64> {
-        let elapsed = now.since(self.filled).as_micros() as u64;
-        let fresh = elapsed.saturating_mul(rate.drops_each_microsecond);
-        self.drops = self.drops.saturating_add(fresh).min(rate.drops_max);
-        self.filled = now;
-        match self.drops.checked_sub(rate.drops_each_token) {
-            Some(left) => {
-                self.drops = left;
-                Ok(())
-            }
-            None => {
-                let missing = rate.drops_each_token - self.drops;
-                Err(missing.div_ceil(rate.drops_each_microsecond).div_ceil(1_000_000))
-            }
-        }
-    }
+fn rate(limit: &RateLimit) -> Rate {
+    Rate::new(limit.requests, limit.period, limit.burst)
+}
+
+/// `Retry-After` counts in seconds.
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_micros() as u64).div_ceil(1_000_000)
 }
 
 #[cfg(test)]

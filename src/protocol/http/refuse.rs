@@ -1,10 +1,12 @@
 //! What plb answers itself: how it refuses, each refusal counted by its cause, and how a long answer goes on.
 
+use super::exchange::Exchange;
 use super::fields;
 use super::head::{KeepClient, Method, Refusal};
 use super::reply::{Answer, Status};
 use super::transfer::Transfer;
-use super::{Exchange, Http, Rest, State};
+use super::{Http, Rest, State};
+use crate::config::Emergency;
 use crate::protocol::refusal::Cause;
 use crate::protocol::{Farewell, Parting, Stage, Step, View};
 
@@ -46,11 +48,7 @@ impl Http {
     pub(super) fn refuse(&mut self, view: &mut View, status: Status) -> Step {
         self.note_status(view, status);
         let in_exchange = self.state == State::Exchange;
-        let keep = in_exchange
-            && status.code() >= 500
-            && matches!(self.exchange.request, Transfer::Done)
-            && self.exchange.keep_client == KeepClient::Keep
-            && view.stage == Stage::Serving;
+        let connection = if status.code() >= 500 { self.prospect(view) } else { KeepClient::Close };
         if !in_exchange {
             // Nothing is known of it, but whoever asks for a head is not to take a body for the next answer.
             let asks_for_head = view.request.pending().trim_ascii_start().starts_with(b"HEAD ");
@@ -61,7 +59,22 @@ impl Http {
         if status == Status::MethodNotAllowed {
             fields::write_field(&mut answer.fields, "Allow", view.listener.http.methods.listed().as_bytes());
         }
-        self.reply(view, answer, if keep { KeepClient::Keep } else { KeepClient::Close })
+        self.reply(view, answer, connection)
+    }
+
+    /// Answers with what the pool has for the case that nobody of it lives.
+    pub(super) fn help_out(&mut self, view: &mut View, pool: u16) -> Step {
+        let Some(Emergency::Respond(own)) = &view.pools[usize::from(pool)].emergency else { return Step::Abort };
+        let mut answer = Answer { status: own.status, fields: Vec::new(), document: own.document.clone() };
+        own.fields.iter().for_each(|(name, value)| fields::write_field(&mut answer.fields, name, value.as_bytes()));
+        let connection = self.prospect(view);
+        self.reply(view, answer, connection)
+    }
+
+    /// What becomes of the client's connection after an answer in the stead of a backend.
+    fn prospect(&self, view: &View) -> KeepClient {
+        let is_whole = self.state == State::Exchange && matches!(self.exchange.request, Transfer::Done);
+        if is_whole && view.stage == Stage::Serving { self.exchange.keep_client } else { KeepClient::Close }
     }
 
     /// Puts as much of the answer's content into the pipe as there is room for.

@@ -14,6 +14,7 @@ use super::affinity;
 use super::asked::Asked;
 use super::fields::{self, CHUNKED_LINE, FIELDS_MAX, FieldSet, Judgement, Name, is_strict};
 use super::forwarding::{self, Hop, Identity, Peer};
+use super::hash;
 use super::head::{self, Body, ClientText, EmptyLines, Extent, Method, Parsed, Refusal, Scan, Scheme, Version};
 use super::methods;
 use super::path;
@@ -34,6 +35,8 @@ pub struct RequestRules<'a> {
     pub site: &'a mut Site,
     /// All pools.
     pub pools: &'a [Pool],
+    /// The pool that serves this client, whatever the routes say.
+    pub diverted: Option<u16>,
     /// Who is connected.
     pub client: IpAddr,
     /// The same as text.
@@ -52,8 +55,8 @@ impl<'a> RequestRules<'a> {
     /// A client that came in the clear to this listener's port 80, and may ask for whatever its settings allow.
     pub fn new(listener: &'a Listener, site: &'a mut Site, client: IpAddr, client_text: &'a ClientText) -> Self {
         let upgrade = listener.http.upgrade;
-        let (scheme, now) = (Scheme::Http, Time::START);
-        RequestRules { listener, site, pools: &[], client, client_text, scheme, port: 80, upgrade, now }
+        let (scheme, now, diverted) = (Scheme::Http, Time::START, None);
+        RequestRules { listener, site, pools: &[], diverted, client, client_text, scheme, port: 80, upgrade, now }
     }
 }
 
@@ -174,18 +177,20 @@ fn rewrite(
     path::judge(asked.raw_path().as_bytes(), &rules.listener.http.path_refused)?;
     let mut room = mem::take(&mut rules.site.path);
     asked.path = path::decode(asked.raw_path().as_bytes(), &mut room);
-    judged.head.decision = rules.site.decide(&asked, rules.listener, rules.now);
-    if let Decision::Forward(course) = judged.head.decision {
+    judged.head.decision = rules.site.decide(&asked, rules.listener, rules.diverted, rules.now);
+    if let Decision::Forward(mut course) = judged.head.decision {
         check_length(judged.head.body, course.body_bytes_max(rules.listener))?;
         if let Some(route) = course.route(rules.listener) {
             judged.follow(route, &asked);
         }
+        course.hash = course.hash_on(rules.pools).and_then(|on| hash::of(on, &asked));
         if let Some(affinity) = course.affinity(rules.pools) {
             let (key, cookies) = affinity::follow(affinity, &asked, &rules.site.keys, &mut judged.shared.dropped);
             judged.cookies = cookies;
-            judged.head.decision = Decision::Forward(Course { key, ..course });
+            course.key = key;
         }
         write_head(&asked, &judged, course, input, rules, out);
+        judged.head.decision = Decision::Forward(course);
     }
     rules.site.path = room;
     Ok(Some(RequestHead { bytes: input.len(), ..judged.head }))

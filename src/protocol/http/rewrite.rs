@@ -9,7 +9,7 @@ use super::path::{self, dots};
 use super::reply::{Answer, Status};
 use super::route::behind;
 use super::template::{Escaping, render, render_target};
-use crate::config::route::{Action, Edits, Prefix, Route};
+use crate::config::route::{Action, Edits, Prefix, Respond, Route};
 use crate::config::template::Part;
 
 /// Has the fields dropped that the edits drop, however they are spelled: whoever removes a field means that no backend
@@ -48,7 +48,7 @@ pub(super) fn answer(route: &Route, asked: &Asked) -> Answer {
             fields.extend_from_slice(b"\r\n");
             (*status, None)
         }
-        Action::Respond { status, document, fields: own } => {
+        Action::Respond(Respond { status, document, fields: own }) => {
             let is_dropped =
                 |name: &str| route.response_edits.dropped.iter().any(|other| other.eq_ignore_ascii_case(name));
             for (name, value) in own.iter().filter(|(name, _)| !is_dropped(name)) {

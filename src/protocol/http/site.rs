@@ -16,7 +16,7 @@ use crate::base::rng::Rng;
 use crate::base::time::Time;
 use crate::config::route::{Action, Edits, Prefix, Route};
 use crate::config::template::{Part, Template};
-use crate::config::{Affinity, Listener, Pool, Trailers};
+use crate::config::{Affinity, HashOn, Listener, Pool, Trailers};
 use crate::protocol::refusal::{Cause, Refusals};
 
 /// The room for whatever is judged as a whole: a line of trailers may be 8 KiB long.
@@ -55,8 +55,10 @@ pub enum Decision {
 pub struct Course {
     /// The position of the pool.
     pub pool: u16,
-    /// What a backend may be chosen by.
+    /// What leads the client back to a backend.
     pub key: Key,
+    /// The hash of what the pool is balanced by.
+    pub hash: Option<u64>,
     /// The position of the route that it takes.
     pub route: Option<u16>,
     /// That route has replaced the beginning of its path.
@@ -72,6 +74,11 @@ impl Course {
     /// How the clients of its pool are led back.
     pub fn affinity(self, pools: &[Pool]) -> Option<&Affinity> {
         pools.get(usize::from(self.pool))?.affinity.as_ref()
+    }
+
+    /// What its pool is balanced by, where that is a hash.
+    pub fn hash_on(self, pools: &[Pool]) -> Option<&HashOn> {
+        pools.get(usize::from(self.pool))?.balance.hash_on()
     }
 
     /// What was replaced of its path.
@@ -126,10 +133,13 @@ impl Site {
         Site { keys, ..self }
     }
 
-    /// Decides who answers.
-    pub(super) fn decide(&mut self, asked: &Asked, listener: &Listener, now: Time) -> Decision {
+    /// Decides who answers: of a client that was diverted, that pool, and no route.
+    pub(super) fn decide(&mut self, asked: &Asked, listener: &Listener, diverted: Option<u16>, now: Time) -> Decision {
         if let Err(refused) = self.limits.check(listener, asked, now) {
             return refused;
+        }
+        if let Some(pool) = diverted {
+            return Decision::Forward(Course { pool, ..Course::default() });
         }
         let index = self.router.find(&listener.routes, asked);
         let route = index.map(|index| &listener.routes[index]);
@@ -154,7 +164,7 @@ impl Site {
         let is_replaced = prefix.is_some_and(|prefix| behind(asked.path, &prefix.from).is_some());
         // At most `POOLS_MAX` and `ROUTES_MAX` of them.
         let route = index.map(|index| index as u16);
-        Decision::Forward(Course { pool: pool as u16, key: Key::None, route, is_replaced })
+        Decision::Forward(Course { pool: pool as u16, key: Key::None, hash: None, route, is_replaced })
     }
 }
 

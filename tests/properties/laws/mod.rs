@@ -8,6 +8,7 @@ mod cookies;
 mod heads;
 mod likeness;
 mod paths;
+mod proxy_headers;
 mod reader;
 mod relay;
 pub mod specimens;
@@ -20,6 +21,7 @@ pub use connections::{Answers, requests, responses};
 pub use cookies::cookies;
 pub use heads::{chunked_body, request_head, response_head};
 pub use paths::path;
+pub use proxy_headers::proxy_header;
 
 /// The moment at which everything happens.
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";

@@ -59,6 +59,20 @@ pub const COOKIES: &[&[u8]] = &[
     b"a=b; Max-Age=0; Expires=Sun, 06-Nov-2094 08:49:37 GMT; SameSite=Lax",
 ];
 
+/// Headers of the PROXY protocol, some with what follows them.
+pub const PROXY_HEADERS: &[&[u8]] = &[
+    b"PROXY TCP4 192.0.2.7 198.51.100.9 4711 8443\r\nGET / HTTP/1.1\r\n",
+    b"PROXY TCP6 2001:db8::7 ::ffff:192.0.2.1 0 65535\r\n",
+    b"PROXY UNKNOWN\r\n\r\n",
+    b"PROXY UNKNOWN 2001:db8::7 :: 1 2\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n!\x11\0\x0c\xc0\0\x02\x07\xc63d\x09\x12g \xfbGET / HTTP/1.1\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n!!\0- \x01\r\xb8\0\0\0\0\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\0\0\0\xff\xff\xc0\0\x02\x01\0P\x01\xbb\x04\0\x01\0\x05\0\x02id",
+    b"\r\n\r\n\0\r\nQUIT\n!\x11\0\x1a\xc0\0\x02\x07\xc63d\x09\x12g \xfb\x02\0\x01a\x04\0\0\x03\0\x041\x05h~220",
+    b"\r\n\r\n\0\r\nQUIT\n \0\0\0",
+    b"\r\n\r\n\0\r\nQUIT\n!1\0\xd8////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////////",
+    b"\r\n\r\n\0\r\nQUIT\n!\0\0\x0c\x01\0\x02h2\x03\0\x04\xfbh\xbd\xae",
+];
+
 /// Configurations.
 pub const CONFIGURATIONS: &[&[u8]] = &[
     include_bytes!("../../../plb.yaml.sample"),

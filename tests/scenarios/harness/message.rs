@@ -172,7 +172,8 @@ impl<R: Read> Inlet<R> {
         }
     }
 
-    fn line(&mut self) -> io::Result<String> {
+    /// The next line, without its CRLF.
+    pub fn line(&mut self) -> io::Result<String> {
         loop {
             if let Some(end) = self.pending.windows(2).position(|pair| pair == b"\r\n") {
                 let line = String::from_utf8_lossy(&self.pending[..end]).into_owned();

@@ -253,6 +253,11 @@ impl Connection {
         Some(request)
     }
 
+    /// The next line, without its CRLF; `None` when none comes.
+    pub fn line(&mut self) -> Option<String> {
+        self.inlet.line().ok()
+    }
+
     /// Some bytes; none at the end.
     pub fn some(&mut self) -> io::Result<Vec<u8>> {
         self.inlet.some()

@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use plb::balance::{BackendId, Failure};
 use plb::base::arena::Id;
 use plb::base::buffers::Buffer;
-use plb::protocol::Reuse;
+use plb::config::ProxyVersion;
+use plb::protocol::{Reuse, proxy_header};
 use plb::session::{Io, Outcome, Part, Side};
 
 use super::super::bug::Bug;
 use super::super::stream::Stream;
-use super::super::world::World;
+use super::super::world::{DESTINATION, World};
 use super::{Owner, Pair, Plb, Verdict, readiness};
 
 /// The most bytes a session moves in one turn.
@@ -216,9 +217,11 @@ impl Plb {
             pair.backend = Some(found);
             return Outcome::Reused;
         }
+        self.make_way(backend);
         match world.connect(number, address) {
             Ok((wire, alternatives)) => {
                 let stream = Stream::connecting(wire, world.profile.tls[1], Owner::Session(id, Side::Backend));
+                let stream = stream.owing(self.announce(world, pair, wire));
                 let stream = self.streams.insert(stream);
                 world.register(wire, stream);
                 pair.backend = Some(stream);
@@ -227,6 +230,30 @@ impl Plb {
             Err(Failure::Local) => self.make_room(world),
             Err(failure) => Outcome::Failed(failure),
         }
+    }
+
+    fn make_way(&mut self, backend: BackendId) {
+        let (number, pools) = (self.number(backend), &self.core.pools);
+        let Some(max) = pools.load_max(backend).filter(|_| self.bug != Some(Bug::NoWayIsMade)) else { return };
+        let idle_max = max.saturating_sub(pools.load(backend)) as usize;
+        while self.idle[number].len() > idle_max {
+            let (evicted, _) = self.idle[number].remove(0);
+            self.retire(evicted);
+        }
+    }
+
+    /// What plb says of its client on a new wire to a backend, which is to be told what the world knows.
+    fn announce(&mut self, world: &mut World, pair: &Pair, wire: usize) -> Vec<u8> {
+        let (mut header, mut expected) = (Vec::new(), Vec::new());
+        if world.profile.announces {
+            let (client, told) = pair.session.ends();
+            assert!(told.is_some() == world.profile.announced, "{told:?}");
+            proxy_header::write(ProxyVersion::V2, client, told.unwrap_or(DESTINATION), &mut header);
+            let client = self.streams.get(pair.client).expect("it has a client").wire;
+            proxy_header::write(ProxyVersion::V2, world.profile.addresses(client)[1], DESTINATION, &mut expected);
+        }
+        world.wires[wire].expected = expected.into();
+        header
     }
 
     fn make_room(&mut self, world: &mut World) -> Outcome {
@@ -256,6 +283,7 @@ impl Plb {
         let bug = self.bug;
         let stream = self.streams.get_mut(id).expect("a session's stream is there");
         assert!(!stream.owes(), "parked while it owes bytes");
+        assert!(!world.profile.announces, "parked for others, and announced as somebody");
         let quiet = bug == Some(Bug::ParkedWhileReadable)
             || !stream.readiness.readable
             || stream.read(&mut [0], world, bug) == Outcome::Blocked;
