@@ -81,6 +81,9 @@
 //!   until then, and is forwarded as it is when there is none. What is kept of the request is kept until the head of the
 //!   response is judged, where the pool judges by it, and else until its first byte.
 //! - Whoever helps out in an emergency is chosen without a key and sets none, so that the next request finds its own pool.
+//! - A hash weighs the distances between a key's probes and the points of backends, instead of giving a heavy backend more
+//!   points: so memory does not grow with weights, a weight changes in no time, and a key's next choice is what it would
+//!   be without whoever is refused, full or gone.
 //! - A binding says after which outage of its backend it was made, and is void after the next one: nothing is swept when a
 //!   backend goes down. The values of all cookies, signatures included, are made at the start; what a client sends is
 //!   looked up among them.

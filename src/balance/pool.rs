@@ -114,16 +114,7 @@ impl Pool {
             Some(Affinity::Table(table)) => Some(Bindings::new(table)),
             _ => None,
         };
-        let homes = (!config.failover).then(|| {
-            let mut homes = Policy::new(&config.balance, &config.backends);
-            let first = config.backends.iter().map(|own| numbers.binary_search(&own.tier) == Ok(0));
-            let weights = config.backends.iter().map(|own| u16::try_from(own.weight).unwrap_or(u16::MAX));
-            for (backend, (_, weight)) in (0..=u16::MAX).zip(first.zip(weights)).filter(|(_, (is_first, _))| *is_first)
-            {
-                homes.enter(backend, weight);
-            }
-            homes
-        });
+        let homes = (!config.failover).then(|| Policy::new(&config.balance, &config.backends));
         let mut pool = Pool {
             position,
             backends: backends.collect(),
@@ -137,6 +128,7 @@ impl Pool {
         };
         for backend in (0..=u16::MAX).take(pool.backends.len()) {
             pool.settle(backend, now);
+            pool.house(backend);
         }
         // Whoever lives at the start has not come back.
         pool.hold = config.tier_hold.unwrap_or_default();
@@ -287,6 +279,7 @@ impl Pool {
     /// Gives a backend another weight. To be settled.
     pub(super) fn reweigh(&mut self, backend: u16, weight: u16, now: Time) {
         self.backend_mut(backend).weight = weight;
+        self.house(backend);
         if weight > 0 && self.backend(backend).seat == Seat::Open {
             let (tier, weight) = (self.backend(backend).tier, self.weight(backend, now));
             self.tiers[tier].policy_mut().reweigh(backend, weight);
@@ -304,6 +297,14 @@ impl Pool {
         self.tiers[tier].seat(backend, weight, from, to, self.hold, now);
         self.backend_mut(backend).seat = to;
         if to == Seat::Absent { Became::Absent } else { Became::Other }
+    }
+
+    /// Gives a backend of the first tier its share of those whom a hash leads.
+    fn house(&mut self, backend: u16) {
+        let &Backend { tier, weight, .. } = self.backend(backend);
+        if let Some(homes) = self.homes.as_mut().filter(|_| tier == 0) {
+            homes.reweigh(backend, weight);
+        }
     }
 
     /// The backend that alone will do, living or not, where clients are not to get another one than theirs.

@@ -43,12 +43,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{
-    Alternative, Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait,
-    tunnel,
+    Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait, tunnel,
 };
-use crate::balance::{Failure, Outcome};
+use crate::balance::Failure;
 use crate::base::buffers::BUFFER_BYTES;
-use crate::config::{self, Mishap};
+use crate::config;
 use body::Chunked;
 use exchange::Exchange;
 use head::{Body, ClientText, KeepClient, Method, Parsed, Scan, Scheme, Version};
@@ -315,13 +314,9 @@ impl Http {
 
     /// The final response was judged and written anew: it is forwarded.
     fn answer(&mut self, view: &mut View, head: ResponseHead) -> Step {
-        let pool = view.backend.map(|backend| &view.pools[backend.pool()]);
-        let is_unwanted = pool.is_some_and(|pool| pool.retry_on.contains(&Mishap::Status(head.status)));
-        // An interim response may be on its way to the client.
-        if is_unwanted && view.alternative == Alternative::Possible && view.response.is_drained() {
+        let Some(outcome) = refuse::verdict(view, head.status) else {
             return Step::Fail(Failure::Status(head.status));
-        }
-        let outcome = pool.map_or(Outcome::Neutral, |pool| Outcome::of_status(head.status, pool));
+        };
         if view.response.replace(head.bytes, view.scratch).is_err() {
             return if view.response.has_cleared() { Step::Continue } else { Step::Fail(Failure::Local) };
         }
