@@ -115,6 +115,12 @@
 //!   meaning, the request is refused.
 //! - Trailers are dropped unless they are asked for: whoever merges them into the head would let a client say there what
 //!   the rules about fields have just taken out.
+//! - A client that is tracked is its full address: a /64 may be a whole site, which would end up at one backend. A
+//!   temporary address (RFC 8981) lasts longer than a binding.
+//! - A client that is to return finds its first backend beside the one that it was moved to. It does not wait for the
+//!   former while it has the latter, and finds out nothing for the others about it.
+//! - Where the configuration says where connections come from, bind(2) stays allowed, with port 0; listen(2) never is.
+//!   The port is chosen by connect(2), so that it is taken towards one backend only.
 //! - A client, for limits, is an IPv4 address or a /64 of IPv6. What is remembered of clients sits in tables with a limit
 //!   ([`base::recent`]), and who falls out of one begins anew: a table that is full must not lock anybody out.
 //! - A password is verified within the turn, by the one thread there is. So no hash may cost more than a quarter of a

@@ -39,13 +39,13 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Asks for a connection to a backend, at the address that is `step` steps behind the preferred one.
+    /// Asks for a connection to a backend of this pool, at the address that is `step` steps behind the preferred one.
     ///
     /// # Errors
     /// What the system says at once.
     pub fn start(backend: BackendId, step: u8, addresses: &Addresses, pool: &Pool) -> Result<Probe, Failure> {
         let (address, position, left) = addresses.get_probed(backend, step, pool.health.as_ref());
-        let stream = Stream::connect(address).map_err(|error| failure_of(&error))?;
+        let stream = Stream::connect(address, pool).map_err(|error| failure_of(&error))?;
         let default = Health::default();
         let health = pool.health.as_ref().unwrap_or(&default);
         let authority = health.authority(&pool.backends[backend.backend()]);

@@ -13,7 +13,7 @@ use crate::config::{Affinity, Backend};
 const MARK: Mark = Mark::Source { prefix_v4: 32, prefix_v6: 64 };
 
 fn pools(backends: usize, tiers: &[u8], balance: Balance) -> Pools {
-    let table = Table { mark: MARK, ttl: Duration::from_secs(3_600), entries_max: 100 };
+    let table = Table { mark: MARK, ttl: Duration::from_secs(3_600), entries_max: 100, failback: Default::default() };
     let tier = |position: usize| tiers.get(position).copied().unwrap_or_default();
     let backend = |position| Backend { port: 1, weight: 1, tier: tier(position), ..Backend::default() };
     let pool = config::Pool {
