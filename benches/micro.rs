@@ -253,19 +253,26 @@ fn picking(bench: &Bench) {
     });
 }
 
-/// Clients who come back, each known by what it sends.
+/// Clients who come back, and clients who are new, each known by its address.
 fn bindings(bench: &Bench) {
-    const CLIENTS: u64 = 10_000;
-    for clients in [CLIENTS, 2 * CLIENTS] {
-        let (mark, ttl) = (config::affinity::Mark::BasicAuth, Duration::from_secs(3_600));
-        let table = config::affinity::Table { mark, ttl, entries_max: CLIENTS as usize };
+    const TTL: Duration = Duration::from_secs(3_600);
+    for clients in [2_048, 100_000, 1_000_000] {
+        let mark = config::affinity::Mark::Source { prefix_v4: 32, prefix_v6: 128 };
+        let failback = config::affinity::Failback::Stay;
+        let table = config::affinity::Table { mark, ttl: TTL, entries_max: clients as usize, failback };
         let pool = config::Pool { affinity: Some(config::Affinity::Table(table)), ..pool(10) };
         let (mut pools, keys, mut rng) = (Pools::new(&[pool], Time::START), Keys::default(), Rng::new(1));
-        let names: Vec<[u8; 8]> = (0..clients).map(u64::to_be_bytes).collect();
-        bench.measure(&format!("pick and release, {clients} clients in a table of {CLIENTS}"), |_| {
-            let key = keys.of(&names[rng.below(clients) as usize]);
+        let mut come = |client: u64| {
+            let key = keys.of_network(Ipv4Addr::from_bits(client as u32).into(), 32, 128);
             let lease = pools.lend(0, key, &[], Time::START).expect("all backends are up");
             pools.release(black_box(lease), Outcome::Success, Time::START);
+        };
+        (0..clients).for_each(&mut come);
+        bench.measure(&format!("tracking: one of {clients} clients returns"), |_| come(rng.below(clients)));
+        let mut next = clients;
+        bench.measure(&format!("tracking: a new one in place of the oldest of {clients}"), |_| {
+            come(next);
+            next += 1;
         });
     }
 }
@@ -279,7 +286,7 @@ fn pool(count: u32) -> config::Pool {
         weight: position % 8 + 1,
         ..config::Backend::default()
     };
-    config::Pool { name: "bench".to_owned(), backends: (0..count).map(backend).collect(), ..config::Pool::default() }
+    config::Pool { backends: (0..count).map(backend).collect(), ..config::Pool::default() }
 }
 
 /// How long to measure.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use crate::config::{LogTarget, Mode, Overrides, ProtocolName, units};
+use crate::config::{self, LogTarget, Mode, Overrides, ProtocolName, TRACKED_DEFAULT, units};
 
 /// The configuration file that is read when none is named.
 pub const CONFIG_FILE_DEFAULT: &str = "/etc/plb.yaml";
@@ -39,8 +39,13 @@ Options:
 
 Without a file:
   LISTEN                PORT, on all addresses, or ADDRESS:PORT
-  BACKEND               HOST:PORT[,weight=N], N from 0 to 256 (default: 1)
+  BACKEND               HOST:PORT, and behind it in any order ,weight=N (its
+                        share; default: 1), ,max=N (connections to it; default:
+                        no limit) and ,tier=N (0 to 9, 0 serves first)
   --tcp                 balance TCP connections (default: HTTP requests)
+  --clients N           lead so many clients back to the backend that served
+                        them, by their addresses (default: 2048)
+  --no-tracking         lead nobody back
 
 Demo:
   --listen ADDRESS:PORT where the demo listens
@@ -51,7 +56,7 @@ Exit status: 0 good, 1 failed, 2 wrong usage, 78 wrong configuration.
 
 Examples:
   plb 8080 10.0.0.1:80 10.0.0.2:80,weight=2
-  plb --tcp 127.0.0.1:5432 db1.example:5432 db2.example:5432
+  plb --tcp 127.0.0.1:5432 db1.example:5432 db2.example:5432,tier=1
   plb --check --config plb.yaml
 ";
 
@@ -59,7 +64,8 @@ Examples:
 const DEMO: &str = "demo";
 
 /// What the options are called, for suggestions.
-const OPTIONS: &str = "--config --check --loglevel --logfile --daemonize --pidfile --help --version --tcp --listen";
+const OPTIONS: &str = "--config --check --loglevel --logfile --daemonize --pidfile --help --version --tcp --listen \
+    --clients --no-tracking";
 
 /// What plb is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +92,10 @@ pub enum Command {
         protocol: ProtocolName,
         /// `PORT` or `ADDRESS:PORT`, not judged yet.
         listen: String,
-        /// `HOST:PORT[,weight=N]`, not judged yet; at least one.
+        /// `HOST:PORT[,weight=N][,max=N][,tier=N]`, not judged yet; at least one.
         backends: Vec<String>,
+        /// How many clients are tracked, if any.
+        tracked_max: Option<usize>,
         /// What beats the defaults.
         overrides: Overrides,
     },
@@ -130,6 +138,8 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, UsageError
             Arg::Short('g') | Arg::Long("pidfile") => once(&mut given.pid_file, "--pidfile", path(&mut parser)?)?,
             Arg::Short('t') | Arg::Long("check") => once(&mut given.check, "--check", ())?,
             Arg::Long("tcp") => once(&mut given.tcp, "--tcp", ())?,
+            Arg::Long("clients") => once(&mut given.clients, "--clients", clients(&mut parser)?)?,
+            Arg::Long("no-tracking") => once(&mut given.no_tracking, "--no-tracking", ())?,
             Arg::Long("listen") => once(&mut given.listen, "--listen", address(&mut parser)?)?,
             Arg::Value(value) => given.words.push(value.string().map_err(usage)?),
             other => return Err(usage(other.unexpected())),
@@ -149,6 +159,8 @@ struct Given {
     listen: Option<SocketAddr>,
     check: Option<()>,
     tcp: Option<()>,
+    clients: Option<usize>,
+    no_tracking: Option<()>,
     words: Vec<String>,
 }
 
@@ -168,7 +180,8 @@ impl Given {
             Some(word) if word == DEMO => Command::Demo { listen: self.listen, overrides },
             Some(listen) => {
                 let protocol = self.tcp.map_or(ProtocolName::Http, |()| ProtocolName::Tcp);
-                Command::QuickStart { protocol, listen, backends: words.collect(), overrides }
+                let tracked_max = self.no_tracking.map_or(Some(self.clients.unwrap_or(TRACKED_DEFAULT)), |()| None);
+                Command::QuickStart { protocol, listen, backends: words.collect(), tracked_max, overrides }
             }
         })
     }
@@ -178,9 +191,13 @@ impl Given {
         let has_words = !self.words.is_empty();
         let is_descriptor = |path: &PathBuf| path.starts_with("/dev") || path.starts_with("/proc");
         let is_demo = self.words.first().is_some_and(|word| word == DEMO);
+        let is_quick = has_words && !is_demo;
         let rules = [
             (self.listen.is_some() && !is_demo, "--listen goes with demo only"),
-            (self.tcp.is_some() && (is_demo || !has_words), "--tcp needs LISTEN and a BACKEND"),
+            (self.tcp.is_some() && !is_quick, "--tcp needs LISTEN and a BACKEND"),
+            (self.clients.is_some() && !is_quick, "--clients needs LISTEN and a BACKEND (a file has affinity)"),
+            (self.no_tracking.is_some() && !is_quick, "--no-tracking needs LISTEN and a BACKEND"),
+            (self.clients.is_some() && self.no_tracking.is_some(), "--clients goes without --no-tracking"),
             (self.check.is_some() && has_words, "--check takes a file: --config FILE"),
             (self.config.is_some() && has_words, "--config goes without further arguments"),
             (is_demo && self.daemonize.is_some(), "the demo runs in the foreground, without --daemonize"),
@@ -221,6 +238,11 @@ fn target(parser: &mut Parser) -> Result<LogTarget, UsageError> {
     target.ok_or_else(|| UsageError(format!("the log must be {}, not {text:?}", units::LOG_TARGET_ALLOWED)))
 }
 
+fn clients(parser: &mut Parser) -> Result<usize, UsageError> {
+    let text = parser.value().and_then(ValueExt::string).map_err(usage)?;
+    config::tracked_max(&text).map_err(|message| UsageError(format!("--clients {message}")))
+}
+
 fn address(parser: &mut Parser) -> Result<SocketAddr, UsageError> {
     let text = parser.value().and_then(ValueExt::string).map_err(usage)?;
     let address = units::listen_address(&text);
@@ -258,12 +280,14 @@ mod tests {
         let config = || PathBuf::from(CONFIG_FILE_DEFAULT);
         let none = Overrides::default;
         let backends = vec!["a:1".to_string(), "b:2,weight=3".to_string()];
-        let quick = |protocol, overrides| Command::QuickStart {
+        let tracking = |tracked_max, protocol, overrides| Command::QuickStart {
             protocol,
             listen: "80".to_string(),
             backends: backends.clone(),
+            tracked_max,
             overrides,
         };
+        let quick = |protocol, overrides| tracking(Some(2_048), protocol, overrides);
         let background = |path: Option<PathBuf>| Overrides { pid_file: path, mode: Mode::Background, ..none() };
         let debug_to_file = overrides(Some(log::LevelFilter::Debug), Some("f"));
         let table = [
@@ -285,6 +309,8 @@ mod tests {
             ("-tcx", Command::Check { config: "x".into() }),
             ("80 a:1 b:2,weight=3", quick(ProtocolName::Http, none())),
             ("--tcp -d0 80 -lf a:1 b:2,weight=3", quick(ProtocolName::Tcp, debug_to_file)),
+            ("--clients 7 80 a:1 b:2,weight=3", tracking(Some(7), ProtocolName::Http, none())),
+            ("--tcp 80 a:1 b:2,weight=3 --no-tracking", tracking(None, ProtocolName::Tcp, none())),
             ("demo", Command::Demo { listen: None, overrides: none() }),
             ("--listen [::1]:80 demo", Command::Demo { listen: "[::1]:80".parse().ok(), overrides: none() }),
             ("-h --nonsense", Command::Help),
@@ -311,6 +337,12 @@ mod tests {
             ("80", "LISTEN needs at least one BACKEND after it (a file needs --config)"),
             ("--tcp", "--tcp needs LISTEN and a BACKEND"),
             ("--tcp demo", "--tcp needs LISTEN and a BACKEND"),
+            ("--clients 5 -c x", "--clients needs LISTEN and a BACKEND (a file has affinity)"),
+            ("--no-tracking demo", "--no-tracking needs LISTEN and a BACKEND"),
+            ("--no-tracking --clients 5 80 a:1", "--clients goes without --no-tracking"),
+            ("--clients 0 80 a:1", "--clients must be a whole number from 1 to 10000000, not 0"),
+            ("--clients many 80 a:1", "--clients must be a whole number from 1 to 10000000, not \"many\""),
+            ("--clients", "missing argument for option '--clients'"),
             ("-t 80 a:1", "--check takes a file: --config FILE"),
             ("-c x 80 a:1", "--config goes without further arguments"),
             ("--listen 127.0.0.1:80", "--listen goes with demo only"),

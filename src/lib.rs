@@ -33,7 +33,8 @@
 //! ```
 //! `mark` sets booleans, `expire` fires timers, `accept` takes clients while there is room, `run` runs the sessions that
 //! are queued at that moment, each within a budget of calls and bytes, `reap` frees (and only `reap` does), `report` logs
-//! what changed in health, `call up` hands what was freed to those who wait for a backend, `obey` acts on signals, `write` writes the log lines of the turn. The clock is read once a turn.
+//! what changed in health, `call up` hands what was freed to those who wait for a backend, `obey` acts on signals, `write`
+//! writes the log lines of the turn. The clock is read once a turn.
 //!
 //! # The life of a byte
 //! An event for a client's socket marks its [`net::stream::Stream`] readable and queues its [`net::driver::Pair`]. In
@@ -75,12 +76,26 @@
 //! - A backend is ejected for what clients met only. An ejection doubles where the backend was up for less time than it had
 //!   been out, so that its share of the time, and not a fixed window, says whether it is well again.
 //! - A probe has its beat, which a late one does not shift: a stall bunches probes once, and not for ever after.
+//! - What a probe says and hears is a script that knows no socket ([`protocol::probe`]): so every way to split an answer can
+//!   be tried. Its connection ends with a reset, which leaves no TIME_WAIT here; that to a mail server in order, for one
+//!   that was told `QUIT` logs anything else.
 //! - A backend that drops an idle connection may be about to stop: the request goes to another one first, unless the
 //!   client is led back to it. That happens to healthy backends all the time, and a client that moves loses its session.
 //! - An answer whose status is not wanted is let go only when another backend is there to be asked: it stays in its pipe
 //!   until then, and is forwarded as it is when there is none. What is kept of the request is kept until the head of the
 //!   response is judged, where the pool judges by it, and else until its first byte.
 //! - Whoever helps out in an emergency is chosen without a key and sets none, so that the next request finds its own pool.
+//! - A backend has a seat in its tier that follows from all that is known of it, and leaves its policy when it is full or
+//!   tries its luck after an outage: so a policy never meets one that may not be chosen, and a pick costs the same however
+//!   many are full.
+//! - Room that becomes free is handed to whoever has waited longest, and not left to whoever asks next: nobody is woken in
+//!   vain, and nobody overtakes. Who waits for what may not come any more asks again, and keeps its place.
+//! - A tier that is full is waited for, and no reason to turn to the next one, which serves only where nobody of it lives.
+//! - Of a client of HTTP that ends while it waits for a backend it is taken that it has given up: under load most have.
+//! - Idle connections count where a backend has a limit, for it holds a place for each of them.
+//! - A hash weighs the distances between a key's probes and the points of backends, instead of giving a heavy backend more
+//!   points: so memory does not grow with weights, a weight changes in no time, and a key's next choice is what it would
+//!   be without whoever is refused, full or gone.
 //! - A binding says after which outage of its backend it was made, and is void after the next one: nothing is swept when a
 //!   backend goes down. The values of all cookies, signatures included, are made at the start; what a client sends is
 //!   looked up among them.
@@ -109,6 +124,12 @@
 //!   meaning, the request is refused.
 //! - Trailers are dropped unless they are asked for: whoever merges them into the head would let a client say there what
 //!   the rules about fields have just taken out.
+//! - A client that is tracked is its full address: a /64 may be a whole site, which would end up at one backend. A
+//!   temporary address (RFC 8981) lasts longer than a binding.
+//! - A client that is to return finds its first backend beside the one that it was moved to. It does not wait for the
+//!   former while it has the latter, and finds out nothing for the others about it.
+//! - Where the configuration says where connections come from, bind(2) stays allowed, with port 0; listen(2) never is.
+//!   The port is chosen by connect(2), so that it is taken towards one backend only.
 //! - A client, for limits, is an IPv4 address or a /64 of IPv6. What is remembered of clients sits in tables with a limit
 //!   ([`base::recent`]), and who falls out of one begins anew: a table that is full must not lock anybody out.
 //! - A password is verified within the turn, by the one thread there is. So no hash may cost more than a quarter of a
@@ -117,6 +138,11 @@
 //! - The pace of a body ([`session::pace`]) is a moment that every byte puts off. What the backend is waited for is read off
 //!   the pipe and does not count, so that a slow backend never has a client cut off.
 //! - Who has too many connections is reset and not answered: an answer would have to be lingered for.
+//! - Who may come in is asked when it is known who comes ([`session::door`]): at accept, or behind the header of a proxy.
+//!   What a client was counted under lies in its session and is given back with it. Who is denied takes no token of its
+//!   listener's rate: nobody who is not welcome keeps the others waiting.
+//! - A door that is full, or waits for a token, has no timer: before the poll sleeps, it asks the doors at which somebody
+//!   waits when they open.
 //! - While it stops, a daemon forwards a request for an upgrade without it: the tunnel could only be cut off.
 //! - No log ever holds up the service: lines are gathered in a buffer with a limit and written once a turn, past
 //!   descriptors that do not block; what does not fit is lost, and counted. A standard stream's own flags stay as they
@@ -135,6 +161,11 @@
 //! - Of two chains that trusted proxies hand on, one counts for who the client is, and the settings say which: a proxy
 //!   that adds to one of them may well pass the other one on as the client wrote it. A chain is read from its end, where
 //!   the proxies added to it, and ends where it cannot be read.
+//! - Whom a trusted proxy forwards for, by the PROXY protocol, is known before anything is judged: a session begins with a
+//!   greeting, and who may come in is asked when that is over. What its header says replaces the peer for good, so nothing
+//!   behind it knows of proxies.
+//! - The header for a backend is the stream's preface, which the pipe is told of as owed. So it is no part of the request,
+//!   and whether that may be sent again does not depend on it. Such a connection is never parked: it is one client's.
 //! - Request ids come from the seeded generator: they are unique, and no secret.
 //! - A URL that names the backend becomes a path and no URL: nothing of the request need be kept for the response.
 //! - The log's default level is `info`; PLB 0.3's was 2, which is `warn`.

@@ -40,9 +40,12 @@ fn main() -> ExitCode {
             Ok(config) => serve(config, &overrides),
             Err(code) => code,
         },
-        Command::QuickStart { protocol, listen, backends, overrides } => {
+        Command::QuickStart { protocol, listen, backends, tracked_max, overrides } => {
             match config::quick_start(protocol, &listen, &backends) {
-                Ok(config) => serve(config, &overrides),
+                Ok(mut config) => {
+                    tracked_max.into_iter().for_each(|clients| config.track(clients));
+                    serve(config, &overrides)
+                }
                 Err(errors) => fail(USAGE, &errors.join("\nplb: ")),
             }
         }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use crate::config::{self, Config, Confinement, Mode};
+use crate::config::{self, Config, Mode};
 use crate::daemon::daemonize::Readiness;
 use crate::daemon::limits::{Descriptors, plan_descriptors, raise_descriptors};
 use crate::daemon::notify::Notify;
@@ -16,6 +16,7 @@ use crate::daemon::{self, Supervision, privileges};
 use crate::net::addresses::{Addresses, Alternatives};
 use crate::net::listener::Listener;
 use crate::net::probe::PROBES_MAX;
+use crate::net::socket::bound_to;
 
 /// Everything that a server needs from the system: names resolved, sockets bound, descriptors counted.
 pub struct Bound {
@@ -59,6 +60,7 @@ impl Bound {
             StartError::new(step, advice)
         })?;
         let pools = config.pools.iter().map(resolve_pool).collect::<Result<_, _>>()?;
+        config.pools.iter().try_for_each(try_sources)?;
         let probed = config.pools.iter().map(resolve_probed).collect::<Result<_, _>>()?;
         let mut listeners = Vec::new();
         for (position, listener) in (0..).zip(&config.listeners) {
@@ -76,7 +78,7 @@ impl Bound {
         let wanted = &self.config.confinement;
         let identity = privileges::give_up(wanted).map_err(|refusal| StartError::new(refusal.step, refusal.reason))?;
         let mut done = vec![identity.to_string()];
-        for layer in sandbox(wanted) {
+        for layer in sandbox(&self.config) {
             match layer {
                 Ok(name) => done.push(name),
                 Err(reason) => log::warn!("{reason}"),
@@ -94,17 +96,22 @@ impl Confined {
 }
 
 /// Each layer of the sandbox that is wanted: its name, or why there is none.
-fn sandbox(wanted: &Confinement) -> Vec<Result<String, String>> {
+fn sandbox(config: &Config) -> Vec<Result<String, String>> {
     #[cfg(target_os = "linux")]
-    let mut layers = vec![daemon::sandbox::close_paths()];
+    let source = match config.pools.iter().any(|pool| pool.source.iter().next().is_some()) {
+        true => daemon::Source::Configuration,
+        false => daemon::Source::System,
+    };
+    #[cfg(target_os = "linux")]
+    let mut layers = vec![daemon::sandbox::close_paths(source)];
     #[cfg(not(target_os = "linux"))]
     let mut layers = Vec::new();
-    if wanted.seccomp {
+    if config.confinement.seccomp {
         #[cfg(all(
             target_os = "linux",
             any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
         ))]
-        layers.push(daemon::system_calls::filter_calls());
+        layers.push(daemon::system_calls::filter_calls(source));
     }
     layers
 }
@@ -155,9 +162,18 @@ fn resolve(host: &str, port: u16, who: impl Fn() -> String) -> Result<Alternativ
     Ok(Alternatives::new(found))
 }
 
+/// Whether this host has the addresses that connections to backends are to come from.
+fn try_sources(pool: &config::Pool) -> Result<(), StartError> {
+    let step = |source| format!("pool {}: no connection can come from {source}", pool.name);
+    pool.source.iter().try_for_each(|source| match bound_to(source) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(StartError::new(step(source), error)),
+    })
+}
+
 fn bind(position: u16, listener: &config::Listener, bound: &mut Vec<Listener>) -> Result<(), StartError> {
     for listen in &listener.listen {
-        match Listener::bind(position, *listen, listener.backlog) {
+        match Listener::bind(position, *listen, listener) {
             Ok(socket) => bound.push(socket),
             Err(error) if listen.optional && is_absent(&error) => {
                 log::info!("listener {}: not listening on {}: {error}", listener.name, listen.address);

@@ -183,6 +183,32 @@ fn a_wrong_pool_is_reported_with_what_is_allowed() {
 }
 
 #[test]
+fn a_wrong_socket_setting_is_reported_once_wherever_it_stands() {
+    let seconds = |max: &str| format!("must be none or a duration of whole seconds from 1s to {max}, such as 30s, not");
+    let source = "must be none, an address of this host, or a list of an IPv4 and an IPv6 one, such as [10.0.0.1, \"fd00::1\"], not";
+    let table = [
+        ("tcp_nodelay: 1", "tcp_nodelay: must be true or false, not 1".to_string()),
+        ("tcp_keep_alive: 1500ms", format!("tcp_keep_alive: {} \"1500ms\"", seconds("9h"))),
+        ("tcp_keep_alive: 10h", format!("tcp_keep_alive: {} \"10h\"", seconds("9h"))),
+        ("tcp_user_timeout: 60", format!("tcp_user_timeout: {} 60", seconds("24h"))),
+        ("source: eth0", format!("source: {source} \"eth0\"")),
+        ("source: [10.0.0.1, 10.0.0.2]", format!("source: {source} a list")),
+    ];
+    for (setting, message) in table {
+        let column = 1 + setting.find(' ').expect("a space");
+        let top = errors(&format!("{setting}\n{GOOD}"));
+        assert_eq!(top, [format!("f:1:{}: {message}", column + 1)], "{setting}");
+        let pool = errors(&good_but("    backends:", &format!("    {setting}\n    backends:")));
+        assert_eq!(pool, [format!("f:7:{}: pools.web.{message}", column + 5)], "{setting}");
+    }
+    let listener = errors(&good_but("pool: web", "pool: web\n    source: 10.0.0.1"));
+    assert!(listener.len() == 1 && listener[0].contains("listeners[0].source: unknown key"), "{listener:?}");
+    let unknown = errors(&format!("tcp_no_delay: true\n{GOOD}"));
+    assert!(unknown[0].contains("did you mean 'tcp_nodelay'?"), "{unknown:?}");
+    assert_eq!(unknown[0].matches("tcp_keep_alive").count(), 1, "{unknown:?}");
+}
+
+#[test]
 fn a_wrong_limit_of_clients_is_reported_with_what_is_allowed() {
     let map = "must be a map with the keys requests, period and burst, or none";
     let count = "must be a whole number from 1 to 1000000";
@@ -369,7 +395,8 @@ fn a_wrong_affinity_is_reported_with_what_is_allowed() {
         ("type: source, ttl: 5", "f:7:36: pools.web.affinity.ttl: must be a duration from 1ms to 720h with its unit (ms, s, m or h), such as 30s, not 5".to_string()),
         ("ttl: 5s", "f:7:15: pools.web.affinity: the key 'type' is missing (required: type)".to_string()),
         ("type: cookies", "f:7:23: pools.web.affinity.type: must be source or basic_auth or url_parameter or path_parameter or cookie or header or insert_cookie or prefix_cookie, not \"cookies\"; did you mean 'cookie'?".to_string()),
-        ("type: source, name: a", "f:7:31: pools.web.affinity.name: unknown key (allowed: prefix_v4, prefix_v6, table_size, ttl, type)".to_string()),
+        ("type: source, name: a", "f:7:31: pools.web.affinity.name: unknown key (allowed: failback, prefix_v4, prefix_v6, table_size, ttl, type)".to_string()),
+        ("type: source, failback: back", "f:7:41: pools.web.affinity.failback: must be stay or return, not \"back\"".to_string()),
         ("type: cookie", "f:7:15: pools.web.affinity: the key 'name' is missing (required: type, name)".to_string()),
         ("type: cookie, name: a;b", format!("f:7:37: pools.web.affinity.name: must be {name}, not \"a;b\"")),
         ("type: prefix_cookie, name: S, ttl: 1s", "f:7:47: pools.web.affinity.ttl: unknown key (allowed: name, type)".to_string()),

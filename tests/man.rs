@@ -19,7 +19,7 @@ use plb::config::schema::{
 };
 use plb::config::{
     self, AccessFormat, ClientTimeouts, Config, Confinement, Forwarding, Health, HttpSettings, ProtocolName, RateLimit,
-    ServerTimeouts, schema,
+    ServerTimeouts, SocketOptions, schema,
 };
 use plb::log::access::Format;
 use plb::protocol::transcript::Transcript;
@@ -30,7 +30,7 @@ const CONFIGURATION_PAGE: &str = include_str!("../man/plb.yaml.5");
 const PROGRAM_PAGE: &str = include_str!("../man/plb.8");
 
 /// The sections that describe keys.
-const DESCRIBED: [&str; 20] = [
+const DESCRIBED: [&str; 21] = [
     "ACCESS",
     "ACCESS RULES",
     "AFFINITY",
@@ -41,6 +41,7 @@ const DESCRIBED: [&str; 20] = [
     "SETTINGS OF LISTENERS",
     "EACH POOL",
     "SETTINGS OF POOLS",
+    "SETTINGS OF LISTENERS AND POOLS",
     "EACH BACKEND",
     "EACH ROUTE",
     "CONDITIONS",
@@ -146,6 +147,7 @@ fn plb_yaml_5_describes_every_setting_with_its_default_and_range() {
     assert_described("SETTINGS OF LISTENERS", &of_listeners);
     assert_described("EACH POOL", &[keys::<schema::Pool>()]);
     assert_described("SETTINGS OF POOLS", &[keys::<config::Pool>(), keys::<ServerTimeouts>()]);
+    assert_described("SETTINGS OF LISTENERS AND POOLS", &[keys::<SocketOptions>()]);
     assert_described("EACH BACKEND", &[keys::<Backend>()]);
     assert_described("BALANCING", &[keys::<LongForm>()]);
     assert_described("AFFINITY", &[keys::<Affinity>()]);

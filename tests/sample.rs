@@ -5,6 +5,7 @@ use plb::config::check::{Check, CheckSettings, Exchange, HttpCheck, SmtpCheck};
 use plb::config::schema::{self, Affinity, Backend, Schema};
 use plb::config::{
     ClientTimeouts, Config, Confinement, Forwarding, Health, HttpSettings, Listener, Pool, ServerTimeouts,
+    SocketOptions,
 };
 use serde_yaml::{Mapping, Value};
 
@@ -51,6 +52,7 @@ fn the_sample_shows_every_setting_with_its_default() {
     assert_defaults::<Forwarding>(&sample);
     assert_defaults::<ClientTimeouts>(&sample);
     assert_defaults::<Pool>(&sample);
+    assert_defaults::<SocketOptions>(&sample);
     assert_defaults::<ServerTimeouts>(&sample);
     assert_defaults::<schema::Listener>(&sample["listeners"][0]);
     assert_defaults::<schema::Pool>(&sample["pools"]["web"]);

@@ -7,10 +7,10 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::time::Duration;
 
 use crate::base::recent::Recent;
 use crate::base::time::Time;
+use crate::config::affinity::{Failback, Table};
 
 /// What a client is known by to a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,10 @@ impl Keys {
 
 /// The clients of a pool that are bound to its backends.
 #[derive(Debug)]
-pub struct Bindings(Recent<u64, Binding>);
+pub struct Bindings {
+    clients: Recent<u64, Entry>,
+    failback: Failback,
+}
 
 /// To which backend a client is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,25 +63,48 @@ pub struct Binding {
     pub outages: u16,
 }
 
+#[derive(Debug)]
+struct Entry {
+    binding: Binding,
+    /// Where it was bound to first: no outage makes that void.
+    home: u16,
+}
+
 impl Bindings {
-    /// Nobody is bound. At most so many will be, and each until it has not come for `ttl`.
-    pub fn new(entries_max: usize, ttl: Duration) -> Bindings {
-        Bindings(Recent::with_ttl(entries_max, ttl))
+    /// Nobody is bound. What the table says bounds how many will be, and for how long.
+    pub fn new(table: &Table) -> Bindings {
+        Bindings { clients: Recent::with_ttl(table.entries_max, table.ttl), failback: table.failback }
     }
 
-    /// Where the client with this hash is bound to; it came.
-    pub fn find(&mut self, hash: u64, now: Time) -> Option<Binding> {
-        self.0.get(&hash, now).copied()
+    /// Where the client with this hash is bound to, and the backend that it goes to before whenever that serves, if it is
+    /// to return; it came.
+    pub fn find(&mut self, hash: u64, now: Time) -> Option<(Binding, Option<u16>)> {
+        let Entry { binding, home } = self.clients.get(&hash, now)?;
+        Some((*binding, (self.failback == Failback::Return).then_some(*home)))
     }
 
-    /// Binds the client with this hash, wherever it was bound to before.
+    /// Binds the client with this hash to the backend that was picked for it. There it is at home, unless it was bound
+    /// already.
     pub fn bind(&mut self, hash: u64, binding: Binding, now: Time) {
-        self.0.insert(hash, binding, now);
+        match self.clients.get(&hash, now) {
+            Some(entry) => entry.binding = binding,
+            None => self.clients.insert(hash, Entry { binding, home: binding.backend }, now),
+        }
+    }
+
+    /// Binds the client with a hash that this backend has given it: what it has there is there and nowhere else.
+    pub fn learn(&mut self, hash: u64, binding: Binding, now: Time) {
+        match self.clients.get(&hash, now) {
+            Some(entry) if entry.binding.backend == binding.backend => entry.binding = binding,
+            _ => self.clients.insert(hash, Entry { binding, home: binding.backend }, now),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::{BackendId, Failure, Outcome, Pools, State};
     use super::*;
     use crate::base::rng::Rng;
@@ -101,6 +127,38 @@ mod tests {
 
     const TTL: Duration = Duration::from_millis(400);
 
+    fn source(failback: Failback) -> Table {
+        let mark = config::affinity::Mark::Source { prefix_v4: 32, prefix_v6: 128 };
+        Table { mark, ttl: TTL, entries_max: 2_048, failback }
+    }
+
+    /// A pool of so many backends, the first failure of each being one too many.
+    fn pools(backends: usize, table: Table) -> Pools {
+        let names: Vec<String> = (0..backends).map(|n| format!("b:{}", n + 1)).collect();
+        let mut config = config::quick_start(config::ProtocolName::Http, "1", &names).expect("it is right");
+        config.pools[0].affinity = Some(config::Affinity::Table(table));
+        config.pools[0].server_retry = 1;
+        Pools::new(&config.pools, Time::START)
+    }
+
+    /// Who serves a client with this key.
+    fn serve(pools: &mut Pools, key: Key, now: Time) -> usize {
+        let lease = pools.lend(0, key, &[], now).expect("somebody is up");
+        let backend = lease.backend().backend();
+        pools.release(lease, Outcome::Success, now);
+        backend
+    }
+
+    fn take_down(pools: &mut Pools, backend: usize) {
+        pools.observe(BackendId::new(0, backend as u16), Outcome::Failure(Failure::Refused), Time::START);
+    }
+
+    fn bring_back(pools: &mut Pools, backend: usize) {
+        let id = BackendId::new(0, backend as u16);
+        assert!(pools.begin_trial(id, Time::START));
+        pools.end_trial(id, Ok(()), Time::START);
+    }
+
     /// Pools with a table under random use, beside what is known of it from outside.
     struct Simulation {
         rng: Rng,
@@ -108,34 +166,40 @@ mod tests {
         pools: Pools,
         backends: u64,
         entries_max: usize,
-        /// Who is bound, in the order of their last visits: hash, backend, outage, visit.
-        bound: Vec<(u64, BackendId, usize, Time)>,
+        failback: Failback,
+        /// Who is bound, in the order of their last visits.
+        bound: Vec<Bound>,
         outages: Vec<usize>,
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    struct Bound {
+        hash: u64,
+        backend: BackendId,
+        outage: usize,
+        home: BackendId,
+        visit: Time,
     }
 
     impl Simulation {
         fn new(seed: u64) -> Simulation {
             let mut rng = Rng::new(seed);
             let backends = 1 + rng.below(5);
-            let names: Vec<String> = (0..backends).map(|n| format!("b:{}", n + 1)).collect();
-            let mut config = config::quick_start(config::ProtocolName::Http, "1", &names).expect("it is right");
             let entries_max = 1 + rng.below(8) as usize;
-            let mark = config::affinity::Mark::BasicAuth;
-            let table = config::affinity::Table { mark, ttl: TTL, entries_max };
-            config.pools[0].affinity = Some(config::Affinity::Table(table));
-            config.pools[0].server_retry = 1 + rng.below(2) as u32;
+            let failback = if rng.chance(1, 2) { Failback::Return } else { Failback::Stay };
+            let pools = pools(backends as usize, Table { entries_max, ..source(failback) });
             let outages = vec![0; backends as usize];
-            let pools = Pools::new(&config.pools, Time::START);
-            Simulation { rng, now: Time::START, pools, backends, entries_max, bound: Vec::new(), outages }
+            Simulation { rng, now: Time::START, pools, backends, entries_max, failback, bound: Vec::new(), outages }
         }
 
         fn some_backend(&mut self) -> BackendId {
             BackendId::new(0, self.rng.below(self.backends) as u16)
         }
 
-        fn bind(&mut self, hash: u64, backend: BackendId) {
-            self.bound.retain(|entry| entry.0 != hash);
-            self.bound.push((hash, backend, self.outages[backend.backend()], self.now));
+        fn bind(&mut self, hash: u64, backend: BackendId, home: BackendId) {
+            self.bound.retain(|entry| entry.hash != hash);
+            let outage = self.outages[backend.backend()];
+            self.bound.push(Bound { hash, backend, outage, home, visit: self.now });
             self.bound.drain(..self.bound.len().saturating_sub(self.entries_max));
         }
 
@@ -156,27 +220,30 @@ mod tests {
         /// A client comes that cannot be served by one of the backends, and may be told a new key.
         fn visit(&mut self, hash: u64, tried: BackendId) {
             let (now, tried) = (self.now, if self.rng.chance(1, 4) { vec![tried] } else { vec![] });
-            self.bound.retain(|entry| now.since(entry.3) < TTL);
-            let known = self.bound.iter().find(|entry| entry.0 == hash).copied();
-            let serves = |backend: BackendId| self.pools.health(backend) == State::Up && !tried.contains(&backend);
-            let expected = known.filter(|entry| entry.2 == self.outages[entry.1.backend()] && serves(entry.1));
+            self.bound.retain(|entry| now.since(entry.visit) < TTL);
+            let known = self.bound.iter().find(|entry| entry.hash == hash).copied();
+            let serves = |backend: &BackendId| self.pools.health(*backend) == State::Up && !tried.contains(backend);
+            let home = known.filter(|_| self.failback == Failback::Return).map(|entry| entry.home);
+            let last = known.filter(|entry| entry.outage == self.outages[entry.backend.backend()]);
+            let expected = home.filter(serves).or(last.map(|entry| entry.backend).filter(serves));
             let picked = self.pools.lend(0, Key::Bound(hash), &tried, now);
             let Some(lease) = picked else {
                 assert!(expected.is_none(), "{expected:?} was not found");
                 // Nobody serves it, but it came.
                 known.into_iter().for_each(|entry| {
-                    self.bound.retain(|other| other.0 != hash);
-                    self.bound.push((entry.0, entry.1, entry.2, now));
+                    self.bound.retain(|other| other.hash != hash);
+                    self.bound.push(Bound { visit: now, ..entry });
                 });
                 return;
             };
             let backend = lease.backend();
-            assert!(expected.is_none_or(|entry| entry.1 == backend), "{expected:?}, but {backend:?} was picked");
-            self.bind(hash, backend);
+            assert!(expected.is_none_or(|expected| expected == backend), "{expected:?}, but {backend:?} was picked");
+            self.bind(hash, backend, known.map_or(backend, |entry| entry.home));
             if self.rng.chance(1, 4) {
                 let other = self.rng.below(10);
                 self.pools.bind(&lease, Key::Bound(other), now);
-                self.bind(other, backend);
+                let same = self.bound.iter().find(|entry| entry.hash == other && entry.backend == backend);
+                self.bind(other, backend, same.map_or(backend, |entry| entry.home));
             }
             self.pools.release(lease, Outcome::Success, now);
         }
@@ -195,69 +262,141 @@ mod tests {
 
     #[test]
     fn a_client_that_failed_over_stays_where_it_is_when_its_first_backend_is_back() {
-        let mut simulation = Simulation::new(0);
-        let [first, second] = [0, 1].map(|backend| BackendId::new(0, backend));
-        let pools = &mut simulation.pools;
-        let pick = |pools: &mut Pools, key| {
-            let lease = pools.lend(0, key, &[], Time::START).expect("somebody is up");
-            let backend = lease.backend();
-            pools.release(lease, Outcome::Success, Time::START);
-            backend
-        };
-        let key = Key::Bound(1);
-        let home = pick(pools, key);
-        while pools.health(home) == State::Up {
-            pools.observe(home, Outcome::Failure(Failure::Refused), Time::START);
-        }
-        let refuge = pick(pools, key);
+        let mut pools = pools(2, source(Failback::Stay));
+        let (key, now) = (Key::Bound(1), Time::START);
+        let home = serve(&mut pools, key, now);
+        take_down(&mut pools, home);
+        let refuge = serve(&mut pools, key, now);
         assert_ne!(refuge, home);
-        assert!(pools.begin_trial(home, Time::START));
-        pools.end_trial(home, Ok(()), Time::START);
-        assert!((0..9).all(|_| pick(pools, key) == refuge));
+        bring_back(&mut pools, home);
+        assert!((0..9).all(|_| serve(&mut pools, key, now) == refuge));
         // A cookie that names it leads back at once, and one that names nobody leads to anybody.
-        assert!((0..9).all(|_| pick(pools, Key::Backend(home.backend() as u16)) == home));
-        let anybody: Vec<_> = (0..9).map(|_| pick(pools, Key::Backend(9))).collect();
-        assert!([first, second].iter().all(|backend| anybody.contains(backend)), "{anybody:?}");
+        assert!((0..9).all(|_| serve(&mut pools, Key::Backend(home as u16), now) == home));
+        let anybody: Vec<_> = (0..9).map(|_| serve(&mut pools, Key::Backend(9), now)).collect();
+        assert!([0, 1].iter().all(|backend| anybody.contains(backend)), "{anybody:?}");
+    }
+
+    #[test]
+    fn a_client_that_is_to_return_does_so_as_soon_as_its_first_backend_serves() {
+        let mut pools = pools(4, source(Failback::Return));
+        let (key, now) = (Key::Bound(1), Time::START);
+        let home = serve(&mut pools, key, now);
+        take_down(&mut pools, home);
+        let refuge = serve(&mut pools, key, now);
+        assert!((0..9).all(|_| serve(&mut pools, key, now) == refuge), "meanwhile it is bound there");
+        take_down(&mut pools, refuge);
+        let second = serve(&mut pools, key, now);
+        bring_back(&mut pools, refuge);
+        assert!((0..9).all(|_| serve(&mut pools, key, now) == second), "only its first backend is its home");
+        bring_back(&mut pools, home);
+        // Somebody else finds out whether it serves.
+        let [trial, other] = [Key::Backend(home as u16), key].map(|key| pools.lend(0, key, &[], now));
+        assert_eq!(
+            [&trial, &other].map(|lease| lease.as_ref().map(|lease| lease.backend().backend())),
+            [Some(home), Some(second)]
+        );
+        for lease in [trial, other].into_iter().flatten() {
+            pools.release(lease, Outcome::Success, now);
+        }
+        assert!((0..9).all(|_| serve(&mut pools, key, now) == home));
+    }
+
+    #[test]
+    fn whoever_was_given_its_key_elsewhere_has_its_home_there() {
+        let mut pools = pools(3, source(Failback::Return));
+        let now = Time::START;
+        let learn = |pools: &mut Pools, backend: usize| {
+            let lease = pools.lend(0, Key::Backend(backend as u16), &[], now).expect("it is up");
+            pools.bind(&lease, Key::Bound(1), now);
+            pools.release(lease, Outcome::Success, now);
+        };
+        learn(&mut pools, 2);
+        take_down(&mut pools, 2);
+        assert_ne!(serve(&mut pools, Key::Bound(1), now), 2);
+        let refuge = serve(&mut pools, Key::Bound(1), now);
+        learn(&mut pools, refuge); // which sets the same cookie with each answer
+        bring_back(&mut pools, 2);
+        assert_eq!(serve(&mut pools, Key::Bound(1), now), 2);
+        learn(&mut pools, refuge); // a new session
+        assert!((0..9).all(|_| serve(&mut pools, Key::Bound(1), now) == refuge));
+    }
+
+    #[test]
+    fn the_clients_of_a_backend_that_dies_spread_over_all_that_live() {
+        let mut pools = pools(8, source(Failback::Stay));
+        let now = Time::START;
+        let at = |pools: &mut Pools| (0..1_000).map(|hash| serve(pools, Key::Bound(hash), now)).collect::<Vec<_>>();
+        let before = at(&mut pools);
+        take_down(&mut pools, 3);
+        let after = at(&mut pools);
+        let mut moved = [0; 8];
+        for (from, to) in before.iter().zip(&after) {
+            if from == to {
+                continue;
+            }
+            assert_eq!(*from, 3, "only its own clients move");
+            moved[*to] += 1;
+        }
+        assert_eq!((moved[3], moved.iter().sum::<i32>()), (0, 125));
+        assert!(moved.iter().enumerate().all(|(to, count)| to == 3 || (17..=18).contains(count)), "{moved:?}");
+    }
+
+    #[test]
+    fn a_client_that_returns_after_its_ttl_is_forgotten_even_if_nobody_else_came() {
+        let mut pools = pools(2, source(Failback::Stay));
+        let mut now = Time::START;
+        let home = serve(&mut pools, Key::Bound(1), now);
+        for _ in 0..9 {
+            now = now + (TTL - Duration::from_millis(1));
+            assert_eq!(serve(&mut pools, Key::Bound(1), now), home, "each visit counts");
+        }
+        now = now + TTL;
+        assert_ne!(serve(&mut pools, Key::Bound(1), now), home, "it is the other one's turn");
+    }
+
+    #[test]
+    fn a_table_remembers_those_that_came_last_and_no_more() {
+        let mut bindings = Bindings::new(&Table { entries_max: 100, ..source(Failback::Stay) });
+        let to = |backend| Binding { backend, outages: 0 };
+        bindings.bind(u64::MAX, to(7), Time::START);
+        for hash in 0..10_000 {
+            bindings.bind(hash, to(1), Time::START);
+            let regular = bindings.find(u64::MAX, Time::START).map(|(binding, _)| binding);
+            assert_eq!((regular, bindings.clients.len() <= 100), (Some(to(7)), true), "client {hash}");
+        }
+        let known = (0..10_000).filter(|hash| bindings.find(*hash, Time::START).is_some());
+        assert_eq!(known.collect::<Vec<_>>(), (9_901..10_000).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_binding_of_the_time_before_an_outage_is_void() {
-        let Simulation { mut pools, .. } = Simulation::new(0);
-        let (now, home) = (Time::START, BackendId::new(0, 0));
-        let serve = |pools: &mut Pools, key| {
+        let (mut pools, now, home) = (pools(3, source(Failback::Stay)), Time::START, 0);
+        let given = |pools: &mut Pools, key| {
             let lease = pools.lend(0, key, &[], now).expect("somebody is up");
             pools.bind(&lease, Key::Bound(1), now);
-            let backend = lease.backend();
+            let backend = lease.backend().backend();
             pools.release(lease, Outcome::Success, now);
             backend
         };
         let mut after = Vec::new();
         for others in 0..4 {
-            assert_eq!(serve(&mut pools, Key::Backend(0)), home);
-            while pools.health(home) == State::Up {
-                pools.observe(home, Outcome::Failure(Failure::Refused), now);
-            }
-            assert!(pools.begin_trial(home, now));
-            pools.end_trial(home, Ok(()), now);
+            assert_eq!(given(&mut pools, Key::Backend(0)), home);
+            take_down(&mut pools, home);
+            bring_back(&mut pools, home);
             for _ in 0..others {
-                let lease = pools.lend(0, Key::None, &[], now).expect("somebody is up");
-                pools.release(lease, Outcome::Success, now);
+                serve(&mut pools, Key::None, now);
             }
-            after.push(serve(&mut pools, Key::Bound(1)));
-            assert_eq!(serve(&mut pools, Key::Bound(1)), after[others], "it is bound anew");
+            after.push(given(&mut pools, Key::Bound(1)));
+            assert_eq!(given(&mut pools, Key::Bound(1)), after[others], "it is bound anew");
         }
         assert!(after.iter().any(|&backend| backend != home), "it was led back");
     }
 
     #[test]
     fn a_cookie_does_not_send_clients_to_a_backend_that_is_on_trial_and_busy() {
-        let mut simulation = Simulation::new(0);
-        let (id, now, pools) = (BackendId::new(0, 0), Time::START, &mut simulation.pools);
-        while pools.health(id) == State::Up {
-            pools.observe(id, Outcome::Failure(Failure::Refused), now);
-        }
-        assert!(pools.begin_trial(id, now));
-        pools.end_trial(id, Ok(()), now);
+        let (id, now, mut pools) = (BackendId::new(0, 0), Time::START, pools(3, source(Failback::Stay)));
+        take_down(&mut pools, 0);
+        bring_back(&mut pools, 0);
         let leases: Vec<_> = (0..4).filter_map(|_| pools.lend(0, Key::Backend(0), &[], now)).collect();
         assert_eq!((pools.load(id), leases.len()), (1, 4));
         leases.into_iter().for_each(|lease| pools.release(lease, Outcome::Neutral, now));

@@ -63,6 +63,15 @@ pub(super) struct Pool {
     slow_next: Time,
 }
 
+/// What the key of a client says.
+struct Own {
+    backend: u16,
+    /// It had no outage since.
+    is_current: bool,
+    /// Where the client returns.
+    first: Option<u16>,
+}
+
 #[derive(Debug)]
 pub(super) struct Backend {
     pub(super) health: Health,
@@ -102,19 +111,10 @@ impl Pool {
             }
         });
         let bindings = match &config.affinity {
-            Some(Affinity::Table(table)) => Some(Bindings::new(table.entries_max, table.ttl)),
+            Some(Affinity::Table(table)) => Some(Bindings::new(table)),
             _ => None,
         };
-        let homes = (!config.failover).then(|| {
-            let mut homes = Policy::new(&config.balance, &config.backends);
-            let first = config.backends.iter().map(|own| numbers.binary_search(&own.tier) == Ok(0));
-            let weights = config.backends.iter().map(|own| u16::try_from(own.weight).unwrap_or(u16::MAX));
-            for (backend, (_, weight)) in (0..=u16::MAX).zip(first.zip(weights)).filter(|(_, (is_first, _))| *is_first)
-            {
-                homes.enter(backend, weight);
-            }
-            homes
-        });
+        let homes = (!config.failover).then(|| Policy::new(&config.balance, &config.backends));
         let mut pool = Pool {
             position,
             backends: backends.collect(),
@@ -128,6 +128,7 @@ impl Pool {
         };
         for backend in (0..=u16::MAX).take(pool.backends.len()) {
             pool.settle(backend, now);
+            pool.house(backend);
         }
         // Whoever lives at the start has not come back.
         pool.hold = config.tier_hold.unwrap_or_default();
@@ -165,7 +166,7 @@ impl Pool {
         let known = match self.home(ask, rng, now) {
             Some(home) if !self.backend(home).lives_for_bound() => return Found::Nobody,
             Some(home) => Some(home),
-            None => self.known(ask.key, now).filter(|backend| !self.was_tried(*backend, ask.tried)),
+            None => self.known(ask, now),
         };
         match known {
             Some(backend) if self.backend(backend).has_room() => Found::Backend(backend),
@@ -238,17 +239,17 @@ impl Pool {
         self.tiers[tier].policy_mut().set_load(backend, load);
     }
 
-    /// Binds a client.
-    pub(super) fn bind(&mut self, key: Key, backend: u16, outages: u16, now: Time) {
+    /// Binds a client that was given its key by this backend.
+    pub(super) fn learn(&mut self, key: Key, backend: u16, outages: u16, now: Time) {
         if let (Key::Bound(hash), Some(bindings)) = (key, &mut self.bindings) {
-            bindings.bind(hash, Binding { backend, outages }, now);
+            bindings.learn(hash, Binding { backend, outages }, now);
         }
     }
 
-    /// Binds a client that was given this backend, unless it is bound to it.
-    pub(super) fn rebind(&mut self, key: Key, backend: u16, outages: u16, now: Time) {
-        if matches!(key, Key::Bound(_)) && self.known(key, now) != Some(backend) {
-            self.bind(key, backend, outages, now);
+    /// Binds a client that was given this backend.
+    pub(super) fn bind(&mut self, key: Key, backend: u16, outages: u16, now: Time) {
+        if let (Key::Bound(hash), Some(bindings)) = (key, &mut self.bindings) {
+            bindings.bind(hash, Binding { backend, outages }, now);
         }
     }
 
@@ -278,6 +279,7 @@ impl Pool {
     /// Gives a backend another weight. To be settled.
     pub(super) fn reweigh(&mut self, backend: u16, weight: u16, now: Time) {
         self.backend_mut(backend).weight = weight;
+        self.house(backend);
         if weight > 0 && self.backend(backend).seat == Seat::Open {
             let (tier, weight) = (self.backend(backend).tier, self.weight(backend, now));
             self.tiers[tier].policy_mut().reweigh(backend, weight);
@@ -297,6 +299,14 @@ impl Pool {
         if to == Seat::Absent { Became::Absent } else { Became::Other }
     }
 
+    /// Gives a backend of the first tier its share of those whom a hash leads.
+    fn house(&mut self, backend: u16) {
+        let &Backend { tier, weight, .. } = self.backend(backend);
+        if let Some(homes) = self.homes.as_mut().filter(|_| tier == 0) {
+            homes.reweigh(backend, weight);
+        }
+    }
+
     /// The backend that alone will do, living or not, where clients are not to get another one than theirs.
     fn home(&mut self, ask: &Ask, rng: &mut Rng, now: Time) -> Option<u16> {
         let homes = self.homes.as_mut()?;
@@ -306,29 +316,34 @@ impl Pool {
                 self.backends[usize::from(backend)].administration != Administration::Ready
             })
         });
-        self.own(ask.key, now).map(|(backend, _)| backend).or(hashed)
+        self.own(ask.key, now).map(|own| own.backend).or(hashed)
     }
 
-    /// The backend that a key stands for, and whether it had no outage since.
-    fn own(&mut self, key: Key, now: Time) -> Option<(u16, bool)> {
+    /// What a key says.
+    fn own(&mut self, key: Key, now: Time) -> Option<Own> {
         match key {
             Key::None => None,
-            Key::Backend(backend) => (usize::from(backend) < self.backends.len()).then_some((backend, true)),
+            Key::Backend(backend) => {
+                (usize::from(backend) < self.backends.len()).then_some(Own { backend, is_current: true, first: None })
+            }
             Key::Bound(hash) => {
-                let binding = self.bindings.as_mut()?.find(hash, now)?;
-                let outages = self.backend(binding.backend).health.outages();
-                Some((binding.backend, outages == binding.outages))
+                let (Binding { backend, outages }, first) = self.bindings.as_mut()?.find(hash, now)?;
+                Some(Own { backend, is_current: self.backend(backend).health.outages() == outages, first })
             }
         }
     }
 
-    /// The backend that a key stands for, while it lives for those who are bound to it.
-    fn known(&mut self, key: Key, now: Time) -> Option<u16> {
-        let (backend, _) = self.own(key, now).filter(|(_, is_current)| *is_current || self.homes.is_some())?;
-        let entry = self.backends.get(usize::from(backend))?;
-        // A binding is younger than the outage, a cookie may be older: then it finds out nothing for the others.
-        let is_on_trial = matches!(key, Key::Backend(_)) && entry.is_on_trial();
-        (entry.lives_for_bound() && !is_on_trial).then_some(backend)
+    /// The backend that the key stands for, while it lives for those who are bound to it and was not tried.
+    fn known(&mut self, ask: &Ask, now: Time) -> Option<u16> {
+        let Own { backend, is_current, first } = self.own(ask.key, now)?;
+        let lives = |backend: &u16| self.backend(*backend).lives_for_bound() && !self.was_tried(*backend, ask.tried);
+        // A binding is younger than the outage, a cookie or a first backend may be older: these find out nothing for the
+        // others. And who has a place does not wait for the one that it had first.
+        let is_proven = |backend: &u16| lives(backend) && !self.backend(*backend).is_on_trial();
+        let first = first.filter(|backend| is_proven(backend) && self.backend(*backend).has_room());
+        let is_bound = matches!(ask.key, Key::Bound(_));
+        let own = Some(backend).filter(|_| is_current || self.homes.is_some());
+        first.or(own.filter(|backend| if is_bound { lives(backend) } else { is_proven(backend) }))
     }
 
     /// Chooses among those that are not bound to by anybody.

@@ -189,7 +189,7 @@ impl Pools {
 
     /// Binds the client with a key that was learned from an answer to the backend that gave it.
     pub fn bind(&mut self, lease: &Lease, key: Key, now: Time) {
-        self.pools[lease.backend.pool()].bind(key, lease.backend.backend, lease.outages, now);
+        self.pools[lease.backend.pool()].learn(key, lease.backend.backend, lease.outages, now);
     }
 
     /// Takes a session's experience while it goes on, as a success with the response head.
@@ -349,7 +349,7 @@ impl Pools {
 /// Lends a backend that has room.
 fn occupy(pool: &mut Pool, backend: u16, key: Key, now: Time) -> Lease {
     let outages = pool.take(backend, now);
-    pool.rebind(key, backend, outages, now);
+    pool.bind(key, backend, outages, now);
     Lease { backend: BackendId::new(pool.position(), backend), outages }
 }
 

@@ -4,17 +4,15 @@
 //! changes along all addresses, so that a question takes one search by halves, however many networks there are.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-
-use serde_yaml::Value;
 
 use super::error::{Errors, joined};
 use super::leaf::{Name, Text};
 use super::network::Network;
 use super::source::{Kind, Node};
 use super::validate::{PoolNames, Section, list};
-use super::word::{Choice, Maybe, NONE, Nested, Word, choices, settings, wrong};
+use super::word::{Choice, Maybe, NONE, Nested, Word, choices, settings};
 
 /// The longest file of networks, in bytes.
 const FILE_BYTES_MAX: usize = 32 << 20;
@@ -62,7 +60,7 @@ settings! {
         /// What is said of an address that no rule holds.
         default: Maybe<Verdict>,
         /// What becomes of who is denied: a word, or a map that is read as [`Elsewhere`].
-        action: Action = Denied::Close,
+        action: Nested,
     }
 }
 
@@ -92,25 +90,6 @@ settings! {
     }
 }
 
-/// The word for what becomes of who is denied; a map is read apart.
-pub struct Action;
-
-impl Word for Action {
-    type Of = Denied;
-
-    fn read(value: &Value) -> Result<Denied, String> {
-        match value {
-            Value::Mapping(_) => Ok(Denied::Close),
-            Value::String(_) => Denied::read(value),
-            _ => Err(wrong("close or reject, or a map with the key pool", value)),
-        }
-    }
-
-    fn write(denied: &Denied) -> Value {
-        Denied::write(denied)
-    }
-}
-
 impl Access {
     /// What becomes of this client, if it is denied; an IPv4 address that is mapped into IPv6 is itself.
     pub fn denied(&self, client: IpAddr) -> Option<Denied> {
@@ -126,99 +105,64 @@ impl Access {
     }
 }
 
-/// What is said of each address.
+/// What is said of each address, those of IPv4 before those of IPv6.
 #[derive(Debug, PartialEq, Eq)]
 struct Verdicts {
-    v4: Changes<u32>,
-    v6: Changes<u128>,
-}
-
-/// The verdict on the lowest address, and where it turns into the other one, in order.
-#[derive(Debug, PartialEq, Eq)]
-struct Changes<T> {
+    /// What is said of the first one.
     first: Verdict,
-    at: Vec<T>,
-}
-
-/// What is said of the addresses from the first to the last one, which are given by their bits.
-struct Range {
-    first: u128,
-    last: u128,
-    verdict: Verdict,
+    /// From where on the other thing is said, in order.
+    turns: Vec<IpAddr>,
 }
 
 impl Verdicts {
     /// What the first network says that holds an address; the default, where none does.
     fn new(networks: &[(Network, Verdict)], default: Verdict) -> Verdicts {
-        let [v4, v6] = [true, false].map(|is_v4| {
-            let ends = networks.iter().map(|&(network, verdict)| (network.ends(), verdict));
-            let of_family = ends.filter(|((first, _), _)| first.is_ipv4() == is_v4);
-            let ranges =
-                of_family.map(|((first, last), verdict)| Range { first: bits(first), last: bits(last), verdict });
-            changes(&ranges.collect::<Vec<_>>(), default)
-        });
-        // What would begin behind the last address is left out.
-        let at = v4.at.into_iter().filter_map(|at| u32::try_from(at).ok()).collect();
-        Verdicts { v4: Changes { first: v4.first, at }, v6 }
+        let mut events: Vec<(IpAddr, usize)> = Vec::with_capacity(2 * networks.len());
+        for (number, (network, _)) in networks.iter().enumerate() {
+            let (first, last) = network.ends();
+            events.push((first, number));
+            events.extend(behind(last).map(|at| (at, number)));
+        }
+        events.sort_unstable();
+        // Goes along all addresses, with the numbers of those networks at hand that hold the present one.
+        let mut here = BTreeSet::new();
+        let (mut verdicts, mut verdict) = (Verdicts { first: default, turns: Vec::new() }, default);
+        for events in events.chunk_by(|one, other| one.0 == other.0) {
+            for &(_, number) in events {
+                // The first time it begins, the second time it is over.
+                if !here.remove(&number) {
+                    here.insert(number);
+                }
+            }
+            let before = std::mem::replace(&mut verdict, here.first().map_or(default, |&number| networks[number].1));
+            if events[0].0 == Ipv4Addr::UNSPECIFIED {
+                verdicts.first = verdict;
+            } else if verdict != before {
+                verdicts.turns.push(events[0].0);
+            }
+        }
+        verdicts.turns.shrink_to_fit();
+        verdicts
     }
 
     fn of(&self, client: IpAddr) -> Verdict {
-        match client.to_canonical() {
-            IpAddr::V4(address) => self.v4.verdict(address.to_bits()),
-            IpAddr::V6(address) => self.v6.verdict(address.to_bits()),
+        let client = client.to_canonical();
+        let passed = self.turns.partition_point(|turn| *turn <= client);
+        match (passed % 2, self.first) {
+            (0, first) => first,
+            (_, Verdict::Allow) => Verdict::Deny,
+            (_, Verdict::Deny) => Verdict::Allow,
         }
     }
 }
 
-fn bits(address: IpAddr) -> u128 {
+/// The address behind this one, if there is one.
+fn behind(address: IpAddr) -> Option<IpAddr> {
     match address {
-        IpAddr::V4(address) => address.to_bits().into(),
-        IpAddr::V6(address) => address.to_bits(),
+        IpAddr::V4(Ipv4Addr::BROADCAST) => Some(Ipv6Addr::UNSPECIFIED.into()),
+        IpAddr::V4(address) => Some(Ipv4Addr::from_bits(address.to_bits() + 1).into()),
+        IpAddr::V6(address) => address.to_bits().checked_add(1).map(|bits| Ipv6Addr::from_bits(bits).into()),
     }
-}
-
-impl<T: Ord + Copy> Changes<T> {
-    fn verdict(&self, address: T) -> Verdict {
-        let passed = self.at.partition_point(|at| *at <= address);
-        if passed % 2 == 0 { self.first } else { self.first.other() }
-    }
-}
-
-impl Verdict {
-    fn other(self) -> Verdict {
-        match self {
-            Verdict::Allow => Verdict::Deny,
-            Verdict::Deny => Verdict::Allow,
-        }
-    }
-}
-
-/// Goes along all addresses, with the numbers of those ranges at hand that hold the present one.
-fn changes(ranges: &[Range], default: Verdict) -> Changes<u128> {
-    let begins = ranges.iter().enumerate().map(|(number, range)| (range.first, number));
-    let ends = ranges.iter().enumerate().filter_map(|(number, range)| Some((range.last.checked_add(1)?, number)));
-    let mut events: Vec<(u128, usize)> = begins.chain(ends).collect();
-    events.sort_unstable();
-    let mut here = BTreeSet::new();
-    let mut changes = Changes { first: default, at: Vec::new() };
-    let mut verdict = default;
-    for events in events.chunk_by(|one, other| one.0 == other.0) {
-        for &(_, number) in events {
-            // The first time it begins, the second time it ends.
-            if !here.remove(&number) {
-                here.insert(number);
-            }
-        }
-        let next = here.first().map_or(default, |&number| ranges[number].verdict);
-        if events[0].0 == 0 {
-            changes.first = next;
-        } else if next != verdict {
-            changes.at.push(events[0].0);
-        }
-        verdict = next;
-    }
-    changes.at.shrink_to_fit();
-    changes
 }
 
 /// Reads an `access` at its path: a map, or `none`.
@@ -231,26 +175,32 @@ pub(super) fn access((node, path): (&Node, String), pools: &PoolNames, errors: &
     let mut networks = Vec::new();
     if let Some((node, path)) = section.child("rules") {
         let rules = list(node, &path, "a list of rules", RULES_MAX, errors).unwrap_or_default();
-        for (index, node) in rules.iter().enumerate() {
-            rule(node, format!("{path}[{index}]"), &mut networks, errors);
-        }
-        if networks.len() > NETWORKS_MAX {
-            errors.add(node.at, &path, format!("too many networks: {} (at most {NETWORKS_MAX})", networks.len()));
+        for (index, rule) in rules.iter().enumerate() {
+            read_rule(rule, format!("{path}[{index}]"), &mut networks, errors);
+            if networks.len() > NETWORKS_MAX {
+                errors.add(rule.at, &path, format!("too many networks (at most {NETWORKS_MAX})"));
+                return None;
+            }
         }
     }
-    let denied = match section.child("action") {
-        Some(place) if matches!(place.0.kind, Kind::Map(_)) => {
-            let (section, own) = Section::whole::<Elsewhere>(place, "with the key pool", &["pool"], errors);
-            // There are at most `POOLS_MAX`.
-            pools.resolve(&section, &own.pool, errors).map_or(Denied::Close, |pool| Denied::Pool(pool as u16))
-        }
-        _ => own.action,
-    };
+    let denied = section.child("action").and_then(|place| action(place, pools, errors)).unwrap_or(Denied::Close);
     Some(Access { verdicts: Verdicts::new(&networks, own.default?).into(), denied })
 }
 
+/// Reads a word, or a map with a pool.
+fn action((node, path): (&Node, String), pools: &PoolNames, errors: &mut Errors<'_>) -> Option<Denied> {
+    if let Kind::Scalar(value) = &node.kind {
+        return Denied::read(value)
+            .map_err(|message| errors.add(node.at, &path, message + ", or a map with the key pool"))
+            .ok();
+    }
+    let (section, own) = Section::whole::<Elsewhere>((node, path), "with the key pool, or a word", &["pool"], errors);
+    // There are at most `POOLS_MAX`.
+    pools.resolve(&section, &own.pool, errors).map(|pool| Denied::Pool(pool as u16))
+}
+
 /// Reads a rule: its networks go to `networks`, with what it says of them.
-fn rule(node: &Node, path: String, networks: &mut Vec<(Network, Verdict)>, errors: &mut Errors<'_>) {
+fn read_rule(node: &Node, path: String, networks: &mut Vec<(Network, Verdict)>, errors: &mut Errors<'_>) {
     let (section, _) = Section::whole::<Rule>((node, path), "with one of the keys allow and deny", &[], errors);
     let given = Verdict::CHOICES.iter().filter_map(|&(key, verdict)| Some((section.child(key)?, verdict)));
     match given.collect::<Vec<_>>().as_slice() {
@@ -323,6 +273,7 @@ mod tests {
             Some("blocked") => Ok(BLOCKED.as_bytes().to_vec()),
             Some("none") => Ok(b"# nobody\n".to_vec()),
             Some("broken") => Ok(b"10.0.0.0/8\n10.0.0.1/8\nlocalhost\n10.0.0.0/33 # x\n".to_vec()),
+            Some("long") => Ok("::1\n".repeat(NETWORKS_MAX).into_bytes()),
             Some("binary") => Ok(b"10.0.0.0/8\n\xff\n".to_vec()),
             _ => Err("no such file".to_string()),
         };
@@ -453,11 +404,11 @@ mod tests {
             ),
             (
                 "{ rules: [deny: '::1'], default: deny, action: drop }",
-                "access.action: must be close or reject, not \"drop\"".to_string(),
+                "access.action: must be close or reject, not \"drop\", or a map with the key pool".to_string(),
             ),
             (
                 "{ rules: [deny: '::1'], default: deny, action: [] }",
-                "access.action: must be close or reject, or a map with the key pool, not a list".to_string(),
+                "access.action: must be a map with the key pool, or a word, not a list".to_string(),
             ),
             (
                 "{ rules: [deny: '::1'], default: deny, action: { pool: tra } }",
@@ -472,6 +423,8 @@ mod tests {
             let found = config(text).expect_err(text);
             assert!(found[0].ends_with(&format!(": listeners[0].{message}")), "{text}: {found:#?}");
         }
+        let found = config("{ rules: [allow: '::1', { deny: { file: long } }], default: deny }").unwrap_err();
+        assert!(found[0].ends_with(": listeners[0].access.rules: too many networks (at most 1000000)"), "{found:#?}");
         let found = config("{ rules: [allow: '::1', { deny: { file: broken } }], default: deny }").unwrap_err();
         let lines = [
             "broken:2: \"10.0.0.1/8\" has bits behind its prefix; the network is 10.0.0.0/8".to_string(),
@@ -493,10 +446,10 @@ mod tests {
             let address = |rng: &mut Rng| -> IpAddr {
                 let low = rng.below(16);
                 match rng.below(4) {
-                    0 => std::net::Ipv4Addr::from_bits((low as u32) << 28 | rng.below(8) as u32).into(),
-                    1 => std::net::Ipv4Addr::from_bits(u32::MAX - low as u32).into(),
-                    2 => std::net::Ipv6Addr::from_bits(u128::from(low) << 124 | u128::from(rng.below(8))).into(),
-                    _ => std::net::Ipv6Addr::from_bits(u128::MAX - u128::from(low)).into(),
+                    0 => Ipv4Addr::from_bits((low as u32) << 28 | rng.below(8) as u32).into(),
+                    1 => Ipv4Addr::from_bits(u32::MAX - low as u32).into(),
+                    2 => Ipv6Addr::from_bits(u128::from(low) << 124 | u128::from(rng.below(8))).into(),
+                    _ => Ipv6Addr::from_bits(u128::MAX - u128::from(low)).into(),
                 }
             };
             let verdict = |rng: &mut Rng| if rng.chance(1, 2) { Verdict::Allow } else { Verdict::Deny };
@@ -508,11 +461,11 @@ mod tests {
                     let first: IpAddr = match address {
                         IpAddr::V4(address) => {
                             let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
-                            std::net::Ipv4Addr::from_bits(address.to_bits() & mask).into()
+                            Ipv4Addr::from_bits(address.to_bits() & mask).into()
                         }
                         IpAddr::V6(address) => {
                             let mask = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
-                            std::net::Ipv6Addr::from_bits(address.to_bits() & mask).into()
+                            Ipv6Addr::from_bits(address.to_bits() & mask).into()
                         }
                     };
                     (Network::parse(&format!("{first}/{prefix}")).expect("it is masked"), verdict(&mut rng))
@@ -532,8 +485,7 @@ mod tests {
                 // What is mapped is IPv4, and none of these is.
                 assert_eq!(verdicts.of(client), plainly, "seed {seed}: {client} in {networks:?}, else {default:?}");
             }
-            let sorted = verdicts.v4.at.is_sorted_by(|a, b| a < b) && verdicts.v6.at.is_sorted_by(|a, b| a < b);
-            assert!(sorted && !verdicts.v4.at.contains(&0) && !verdicts.v6.at.contains(&0), "seed {seed}");
+            assert!(verdicts.turns.is_sorted_by(|one, other| one < other), "seed {seed}");
         }
     }
 }

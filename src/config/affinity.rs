@@ -56,6 +56,18 @@ pub struct Table {
     pub ttl: Duration,
     /// The most clients; beyond them, whoever did not come for longest is forgotten.
     pub entries_max: usize,
+    /// What becomes of one that was moved because its backend did not serve, when that serves again.
+    pub failback: Failback,
+}
+
+/// What becomes of a client that was moved, when the backend serves again that it was bound to first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Failback {
+    /// It stays where it was moved to.
+    #[default]
+    Stay,
+    /// It returns.
+    Return,
 }
 
 /// What a client is known by.
@@ -167,16 +179,17 @@ pub enum Site {
 
 choices!(Kind: "source" Source, "basic_auth" BasicAuth, "url_parameter" UrlParameter, "path_parameter" PathParameter,
     "cookie" Cookie, "header" Header, "insert_cookie" InsertCookie, "prefix_cookie" PrefixCookie);
+choices!(Failback: "stay" Stay, "return" Return);
 choices!(Site: "strict" Strict, "lax" Lax, "none" None);
 
 impl Kind {
     /// The keys that mean something to it, the required ones first; and how many these are.
     fn keys(self) -> (&'static str, usize) {
         match self {
-            Kind::Source => ("type prefix_v4 prefix_v6 ttl table_size", 1),
-            Kind::BasicAuth => ("type ttl table_size", 1),
-            Kind::PathParameter => ("type name ttl table_size", 1),
-            Kind::UrlParameter | Kind::Cookie | Kind::Header => ("type name ttl table_size", 2),
+            Kind::Source => ("type prefix_v4 prefix_v6 ttl table_size failback", 1),
+            Kind::BasicAuth => ("type ttl table_size failback", 1),
+            Kind::PathParameter => ("type name ttl table_size failback", 1),
+            Kind::UrlParameter | Kind::Cookie | Kind::Header => ("type name ttl table_size failback", 2),
             Kind::InsertCookie => {
                 ("type name secure http_only same_site path domain indirect private secret secret_file", 2)
             }
@@ -199,10 +212,10 @@ pub(super) fn read(node: &Node, path: String, backends: &[Backend], errors: &mut
     section.close(&keys[..required], errors);
     let name = own.name.clone().unwrap_or_default();
     let mark = match own.kind {
-        Kind::Source => Mark::Source { prefix_v4: own.prefix_v4, prefix_v6: own.prefix_v6 },
+        Kind::Source => return Some(source_table(&own)),
         Kind::BasicAuth => Mark::BasicAuth,
         Kind::UrlParameter => Mark::UrlParameter(name),
-        Kind::PathParameter => Mark::PathParameter(own.name),
+        Kind::PathParameter => Mark::PathParameter(own.name.clone()),
         Kind::Cookie => Mark::Cookie(name),
         Kind::Header => Mark::Header(name),
         Kind::InsertCookie => return Some(Affinity::InsertCookie(insert_cookie(&section, own, backends, errors))),
@@ -211,7 +224,16 @@ pub(super) fn read(node: &Node, path: String, backends: &[Backend], errors: &mut
             return Some(Affinity::PrefixCookie { name, ids });
         }
     };
-    Some(Affinity::Table(Table { mark, ttl: own.ttl, entries_max: own.table_size }))
+    Some(table(mark, &own))
+}
+
+/// By a table of addresses.
+pub(super) fn source_table(own: &schema::Affinity) -> Affinity {
+    table(Mark::Source { prefix_v4: own.prefix_v4, prefix_v6: own.prefix_v6 }, own)
+}
+
+fn table(mark: Mark, own: &schema::Affinity) -> Affinity {
+    Affinity::Table(Table { mark, ttl: own.ttl, entries_max: own.table_size, failback: own.failback })
 }
 
 fn insert_cookie(section: &Section, own: schema::Affinity, backends: &[Backend], errors: &mut Errors) -> InsertCookie {
@@ -296,17 +318,24 @@ mod tests {
 
     #[test]
     fn each_type_becomes_what_it_says() {
-        let table = |mark| Affinity::Table(Table { mark, ttl: Duration::from_secs(1_800), entries_max: 100_000 });
+        let of_defaults = |mark| {
+            let (ttl, failback) = (Duration::from_secs(1_800), Failback::Stay);
+            Table { mark, ttl, entries_max: 100_000, failback }
+        };
+        let table = |mark| Affinity::Table(of_defaults(mark));
         let source = |prefix_v4, prefix_v6| Mark::Source { prefix_v4, prefix_v6 };
         let sid = || "sid".to_string();
-        assert_eq!(affinity("type: source"), table(source(32, 64)));
+        // The full address counts, unless something else is asked for.
+        assert_eq!(affinity("type: source"), table(source(32, 128)));
         assert_eq!(affinity("type: source, prefix_v4: 24, prefix_v6: 48"), table(source(24, 48)));
         assert_eq!(affinity("type: basic_auth"), table(Mark::BasicAuth));
         assert_eq!(affinity("type: url_parameter, name: sid"), table(Mark::UrlParameter(sid())));
         assert_eq!(affinity("type: path_parameter"), table(Mark::PathParameter(None)));
         assert_eq!(affinity("type: path_parameter, name: sid"), table(Mark::PathParameter(Some(sid()))));
         assert_eq!(affinity("type: cookie, name: sid"), table(Mark::Cookie(sid())));
-        let short = Table { mark: Mark::Header(sid()), ttl: Duration::from_secs(1), entries_max: 2 };
+        let returning = Table { failback: Failback::Return, ..of_defaults(Mark::BasicAuth) };
+        assert_eq!(affinity("type: basic_auth, failback: return"), Affinity::Table(returning));
+        let short = Table { ttl: Duration::from_secs(1), entries_max: 2, ..of_defaults(Mark::Header(sid())) };
         assert_eq!(affinity("type: header, name: sid, ttl: 1s, table_size: 2"), Affinity::Table(short));
         let Affinity::PrefixCookie { name, ids } = affinity("type: prefix_cookie, name: sid") else { panic!() };
         assert_eq!((name, ids.text(0)), (sid(), Some("7692c3ad")));

@@ -15,6 +15,7 @@ pub mod attempts;
 mod auth;
 pub mod balance;
 pub mod check;
+mod confinement;
 mod error;
 mod forwarding;
 pub mod health;
@@ -27,6 +28,7 @@ mod rate;
 pub mod route;
 mod sanitizer;
 pub mod schema;
+mod socket;
 mod source;
 pub mod status;
 pub mod template;
@@ -34,7 +36,6 @@ pub mod units;
 mod validate;
 mod word;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub use affinity::Affinity;
 pub use attempts::{Emergency, Mishap};
 pub use auth::{Auth, USER_BYTES_MAX, Users};
 pub use balance::{Balance, HashBalance, HashOn};
+pub use confinement::{Account, Confinement};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
@@ -52,16 +54,17 @@ pub use health::{Health, OnDown, SendProxy};
 pub use network::{Network, Networks};
 pub use pages::PAGE_STATUSES;
 pub use proxy::{ProxyVersion, ProxyVersions};
-pub use quick::quick_start;
+pub use quick::{TRACKED_DEFAULT, quick_start, tracked_max};
 pub use rate::RateLimit;
 pub use route::Route;
 pub use sanitizer::{Methods, PathFault};
+pub use socket::{SocketOptions, Sources};
 
 use attempts::{MishapName, RETRIES_ALL, Retries};
-use leaf::{AccountName, Bytes, Directory, FileName, Level, LogTo, Period, Size, Switch, Unrouted, Whole};
+use leaf::{Bytes, FileName, Level, LogTo, Period, Size, Switch, Unrouted, Whole};
 use sanitizer::PathFaults;
 use status::StatusRange;
-use word::{Maybe, Nested, OrNone, Several, settings};
+use word::{Nested, OrNone, Several, settings};
 
 /// Where a daemon writes its pid unless it is told otherwise.
 pub const PID_FILE_DEFAULT: &str = "/var/run/plb.pid";
@@ -171,10 +174,10 @@ settings! {
         /// How long a graceful stop may take.
         timeout_shutdown: Period = Duration::from_secs(30),
         /// The listeners, in the order of the file; never empty. Each is read as [`schema::Listener`], [`Listener`],
-        /// [`HttpSettings`], [`Forwarding`] and [`ClientTimeouts`].
+        /// [`HttpSettings`], [`Forwarding`], [`SocketOptions`] and [`ClientTimeouts`].
         listeners: Nested<Vec<Listener>>,
-        /// The pools, in the order of the file; never empty. Each is read as [`schema::Pool`], [`Pool`] and
-        /// [`ServerTimeouts`].
+        /// The pools, in the order of the file; never empty. Each is read as [`schema::Pool`], [`Pool`],
+        /// [`SocketOptions`] and [`ServerTimeouts`].
         pools: Nested<Vec<Pool>>,
     } and {
         /// What the process gives up before it serves.
@@ -212,40 +215,6 @@ pub enum AccessFormat {
 }
 
 settings! {
-    /// What the process gives up before it serves.
-    Confinement {
-        /// Who it becomes when root starts it; `None` is `nobody`.
-        user: Maybe<AccountName>,
-        /// With which group; `None` is the user's own.
-        group: Maybe<AccountName>,
-        /// Its root directory when root starts it; `None` is `/var/empty`.
-        chroot_dir: Maybe<Directory>,
-        /// It makes the system calls of a list only, where the kernel can see to that.
-        seccomp: Switch = true,
-        /// A crash may leave an image of the memory.
-        core_dumps: Switch = false,
-    }
-}
-
-/// A user or a group; never root's number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Account {
-    /// By its name, which is looked up at the start.
-    Name(String),
-    /// By its number.
-    Number(u32),
-}
-
-impl fmt::Display for Account {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Account::Name(name) => f.write_str(name),
-            Account::Number(number) => number.fmt(f),
-        }
-    }
-}
-
-settings! {
     /// A bound address (or several) with its protocol, its pool and its limits.
     Listener {
         /// The length of the kernel's queue of connections not accepted yet.
@@ -278,6 +247,8 @@ settings! {
         routes: Vec<Route>,
         /// What concerns HTTP only.
         http: HttpSettings,
+        /// The options of its clients' sockets.
+        socket: SocketOptions,
         /// How long its clients are waited for.
         timeouts: ClientTimeouts,
     }
@@ -424,6 +395,8 @@ settings! {
         slow_start: OrNone<Period> = None,
         /// Idle connections kept to each backend.
         idle_backend_max: Whole<0, 1_000_000> = 100,
+        /// Where connections to its backends come from.
+        source: Sources = Sources::default(),
         /// The version of the PROXY protocol with which each connection to a backend begins; `None` is without.
         send_proxy: OrNone<ProxyVersion> = None,
     } and {
@@ -433,6 +406,8 @@ settings! {
         backends: Vec<Backend>,
         /// How clients are led back to who served them, if they are.
         affinity: Option<Affinity>,
+        /// The options of the sockets of its backends.
+        socket: SocketOptions,
         /// How its backends are probed while they serve, if they are.
         health: Option<Health>,
         /// Who answers when none of its backends lives.

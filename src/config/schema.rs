@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::affinity::{Kind, Site};
+use super::affinity::{Failback, Kind, Site};
 use super::leaf::{
     Bytes, CookiePath, Domain, Expression, FieldValue, FreeField, HostPort, Hosts, Name, Period, Realm, RedirectTo,
     Redirection, Switch, Text, Token, UrlPath, UrlPrefix, Whole,
@@ -61,6 +61,9 @@ settings! {
     }
 }
 
+/// How many clients a table remembers.
+pub(super) type TableSize = Whole<1, 10_000_000, usize>;
+
 settings! {
     /// How clients of a pool are led back to the backend that served them.
     Affinity {
@@ -71,11 +74,13 @@ settings! {
         /// A client that does not come for so long is forgotten.
         ttl: Period = Duration::from_secs(1_800),
         /// The most clients that are remembered.
-        table_size: Whole<1, 10_000_000, usize> = 100_000,
+        table_size: TableSize = 100_000,
+        /// What becomes of a client that was moved, when its first backend serves again.
+        failback: Failback = Failback::Stay,
         /// The bits of an IPv4 address that count.
         prefix_v4: Whole<1, 32> = 32,
         /// The bits of an IPv6 address that count.
-        prefix_v6: Whole<1, 128> = 64,
+        prefix_v6: Whole<1, 128> = 128,
         /// The cookie is for TLS only.
         secure: Switch = false,
         /// The cookie is not for scripts.

@@ -110,7 +110,8 @@ impl<'n> Section<'n> {
     /// Reads the keys that `T` knows.
     pub(super) fn read<T: Schema>(&mut self, errors: &mut Errors<'_>) -> T {
         for (entry, known) in self.entries.unwrap_or_default().iter().zip(&mut self.known) {
-            if !T::KEYS.contains(&entry.key.as_str()) {
+            // At top level, listeners and pools share some keys.
+            if *known || !T::KEYS.contains(&entry.key.as_str()) {
                 continue;
             }
             *known = true;
@@ -136,6 +137,7 @@ impl<'n> Section<'n> {
         listener.body_bytes_per_second_min = listener.body_bytes_per_second_min.filter(|rate| *rate > 0);
         listener.http = self.read(errors);
         listener.http.forwarding = self.read(errors);
+        listener.socket = self.read(errors);
         listener.timeouts = self.read(errors);
         listener
     }
@@ -143,6 +145,7 @@ impl<'n> Section<'n> {
     /// What a pool can set, here or at top level.
     fn pool(&mut self, errors: &mut Errors<'_>) -> Pool {
         let mut pool: Pool = self.read(errors);
+        pool.socket = self.read(errors);
         pool.timeouts = self.read(errors);
         pool
     }
@@ -159,6 +162,7 @@ impl<'n> Section<'n> {
     pub(super) fn close(&mut self, required: &[&str], errors: &mut Errors<'_>) {
         let Some(entries) = self.entries else { return };
         self.allowed.sort();
+        self.allowed.dedup();
         for (entry, _) in entries.iter().zip(&self.known).filter(|(_, known)| !**known) {
             errors.add_with(entry.at, &joined(&self.path, &entry.key), || {
                 let near = suggestion(&entry.key, self.allowed.iter().copied());
@@ -201,7 +205,7 @@ impl<'n> Section<'n> {
 }
 
 /// A struct in which only `key` is set.
-fn read_alone<T: Schema>(key: &str, value: Value) -> Result<T, String> {
+pub(super) fn read_alone<T: Schema>(key: &str, value: Value) -> Result<T, String> {
     let alone = Mapping::from_iter([(Value::from(key), value)]);
     serde_yaml::from_value(Value::Mapping(alone)).map_err(|error| error.to_string())
 }

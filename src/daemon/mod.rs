@@ -13,6 +13,15 @@ pub mod signals;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
 pub mod system_calls;
 
+/// Who says where connections come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The system: no socket is bound any more.
+    System,
+    /// The configuration: sockets are bound to an address, and never to a port.
+    Configuration,
+}
+
 /// Those who watch over the process, held from the start to the end.
 #[derive(Debug, Default)]
 pub struct Supervision {

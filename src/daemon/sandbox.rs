@@ -3,17 +3,20 @@
 //! It holds for the calling thread and whatever that starts, and cannot be taken back. What is open stays open.
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, RestrictionStatus, Ruleset, RulesetAttr, RulesetError,
-    RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, RestrictionStatus, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
-/// Forbids every path, listening on TCP ports, signals to other processes, and their abstract sockets, as far as the
+use super::Source;
+
+/// Forbids every path, binding to TCP ports (but to those that the system chooses, where the configuration says where
+/// connections come from), signals to other processes, and their abstract sockets, as far as the
 /// kernel can (landlock(7)).
 ///
 /// # Errors
 /// Why there is no Landlock.
-pub fn close_paths() -> Result<String, String> {
-    let status = restrict().map_err(|error| format!("no Landlock: {error}"))?;
+pub fn close_paths(source: Source) -> Result<String, String> {
+    let status = restrict(source).map_err(|error| format!("no Landlock: {error}"))?;
     match (status.ruleset, status.landlock) {
         (RulesetStatus::NotEnforced, LandlockStatus::NotEnabled) => Err("no Landlock: it is switched off".to_string()),
         (RulesetStatus::NotEnforced, _) => Err("no Landlock: this kernel has none".to_string()),
@@ -21,12 +24,15 @@ pub fn close_paths() -> Result<String, String> {
     }
 }
 
-fn restrict() -> Result<RestrictionStatus, RulesetError> {
-    // A right that is handled and that no rule grants is denied.
-    Ruleset::default()
+fn restrict(source: Source) -> Result<RestrictionStatus, RulesetError> {
+    // A right that is handled and that no rule grants is denied. Port 0 leaves the choice to the system.
+    let ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(ABI::V9))?
         .handle_access(AccessNet::BindTcp)?
         .scope(BitFlags::<Scope>::all())?
-        .create()?
-        .restrict_self()
+        .create()?;
+    match source {
+        Source::System => ruleset.restrict_self(),
+        Source::Configuration => ruleset.add_rule(NetPort::new(0, AccessNet::BindTcp))?.restrict_self(),
+    }
 }

@@ -14,6 +14,8 @@ use seccompiler::{
     SeccompRule, apply_filter,
 };
 
+use super::Source;
+
 /// The calls that are allowed with any arguments. Allowing the descriptors' ones costs nothing: there is no way to a
 /// descriptor that was not opened before.
 #[rustfmt::skip]
@@ -41,19 +43,19 @@ const OLD_CALLS: &[c_long] = &[SYS_epoll_wait, SYS_poll, SYS_dup2, SYS_time];
 #[cfg(not(target_arch = "x86_64"))]
 const OLD_CALLS: &[c_long] = &[];
 
-/// Forbids every system call that is not in `CALLS` or its like: EPERM, and not the end of the process, so that a
+/// Forbids every system call that is not in `CALLS` or its like, or that the source of connections needs: EPERM, and not the end of the process, so that a
 /// call that was forgotten there (or that a newer C library makes) is an error of one session and not of everybody's.
 /// What it would be good for to an intruder is refused either way.
 ///
 /// # Errors
 /// Why there is no filter.
-pub fn filter_calls() -> Result<String, String> {
-    let filter = filter().map_err(|error| format!("no seccomp: {error}"))?;
+pub fn filter_calls(source: Source) -> Result<String, String> {
+    let filter = filter(source).map_err(|error| format!("no seccomp: {error}"))?;
     apply_filter(&filter).map_err(|error| format!("no seccomp: {error}"))?;
     Ok("seccomp".to_string())
 }
 
-fn filter() -> Result<BpfProgram, BackendError> {
+fn filter(source: Source) -> Result<BpfProgram, BackendError> {
     use SeccompCmpOp::{Eq, MaskedEq};
     let is = |argument, operator, value| {
         let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?;
@@ -63,6 +65,9 @@ fn filter() -> Result<BpfProgram, BackendError> {
     // remembers the others and does not run the filter for them.
     let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
         CALLS.iter().chain(OLD_CALLS).map(|&call| (call, Vec::new())).collect();
+    if source == Source::Configuration {
+        rules.insert(SYS_bind, Vec::new());
+    }
     rules.insert(SYS_socket, vec![is(0, Eq, AF_INET as u64)?, is(0, Eq, AF_INET6 as u64)?]);
     rules.insert(SYS_ioctl, vec![is(1, Eq, u64::from(FIONBIO as u32))?]);
     rules.insert(SYS_mmap, vec![is(2, MaskedEq(PROT_EXEC as u64), 0)?]);

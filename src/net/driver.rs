@@ -20,6 +20,7 @@ use crate::base::arena::{Arena, Id};
 use crate::base::buffers::{Buffer, Buffers};
 use crate::base::time::Time;
 use crate::base::timer::Timer;
+use crate::config::Pool;
 use crate::protocol::{Reuse, proxy_header};
 use crate::session::{Context, Io, Outcome, Part, Readiness, Session, Side};
 
@@ -272,9 +273,10 @@ impl Driver {
             }
         }
         self.make_way(backend, context);
-        let mut connected = self.connect(id, backend, step);
+        let pool = &context.config.pools[backend.pool()];
+        let mut connected = self.connect(id, backend, step, pool);
         if connected.as_ref().is_err_and(is_lack_of_descriptors) && self.kernel_pipes.close_free() {
-            connected = self.connect(id, backend, step);
+            connected = self.connect(id, backend, step, pool);
         }
         match connected {
             Ok((stream, alternatives)) => {
@@ -332,9 +334,9 @@ impl Driver {
         Outcome::Failed(failure)
     }
 
-    fn connect(&mut self, id: Id<Pair>, backend: BackendId, step: u8) -> io::Result<(Id<Stream>, u8)> {
+    fn connect(&mut self, id: Id<Pair>, backend: BackendId, step: u8, pool: &Pool) -> io::Result<(Id<Stream>, u8)> {
         let (address, position, alternatives) = self.addresses.get(backend, step);
-        let mut stream = Stream::connect(address)?;
+        let mut stream = Stream::connect(address, pool)?;
         stream.set_owner(Owner::Session(id, Side::Backend));
         if step > 0 {
             stream.set_alternative(backend, position);

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::failure::failure_of;
+use super::socket::set_watch;
 use crate::balance::Failure;
-use crate::config::ListenAddress;
+use crate::config::{self, ListenAddress};
 
 /// How long accepting rests after descriptors ran out.
 pub const PAUSE: Duration = Duration::from_millis(100);
@@ -40,11 +41,11 @@ pub enum Accepted {
 }
 
 impl Listener {
-    /// Binds an address of the listener at `position`.
+    /// Binds an address of the listener `own` at `position`.
     ///
     /// # Errors
     /// The address is in use, not ours, or its family is unknown to this host.
-    pub fn bind(position: u16, listen: ListenAddress, backlog: u32) -> io::Result<Listener> {
+    pub fn bind(position: u16, listen: ListenAddress, own: &config::Listener) -> io::Result<Listener> {
         let domain = Domain::for_address(listen.address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
@@ -53,10 +54,11 @@ impl Listener {
         if listen.address.is_ipv6() {
             socket.set_only_v6(listen.v6_only)?;
         }
-        // Linux and the BSDs let accepted sockets inherit it.
-        socket.set_tcp_nodelay(true)?;
+        // Linux and the BSDs let accepted sockets inherit these options.
+        socket.set_tcp_nodelay(own.socket.nodelay)?;
+        set_watch(SockRef::from(&socket), &own.socket)?;
         socket.bind(&listen.address.into())?;
-        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        socket.listen(i32::try_from(own.backlog).unwrap_or(i32::MAX))?;
         let socket = TcpListener::from_std(socket.into());
         let address = socket.local_addr()?;
         Ok(Listener { socket, position, address, readable: false, paused: false })

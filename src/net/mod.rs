@@ -10,5 +10,6 @@ pub mod idle;
 pub mod kernel_pipe;
 pub mod listener;
 pub mod probe;
+pub mod socket;
 pub mod stream;
 pub mod token;

@@ -39,13 +39,13 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Asks for a connection to a backend, at the address that is `step` steps behind the preferred one.
+    /// Asks for a connection to a backend of this pool, at the address that is `step` steps behind the preferred one.
     ///
     /// # Errors
     /// What the system says at once.
     pub fn start(backend: BackendId, step: u8, addresses: &Addresses, pool: &Pool) -> Result<Probe, Failure> {
         let (address, position, left) = addresses.get_probed(backend, step, pool.health.as_ref());
-        let stream = Stream::connect(address).map_err(|error| failure_of(&error))?;
+        let stream = Stream::connect(address, pool).map_err(|error| failure_of(&error))?;
         let default = Health::default();
         let health = pool.health.as_ref().unwrap_or(&default);
         let authority = health.authority(&pool.backends[backend.backend()]);
@@ -75,18 +75,16 @@ impl Probe {
     pub fn advance(&mut self) -> Option<Result<(), Failure>> {
         let mut verdict = self.script.verdict();
         if verdict == Verdict::Good {
-            // Otherwise a call tells how connecting ended, and what a backend said before it broke off.
+            // Otherwise a call tells how connecting ended, or what the backend said before it broke off.
             if let Outcome::Failed(failure) = self.stream.finish_connect() {
                 return Some(Err(failure));
             }
         }
         // The script takes so many bytes, and then ends it.
         while verdict == Verdict::More {
-            let ready = self.stream.readiness();
-            let unsent = self.script.unsent();
-            verdict = match ready {
+            verdict = match self.stream.readiness() {
+                Readiness { writable: true, .. } if !self.script.unsent().is_empty() => self.say(),
                 Readiness { readable: true, .. } => self.hear(),
-                Readiness { writable: true, .. } if !unsent.is_empty() => self.say(),
                 _ => return None,
             };
         }
@@ -99,6 +97,7 @@ impl Probe {
     fn say(&mut self) -> Verdict {
         match self.stream.write(self.script.unsent()) {
             Outcome::Bytes { count, .. } => self.script.sent(count),
+            // What it said before it broke off tells more.
             Outcome::Failed(failure) => match self.hear() {
                 Verdict::More | Verdict::Bad(Failure::Ended) => Verdict::Bad(failure),
                 verdict => verdict,
@@ -152,5 +151,55 @@ impl Drop for Probe {
         if self.script.closing() == Closing::Reset {
             self.stream.reset_on_drop();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use mio::{Events, Poll};
+
+    use super::*;
+    use crate::config::parse;
+    use crate::net::addresses::Alternatives;
+
+    /// What is known of a backend that accepts, does this, and breaks off before it hears anything.
+    fn met_with(check: &str, say: &[u8]) -> Option<Result<(), Failure>> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let text = format!(
+            "listeners: [{{ name: a, listen: 1.2.3.4:0, pool: p }}]\n\
+             pools: {{ p: {{ backends: [a:1], health: {{ {check} }} }} }}"
+        );
+        let config = parse("f", &text).expect("it is right");
+        let addresses = Addresses::new(vec![vec![Alternatives::new(vec![address])]]);
+        let mut poll = Poll::new().expect("descriptors are left");
+        let mut probe = Probe::start(BackendId::new(0, 0), 0, &addresses, &config.pools[0]).expect("somebody listens");
+        let (mut backend, _) = listener.accept().expect("it connects");
+        backend.write_all(say).expect("there is room");
+        socket2::SockRef::from(&backend).set_linger(Some(Duration::ZERO)).expect("a socket takes it");
+        drop(backend);
+        probe.register(poll.registry(), Token(0)).expect("there is room");
+        let mut events = Events::with_capacity(1);
+        while events.is_empty() {
+            poll.poll(&mut events, None).expect("it goes on");
+        }
+        events.iter().for_each(|event| probe.mark(event));
+        probe.advance()
+    }
+
+    #[test]
+    fn what_a_backend_said_before_it_broke_off_tells_more_than_that_it_did() {
+        let busy = b"HTTP/1.1 503 Busy\r\n\r\n";
+        assert_eq!(met_with("type: http", busy), Some(Err(Failure::Status(503))));
+        assert_eq!(met_with("type: http", b""), Some(Err(Failure::Reset)));
+        assert_eq!(met_with("type: http", b"HTTP/1.1 200"), Some(Err(Failure::Reset)));
+        assert_eq!(met_with("type: smtp", b"421 busy\r\n"), Some(Err(Failure::Status(421))));
+        assert_eq!(met_with("type: smtp", b""), Some(Err(Failure::Reset)));
+        assert_eq!(met_with("type: tcp", b""), Some(Err(Failure::Reset)));
+        assert_eq!(met_with("type: exchange, expect: SSH", b"SSH"), Some(Ok(())));
     }
 }

@@ -19,8 +19,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::failure::failure_of;
 use super::idle::Slot;
 use super::kernel_pipe::{Flight, KernelPipes, TakeOff};
+use super::socket;
 use crate::balance::BackendId;
 use crate::base::arena::Id;
+use crate::config::Pool;
 use crate::net::driver::Pair;
 use crate::session::{Outcome, Readiness, Side};
 
@@ -46,8 +48,8 @@ enum Nagle {
     Unsent,
     /// They may, and the next one would.
     Sent,
-    /// `TCP_NODELAY` is set.
-    Off,
+    /// It is as it is to stay: `TCP_NODELAY` is set, or is not to be.
+    Settled,
 }
 
 /// One connection.
@@ -67,20 +69,21 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// An accepted connection. It inherited `TCP_NODELAY`, and its first bytes may be there already.
+    /// An accepted connection. It inherited its options, and its first bytes may be there already.
     pub fn accepted(socket: TcpStream) -> Stream {
         let readiness = Readiness { readable: true, writable: true, settled: true };
-        Stream::new(socket, readiness, Nagle::Off)
+        Stream::new(socket, readiness, Nagle::Settled)
     }
 
-    /// Asks for a connection.
+    /// Asks for a connection to a backend of this pool.
     ///
     /// # Errors
     /// The system refuses at once: descriptors or ports ran out, or there is no way there.
-    pub fn connect(address: SocketAddr) -> io::Result<Stream> {
+    pub fn connect(address: SocketAddr, pool: &Pool) -> io::Result<Stream> {
         // A write is tried before any event: over a short way the connection stands by then.
         let readiness = Readiness { readable: false, writable: true, settled: false };
-        Ok(Stream::new(TcpStream::connect(address)?, readiness, Nagle::Unsent))
+        let nagle = if pool.socket.nodelay { Nagle::Unsent } else { Nagle::Settled };
+        Ok(Stream::new(socket::connect(address, pool)?, readiness, nagle))
     }
 
     fn new(socket: TcpStream, readiness: Readiness, nagle: Nagle) -> Stream {
@@ -199,9 +202,9 @@ impl Stream {
             Nagle::Sent => {
                 // Without it, segments are late but not lost.
                 let _ = self.socket.set_nodelay(true);
-                Nagle::Off
+                Nagle::Settled
             }
-            Nagle::Off => Nagle::Off,
+            Nagle::Settled => Nagle::Settled,
         }
     }
 
@@ -322,7 +325,7 @@ mod tests {
         let preface: Vec<u8> = (0..16 << 20).map(|place: u32| (place >> 8) as u8 ^ place as u8).collect();
         for request in [&b"hello"[..], b""] {
             let address = listener.local_addr().expect("it is bound");
-            let mut stream = Stream::connect(address).expect("there is a way");
+            let mut stream = Stream::connect(address, &Pool::default()).expect("there is a way");
             let (mut peer, _) = listener.accept().expect("it connects");
             stream.begin_with(preface.clone());
             let first = if request.is_empty() { stream.flush() } else { stream.write(request) };

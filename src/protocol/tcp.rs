@@ -36,8 +36,9 @@ impl Tcp {
     fn judge_silent_end(&mut self, view: &View) -> Option<Step> {
         self.state = State::Judged;
         match (view.request.source_ended(), view.request.sent()) {
-            // The client ended first: the backend only followed.
-            (true, 0) => None,
+            // The client ended first: the backend only followed, unless something was still to be sent to it.
+            (true, 0) if view.request.is_drained() => None,
+            (true, 0) => Some(Step::Fail(Failure::Ended)),
             (true, _) => Some(ANSWERED),
             (false, _) => Some(Step::Fail(Failure::Ended)),
         }
@@ -116,8 +117,8 @@ mod tests {
     use crate::protocol::http::site::Site;
     use crate::protocol::{Alternative, Stage};
 
-    #[test]
-    fn a_client_that_got_a_part_sees_a_reset_when_the_backend_breaks_off() {
+    /// Lets `examine` have a machine that has asked for a backend, and what it sees.
+    fn try_out(examine: impl FnOnce(&mut Tcp, &mut View)) {
         let config = quick_start(ProtocolName::Tcp, "80", &["10.0.0.1:1".to_owned()]).expect("good");
         let [mut request, mut response] = [Pipe::new(Time::START), Pipe::new(Time::START)];
         let [one, other] = Buffers::new(u64::MAX).lend().expect("no limit");
@@ -142,11 +143,30 @@ mod tests {
         };
         let mut tcp = Tcp::new();
         tcp.advance(&mut view);
-        let reset = Trouble::Backend(Failure::Reset);
-        assert_eq!(tcp.apologize(&mut view, reset), Step::Finish(Farewell::Close));
-        view.response.filled(1, Time::START);
-        assert_eq!(tcp.apologize(&mut view, reset), Step::Abort);
-        view.response.drained(1, Time::START);
-        assert_eq!(tcp.apologize(&mut view, reset), Step::Abort);
+        examine(&mut tcp, &mut view);
+    }
+
+    #[test]
+    fn a_backend_that_ends_has_failed_where_it_was_still_to_be_sent_something() {
+        for (bytes, step) in [(0, Step::Finish(Farewell::Close)), (5, Step::Fail(Failure::Ended))] {
+            try_out(|tcp, view| {
+                view.request.filled(bytes, Time::START);
+                view.request.end_source();
+                view.response.end_source();
+                assert_eq!(tcp.advance(view), step, "{bytes} bytes");
+            });
+        }
+    }
+
+    #[test]
+    fn a_client_that_got_a_part_sees_a_reset_when_the_backend_breaks_off() {
+        try_out(|tcp, view| {
+            let reset = Trouble::Backend(Failure::Reset);
+            assert_eq!(tcp.apologize(view, reset), Step::Finish(Farewell::Close));
+            view.response.filled(1, Time::START);
+            assert_eq!(tcp.apologize(view, reset), Step::Abort);
+            view.response.drained(1, Time::START);
+            assert_eq!(tcp.apologize(view, reset), Step::Abort);
+        });
     }
 }

@@ -13,6 +13,7 @@ use super::{Alarm, Server, enqueue};
 use crate::balance::Seeker;
 use crate::base::arena::Id;
 use crate::base::time::Time;
+use crate::config::Listener;
 use crate::net::driver::{Pair, Verdict};
 use crate::net::listener::{Accepted, PAUSE};
 use crate::net::stream::{Owner, Stream};
@@ -107,21 +108,18 @@ impl Server {
 
     /// Says who was refused: for the first time, and then ever more rarely; all of them to whoever wants to know more.
     pub(super) fn report_refusals(&mut self) {
-        for refusal in self.core.door.refusals.drain(..) {
-            let Refusal { client, times, .. } = refusal;
-            let listener = &self.core.config.listeners[usize::from(refusal.listener)];
-            let name = &listener.name;
-            let is_rare = times.is_power_of_two();
-            if refusal.cause == Cause::Crowd {
-                let max = listener.clients_per_address_max.unwrap_or_default();
+        for Refusal { listener, client, cause, times } in self.core.door.refusals.drain(..) {
+            let Listener { name, clients_per_address_max, .. } = &self.core.config.listeners[usize::from(listener)];
+            let loud = |level| if times.is_power_of_two() { level } else { Level::Debug };
+            if let (Cause::Crowd, Some(max)) = (cause, clients_per_address_max) {
+                let what = "connections, more are reset";
                 log::log!(
-                    if is_rare { Level::Warn } else { Level::Debug },
-                    "listener {name}: {client} has max_clients_per_address ({max}) connections, more are reset \
-                     (so far {times} times)"
+                    loud(Level::Warn),
+                    "listener {name}: {client} has max_clients_per_address ({max}) {what} (so far {times} times)"
                 );
             } else {
-                let level = if is_rare { Level::Info } else { Level::Debug };
-                log::log!(level, "listener {name}: {client} is denied by access (so far {times} times)");
+                let what = "is denied by access";
+                log::log!(loud(Level::Info), "listener {name}: {client} {what} (so far {times} times)");
             }
         }
     }

@@ -13,7 +13,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, fchdir, geteuid, getppid, setgid, setgroups, setuid};
 use plb::config::{Config, ProtocolName, quick_start};
-use plb::daemon::{privileges, sandbox, system_calls};
+use plb::daemon::{Source, privileges, sandbox, system_calls};
 use plb::start::Bound;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -25,7 +25,7 @@ const LAYER: &str = "PLB_TEST_LAYER";
 const BACKEND: &str = "PLB_TEST_BACKEND";
 
 /// What is tried; what changes the process most comes last.
-const ATTEMPTS: [&str; 12] = [
+const ATTEMPTS: [&str; 13] = [
     "user",
     "group",
     "groups",
@@ -33,6 +33,7 @@ const ATTEMPTS: [&str; 12] = [
     "new file",
     "way out",
     "port",
+    "fixed port",
     "signal",
     "netlink",
     "thread",
@@ -42,12 +43,13 @@ const ATTEMPTS: [&str; 12] = [
 /// What an ordinary user may not do in any case, or not everywhere.
 const ROOTS: [&str; 4] = ["user", "group", "groups", "namespace"];
 
-const TESTS: [(&str, fn()); 5] = [
+const TESTS: [(&str, fn()); 6] = [
     ("without_any_layer_everything_is_possible", without_any_layer_everything_is_possible),
     ("without_privileges_there_is_no_way_back_to_root", without_privileges_there_is_no_way_back_to_root),
     ("landlock_alone_refuses_files_ports_and_signals", landlock_alone_refuses_files_ports_and_signals),
     ("seccomp_alone_refuses_every_attempt", seccomp_alone_refuses_every_attempt),
     ("who_is_confined_gets_nowhere", who_is_confined_gets_nowhere),
+    ("who_may_choose_a_source_can_still_listen_nowhere", who_may_choose_a_source_can_still_listen_nowhere),
 ];
 
 fn main() -> ExitCode {
@@ -87,8 +89,12 @@ fn put_on(layer: &str, backend: &str) {
             privileges::give_up(&config.confinement).expect("it can");
             assert_eq!(get_no_new_privs(), Ok(true), "the layers of the sandbox would set it too");
         }
-        "paths" => drop(sandbox::close_paths().expect("this kernel has Landlock")),
-        "calls" => drop(system_calls::filter_calls().expect("this kernel has seccomp")),
+        "paths" => drop(sandbox::close_paths(Source::System).expect("this kernel has Landlock")),
+        "calls" => drop(system_calls::filter_calls(Source::System).expect("this kernel has seccomp")),
+        "paths, with a source" => drop(sandbox::close_paths(Source::Configuration).expect("this kernel has Landlock")),
+        "calls, with a source" => {
+            drop(system_calls::filter_calls(Source::Configuration).expect("this kernel has seccomp"))
+        }
         "all" => drop(Bound::new(config).and_then(Bound::confine).expect("it can")),
         other => panic!("{other} is no layer"),
     }
@@ -105,6 +111,7 @@ fn attempted(attempt: &str, root: &OwnedFd) -> io::Result<()> {
         "new file" => done(openat(root, "tmp", OFlag::O_TMPFILE | OFlag::O_WRONLY, files).map(drop)),
         "way out" => done(fchdir(root)),
         "port" => TcpListener::bind("127.0.0.1:0").map(drop),
+        "fixed port" => fixed_port(),
         "signal" => done(kill(getppid(), None)),
         "netlink" => done(socket(AddressFamily::Netlink, SockType::Raw, SockFlag::empty(), None).map(drop)),
         "thread" => {
@@ -115,6 +122,15 @@ fn attempted(attempt: &str, root: &OwnedFd) -> io::Result<()> {
         "namespace" => done(unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)),
         other => panic!("{other} is no attempt"),
     }
+}
+
+/// Listens on a port that nobody has; another process may take any of them just now.
+fn fixed_port() -> io::Result<()> {
+    let ports = (30_000..32_000).map(|port| TcpListener::bind(("127.0.0.1", port)));
+    ports
+        .into_iter()
+        .find(|bound| !matches!(bound, Err(error) if error.kind() == io::ErrorKind::AddrInUse))
+        .map_or(Err(io::ErrorKind::AddrInUse.into()), |bound| bound.map(drop))
 }
 
 /// What was refused under this layer, each with the reason. Exactly `expected` must be; what takes root is left out
@@ -149,7 +165,7 @@ fn without_privileges_there_is_no_way_back_to_root() {
 }
 
 fn landlock_alone_refuses_files_ports_and_signals() {
-    for (attempt, reason) in refused_under("paths", &["file", "new file", "port", "signal", "program"]) {
+    for (attempt, reason) in refused_under("paths", &["file", "new file", "port", "fixed port", "signal", "program"]) {
         let errno = if attempt == "signal" { Errno::EPERM } else { Errno::EACCES };
         assert!(reason.contains(errno.desc()), "{attempt}: {reason}");
     }
@@ -163,4 +179,11 @@ fn seccomp_alone_refuses_every_attempt() {
 
 fn who_is_confined_gets_nowhere() {
     refused_under("all", &ATTEMPTS);
+}
+
+/// Landlock leaves the ports that the system chooses, and seccomp leaves bind(2) but not listen(2).
+fn who_may_choose_a_source_can_still_listen_nowhere() {
+    let refused = refused_under("paths, with a source", &["file", "new file", "fixed port", "signal", "program"]);
+    assert!(refused[2].1.contains(Errno::EACCES.desc()), "{refused:?}");
+    refused_under("calls, with a source", &ATTEMPTS);
 }

@@ -12,7 +12,9 @@ listeners:
   - { name: web, listen: "127.0.0.1:0", pool: web }
 pools:
   web:
-    health: { type: http, path: "/health?deep", host: www.example.org, body: alive, interval: 100ms, rise: 2, fall: 2 }
+    health:
+      { type: http, path: "/health?deep", host: www.example.org, body: alive,
+        interval: 400ms, fast_interval: 50ms, rise: 2, fall: 2 }
     backends:
       - { address: "$ONE", name: one }
       - { address: "$TWO", name: two }

@@ -4,14 +4,20 @@ start_two_nginx
 random_file large 20000000
 wanted=$(checksum <"$FILES/large")
 
-start_plb 127.0.0.1:0 "$ONE" "$TWO,weight=3"
+start_plb --no-tracking 127.0.0.1:0 "$ONE" "$TWO,weight=3"
 address=$(listening_on '127.0.0.1:')
 expect 'shares by weight' ' 2 one, 6 two,' \
     "$(fetch "http://$address/name?[1-8]" | sort | uniq -c | tr -s ' ' | tr '\n' ',')"
 expect 'a download' "$wanted" "$(fetch "http://$address/large" | checksum)"
 stop_plb
 
-start_plb --tcp 127.0.0.1:0 "$ONE" "$TWO"
+start_plb 127.0.0.1:0 "$ONE" "$TWO,weight=3"
+address=$(listening_on '127.0.0.1:')
+expect 'one backend for one client' ' 8 one,' \
+    "$(fetch "http://$address/name?[1-8]" | sort | uniq -c | tr -s ' ' | tr '\n' ',')"
+stop_plb
+
+start_plb --tcp --no-tracking 127.0.0.1:0 "$ONE" "$TWO"
 address=$(listening_on '127.0.0.1:')
 expect 'all requests of a connection' ' 8 one,' \
     "$(fetch "http://$address/name?[1-8]" | sort | uniq -c | tr -s ' ' | tr '\n' ',')"

@@ -360,14 +360,13 @@ impl Wire {
 
     /// The peer takes up to `most` bytes.
     pub fn receive(&mut self, most: usize) -> (Vec<u8>, Given) {
+        let announced = self.expected.len().min(self.outbound.bytes.len());
+        let expected = self.expected.drain(..announced);
+        assert!(self.outbound.bytes.drain(..announced).eq(expected), "a peer was told of somebody else");
         let count = most.min(self.outbound.bytes.len());
-        let mut bytes: Vec<u8> = self.outbound.bytes.drain(..count).collect();
-        let announced = self.expected.len().min(count);
-        let expected: Vec<u8> = self.expected.drain(..announced).collect();
-        assert!(bytes[..announced] == expected, "{} instead of {}", bytes.escape_ascii(), expected.escape_ascii());
-        bytes.drain(..announced);
+        let bytes: Vec<u8> = self.outbound.bytes.drain(..count).collect();
         let has_room = self.crowded && !self.hushed && !self.is_crowded();
-        if count > 0 && (self.full || has_room) {
+        if announced + count > 0 && (self.full || has_room) {
             self.full = false;
             self.crowded &= !has_room;
             self.edge = true;

@@ -494,8 +494,11 @@ impl Plb {
 
     fn check(&self, world: &World) {
         for backend in self.core.pools.ids() {
-            let used =
-                self.pairs.iter().filter(|(_, pair)| pair.backend.is_some() && pair.session.backend() == Some(backend));
+            // Whoever is still to part from one backend may have chosen the next one already.
+            let stays = |pair: &Pair| !matches!(pair.session.next_io([Readiness::default(); 2]), Io::Part(_));
+            let is_used =
+                |pair: &Pair| pair.backend.is_some() && pair.session.backend() == Some(backend) && stays(pair);
+            let used = self.pairs.iter().filter(|(_, pair)| is_used(pair));
             let (used, idle) = (used.count(), self.idle[self.number(backend)].len());
             let most = world.profile.connections_max.unwrap_or(u32::MAX) as usize;
             assert!(used + idle <= most, "{used} connections to {backend:?} and {idle} idle ones");

@@ -341,7 +341,8 @@ fn who_drains_serves_those_who_are_bound_to_it_and_maintenance_nobody() {
 #[test]
 fn a_client_of_the_table_waits_for_its_own_backend_and_for_another_one_when_that_goes_down() {
     let mark = config::affinity::Mark::BasicAuth;
-    let table = config::affinity::Table { mark, ttl: Duration::from_secs(9), entries_max: 9 };
+    let table =
+        config::affinity::Table { mark, ttl: Duration::from_secs(9), entries_max: 9, failback: Default::default() };
     let mut pools = pools(|pool| {
         pool.max_connections = Some(1);
         pool.affinity = Some(config::Affinity::Table(table));
@@ -358,4 +359,32 @@ fn a_client_of_the_table_waits_for_its_own_backend_and_for_another_one_when_that
     let Picked::Lease(other) = pools.pick(&again, Time::START) else { panic!("the other one is free") };
     assert_ne!(other.backend(), home);
     [lease, other].into_iter().for_each(|lease| pools.release(lease, Outcome::Neutral, Time::START));
+}
+
+#[test]
+fn a_client_that_is_to_return_does_not_wait_for_a_full_backend_while_it_has_a_place_elsewhere() {
+    let mark = config::affinity::Mark::BasicAuth;
+    let failback = config::affinity::Failback::Return;
+    let table = config::affinity::Table { mark, ttl: Duration::from_secs(9), entries_max: 9, failback };
+    let mut pools = pools(|pool| {
+        pool.max_connections = Some(1);
+        pool.affinity = Some(config::Affinity::Table(table));
+    });
+    let now = Time::START;
+    let visit = |pools: &mut Pools| {
+        let lease = pools.lend(0, Key::Bound(7), &[], now).expect("somebody is free");
+        let backend = lease.backend();
+        pools.release(lease, Outcome::Success, now);
+        backend
+    };
+    let home = visit(&mut pools);
+    pools.observe(home, Outcome::Failure(Failure::Refused), now);
+    let refuge = visit(&mut pools);
+    assert!(pools.begin_trial(home, now));
+    pools.end_trial(home, Ok(()), now);
+    pools.observe(home, Outcome::Success, now);
+    let other = pools.lend(0, Key::Backend(home.backend), &[], now).expect("it is free");
+    assert_eq!((visit(&mut pools), refuge != home), (refuge, true));
+    pools.release(other, Outcome::Success, now);
+    assert_eq!(visit(&mut pools), home);
 }

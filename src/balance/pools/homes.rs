@@ -7,18 +7,20 @@ use std::time::Duration;
 use super::*;
 use crate::base::rng::Rng;
 use crate::config::affinity::{Mark, Table};
+use crate::config::balance::{Balance, HashBalance};
 use crate::config::{Affinity, Backend};
 
 const MARK: Mark = Mark::Source { prefix_v4: 32, prefix_v6: 64 };
 
-fn pools(backends: usize, tiers: &[u8]) -> Pools {
-    let table = Table { mark: MARK, ttl: Duration::from_secs(3_600), entries_max: 100 };
+fn pools(backends: usize, tiers: &[u8], balance: Balance) -> Pools {
+    let table = Table { mark: MARK, ttl: Duration::from_secs(3_600), entries_max: 100, failback: Default::default() };
     let tier = |position: usize| tiers.get(position).copied().unwrap_or_default();
     let backend = |position| Backend { port: 1, weight: 1, tier: tier(position), ..Backend::default() };
     let pool = config::Pool {
         backends: (0..backends).map(backend).collect(),
         affinity: Some(Affinity::Table(table)),
         server_retry: 1,
+        balance,
         failover: false,
         ..config::Pool::default()
     };
@@ -46,7 +48,7 @@ fn bring_up(pools: &mut Pools, id: BackendId) {
 fn whoever_belongs_to_a_backend_gets_that_one_or_none_through_all_outages_for_any_seed() {
     for seed in 0..300 {
         let mut rng = Rng::new(seed);
-        let mut pools = pools(1 + rng.below(4) as usize, &[]);
+        let mut pools = pools(1 + rng.below(4) as usize, &[], Balance::RoundRobin);
         let ids: Vec<_> = pools.ids().collect();
         let mut homes: Vec<Option<BackendId>> = vec![None; 8];
         for _ in 0..200 {
@@ -73,7 +75,7 @@ fn whoever_belongs_to_a_backend_gets_that_one_or_none_through_all_outages_for_an
 
 #[test]
 fn whoever_a_cookie_leads_to_one_that_is_down_gets_nobody_and_whom_none_leads_gets_another() {
-    let mut pools = pools(2, &[]);
+    let mut pools = pools(2, &[], Balance::RoundRobin);
     let ids: Vec<_> = pools.ids().collect();
     take_down(&mut pools, ids[0]);
     assert_eq!(served(&mut pools, Key::Backend(0)), None);
@@ -83,22 +85,36 @@ fn whoever_a_cookie_leads_to_one_that_is_down_gets_nobody_and_whom_none_leads_ge
     assert_eq!(served(&mut pools, Key::Backend(0)), Some(ids[0]));
 }
 
-#[test]
-fn whoever_a_hash_leads_goes_to_the_first_tier_or_nowhere() {
-    let mut pools = pools(2, &[0, 1]);
-    let ids: Vec<_> = pools.ids().collect();
-    let hashed = |pools: &mut Pools| match pools.pick(&Ask { hash: Some(7), ..Ask::any(0) }, Time::START) {
+fn hashed(pools: &mut Pools, hash: u64) -> Option<BackendId> {
+    match pools.pick(&Ask { hash: Some(hash), ..Ask::any(0) }, Time::START) {
         Picked::Lease(lease) => {
             let id = lease.backend();
             pools.release(lease, Outcome::Neutral, Time::START);
             Some(id)
         }
         _ => None,
-    };
-    assert_eq!(hashed(&mut pools), Some(ids[0]));
-    take_down(&mut pools, ids[0]);
-    assert_eq!(hashed(&mut pools), None);
-    assert!(!pools.is_deserted(0));
-    pools.administer(ids[0], Administration::Maintenance, Time::START);
-    assert_eq!(hashed(&mut pools), Some(ids[1]), "the administrator moves them");
+    }
+}
+
+#[test]
+fn whoever_a_hash_leads_to_one_that_is_down_gets_nobody_and_all_others_stay_where_they_are() {
+    let mut pools = pools(4, &[], Balance::Hash(HashBalance::default()));
+    let hashes: Vec<u64> = (0..100).map(|number| crate::base::stable_hash::stable_hash(&[&[number]])).collect();
+    let before: Vec<_> = hashes.iter().map(|hash| hashed(&mut pools, *hash).expect("all are up")).collect();
+    let down = before[0];
+    take_down(&mut pools, down);
+    for (hash, home) in hashes.iter().zip(&before) {
+        assert_eq!(hashed(&mut pools, *hash), Some(*home).filter(|home| *home != down));
+    }
+    pools.administer(down, Administration::Maintenance, Time::START);
+    assert!(hashes.iter().all(|hash| hashed(&mut pools, *hash).is_some()), "the administrator moves them");
+}
+
+#[test]
+fn a_hash_leads_to_the_first_tier_alone() {
+    let mut pools = pools(3, &[0, 1, 1], Balance::Hash(HashBalance::default()));
+    let first = pools.ids().next().expect("there are three");
+    assert!((0..50).all(|hash| hashed(&mut pools, hash << 58) == Some(first)));
+    take_down(&mut pools, first);
+    assert!((0..50).all(|hash| hashed(&mut pools, hash << 58).is_none()) && !pools.is_deserted(0));
 }

@@ -15,6 +15,7 @@ pub mod asked;
 pub mod auth;
 pub mod body;
 pub mod cookie;
+mod exchange;
 mod fields;
 pub mod forwarding;
 mod hash;
@@ -42,14 +43,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{
-    Alternative, Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait,
-    tunnel,
+    Farewell, Parting, Protocol, Received, Resend, Reuse, Selection, Stage, Step, Trouble, View, Wait, tunnel,
 };
-use crate::balance::{Failure, Outcome};
+use crate::balance::Failure;
 use crate::base::buffers::BUFFER_BYTES;
-use crate::config::{self, Mishap};
+use crate::config;
 use body::Chunked;
-use forwarding::Identity;
+use exchange::Exchange;
 use head::{Body, ClientText, KeepClient, Method, Parsed, Scan, Scheme, Version};
 use reply::{Answer, Content, Status, write_reply};
 use request::{RequestHead, RequestRules, parse_request};
@@ -92,30 +92,6 @@ enum State {
     Tunnel,
     /// The last byte for the client is in the pipe.
     Over(Farewell),
-}
-
-/// What is known of one request and its response.
-struct Exchange {
-    method: Method,
-    version: Version,
-    course: Course,
-    /// What the route adds to the fields of the response, as whole lines.
-    response_fields: Vec<u8>,
-    /// What the client asked for.
-    asked: KeepClient,
-    keep_client: KeepClient,
-    backend: Parting,
-    request: Transfer,
-    response: Transfer,
-    framing: Framing,
-    request_head_bytes: u32,
-    response_head_bytes: u32,
-    /// The client waits for a word of the backend's before it sends its body (RFC 9110 section 10.1.1).
-    expecting: bool,
-    /// What the request asked to change to.
-    upgrade: Option<upgrade::Protocol>,
-    /// What the request is called, where its client is told.
-    identity: Option<Box<Identity>>,
 }
 
 impl Http {
@@ -338,13 +314,9 @@ impl Http {
 
     /// The final response was judged and written anew: it is forwarded.
     fn answer(&mut self, view: &mut View, head: ResponseHead) -> Step {
-        let pool = view.backend.map(|backend| &view.pools[backend.pool()]);
-        let is_unwanted = pool.is_some_and(|pool| pool.retry_on.contains(&Mishap::Status(head.status)));
-        // An interim response may be on its way to the client.
-        if is_unwanted && view.alternative == Alternative::Possible && view.response.is_drained() {
+        let Some(outcome) = refuse::verdict(view, head.status) else {
             return Step::Fail(Failure::Status(head.status));
-        }
-        let outcome = pool.map_or(Outcome::Neutral, |pool| Outcome::of_status(head.status, pool));
+        };
         if view.response.replace(head.bytes, view.scratch).is_err() {
             return if view.response.has_cleared() { Step::Continue } else { Step::Fail(Failure::Local) };
         }
@@ -476,27 +448,5 @@ impl Protocol for Http {
 
     fn resend(&self) -> Resend {
         if self.exchange.method.is_idempotent() { Resend::Safe } else { Resend::Unsafe }
-    }
-}
-
-impl Exchange {
-    fn none() -> Exchange {
-        Exchange {
-            method: Method::Get,
-            version: Version::Http11,
-            course: Course::default(),
-            response_fields: Vec::new(),
-            asked: KeepClient::Close,
-            keep_client: KeepClient::Close,
-            backend: Parting::Drop,
-            request: Transfer::Head,
-            response: Transfer::Head,
-            framing: Framing::Forward,
-            request_head_bytes: 0,
-            response_head_bytes: 0,
-            expecting: false,
-            upgrade: None,
-            identity: None,
-        }
     }
 }

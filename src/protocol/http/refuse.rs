@@ -1,13 +1,15 @@
 //! What plb answers itself: how it refuses, each refusal counted by its cause, and how a long answer goes on.
 
+use super::exchange::Exchange;
 use super::fields;
 use super::head::{KeepClient, Method, Refusal};
 use super::reply::{Answer, Status};
 use super::transfer::Transfer;
-use super::{Exchange, Http, Rest, State};
-use crate::config::Emergency;
+use super::{Http, Rest, State};
+use crate::balance::Outcome;
+use crate::config::{Emergency, Mishap};
 use crate::protocol::refusal::Cause;
-use crate::protocol::{Farewell, Parting, Stage, Step, View};
+use crate::protocol::{Alternative, Farewell, Parting, Stage, Step, View};
 
 impl Http {
     /// A rule of HTTP was broken.
@@ -101,6 +103,16 @@ impl Http {
             }
         }
     }
+}
+
+/// What the status of an answer says about its backend. `None`: it is not wanted, and another backend may be asked.
+pub(super) fn verdict(view: &View, status: u16) -> Option<Outcome> {
+    let Some(backend) = view.backend else { return Some(Outcome::Neutral) };
+    let pool = &view.pools[backend.pool()];
+    // An interim response may be on its way to the client.
+    let may_go_on = view.alternative == Alternative::Possible && view.response.is_drained();
+    let is_unwanted = may_go_on && pool.retry_on.contains(&Mishap::Status(status));
+    (!is_unwanted).then(|| Outcome::of_status(status, pool))
 }
 
 /// Tells the access log which rule was broken.

@@ -21,10 +21,15 @@ impl Client {
 
     /// The same from another address of the loopback network (Linux: all of 127.0.0.0/8 is there).
     pub fn connect_from(source: [u8; 4], address: SocketAddr) -> Client {
+        Client::try_connect_from(source, address).expect("somebody listens")
+    }
+
+    /// The same, where a reset may come before the connection is looked at.
+    pub fn try_connect_from(source: [u8; 4], address: SocketAddr) -> io::Result<Client> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("descriptors are left");
         socket.bind(&SocketAddr::from((source, 0)).into()).expect("it is an address of this host");
-        socket.connect_timeout(&address.into(), PATIENCE).expect("somebody listens");
-        Client::over(socket.into())
+        socket.connect_timeout(&address.into(), PATIENCE)?;
+        Ok(Client::over(socket.into()))
     }
 
     /// The same over a connection that stands.

@@ -7,7 +7,7 @@ use super::message::{Inlet, Message};
 use super::{PATIENCE, locked};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -33,6 +33,8 @@ pub struct ConnectionSeen {
     pub bytes: u64,
     /// The script has finished.
     pub over: bool,
+    /// Where it came from.
+    pub from: Option<SocketAddr>,
 }
 
 impl Seen {
@@ -81,8 +83,13 @@ pub struct Origin {
 impl Origin {
     /// Runs `script` on a thread for each connection; the connection is closed when it returns.
     pub fn raw(script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Origin {
+        Origin::raw_at(Ipv4Addr::LOCALHOST.into(), script)
+    }
+
+    /// The same on another address of this host.
+    pub fn raw_at(host: IpAddr, script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Origin {
         let mut origin = Origin {
-            reservation: Reservation::new(),
+            reservation: Reservation::at(host),
             shared: Arc::default(),
             script: Arc::new(script),
             acceptor: None,
@@ -188,14 +195,14 @@ impl Drop for Origin {
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>, script: &Script) {
-    while let Ok((stream, _)) = listener.accept() {
+    while let Ok((stream, from)) = listener.accept() {
         let kept = stream.try_clone().expect("descriptors are left");
         let number = shared.change(|state| {
             if state.stopping {
                 return None;
             }
             let number = state.seen.connections.len();
-            state.seen.connections.push(ConnectionSeen::default());
+            state.seen.connections.push(ConnectionSeen { from: Some(from), ..ConnectionSeen::default() });
             state.seen.received.push(Vec::new());
             state.open.push((number, kept));
             Some(number)
@@ -307,10 +314,15 @@ pub struct Reservation(Socket);
 impl Reservation {
     /// The kernel chooses the port.
     pub fn new() -> Reservation {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("descriptors are left");
+        Reservation::at(Ipv4Addr::LOCALHOST.into())
+    }
+
+    fn at(host: IpAddr) -> Reservation {
+        let address = SocketAddr::new(host, 0);
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("descriptors are left");
         // With this on both, a listener may take the port beside us, and nobody else is given it.
         socket.set_reuse_address(true).expect("a socket takes it");
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port is free");
+        socket.bind(&address.into()).expect("a port is free");
         Reservation(socket)
     }
 
