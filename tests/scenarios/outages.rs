@@ -37,7 +37,7 @@ fn besiege(web: SocketAddr, is_over: impl Fn() -> bool + Sync) -> Vec<u16> {
             let mut client = Client::connect(web);
             statuses.push(client.get("/").status());
             assert!([Some(&200), Some(&502)].contains(&statuses.last()), "{statuses:?}");
-            if statuses.len().is_multiple_of(2) && statuses.last() == Some(&200) {
+            if statuses.len() % 2 == 0 && statuses.last() == Some(&200) {
                 statuses.push(client.get("/").status());
             }
         }
