@@ -349,6 +349,7 @@ impl Server {
         }
         let ready = self.driver.readiness(pair);
         let core = &mut self.core;
+        // It may have to wait for another backend.
         core.who = Seeker(id.to_bits());
         match catch_unwind(AssertUnwindSafe(|| pair.session.timed_out(ready, &mut core.context()))) {
             Ok(()) => enqueue(&mut self.pairs, &mut self.runnable, id),

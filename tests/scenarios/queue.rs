@@ -302,3 +302,33 @@ fn the_wait_in_the_queue_is_no_failure_of_the_backend() {
     assert!([200, 503].contains(&last.response().status()));
     assert!(!plb.log().contains("down"), "{}", plb.log());
 }
+
+#[test]
+fn whoever_turns_to_a_full_backend_after_another_one_was_silent_for_too_long_gets_it_when_it_has_room() {
+    let gate = Gate::default();
+    let behind = gate.clone();
+    let slow = Origin::raw(move |connection| {
+        while connection.request().is_some() {
+            if connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nsl").is_err() {
+                break;
+            }
+            behind.pass();
+            if connection.send("ow").is_err() {
+                break;
+            }
+        }
+    });
+    let silent = Origin::silent();
+    let settings = "timeout_header_server_read: 300ms\ntimeout_queue: 10s\nserver_retry: 9";
+    let plb =
+        Plb::start(&pool("http", settings, &[(slow.address(), "max_connections: 1"), (silent.address(), "tier: 0")]));
+    let mut clients: Vec<_> = (0..4).map(|_| Client::connect(plb.web())).collect();
+    clients[0].ask("/0");
+    clients[0].response_head().expect("its answer has begun");
+    clients[1..].iter_mut().for_each(|client| client.ask("/"));
+    wait_for_waiting(&plb, 3);
+    gate.open();
+    for client in &mut clients[1..] {
+        assert_eq!(client.response().text(), "slow");
+    }
+}
