@@ -19,7 +19,7 @@ pub mod record;
 
 use std::net::SocketAddr;
 
-use crate::balance::{BackendId, Failure, Lease, Outcome as Report};
+use crate::balance::{BackendId, Failure, Outcome as Report};
 use crate::base::pipe::Pipe;
 use crate::base::time::Time;
 use crate::config;
@@ -474,11 +474,12 @@ impl Session {
         self.keep_record(context);
     }
 
-    /// The exchange with the backend is over, if there is one.
+    /// The exchange with the backend is over, if there is one, or the wait for it.
     fn leave_backend(&mut self, parting: Parting, context: &mut Context) {
-        let Some(backend) = self.attempt.lease.as_ref().map(Lease::backend) else { return };
-        context.counters.exchanges += u64::from(self.attempt.answered);
+        let backend = self.backend();
         self.release(Report::Neutral, context);
+        let Some(backend) = backend else { return };
+        context.counters.exchanges += u64::from(self.attempt.answered);
         self.parting = Some(match parting {
             // What was announced on it is this client, and nobody else.
             Parting::Keep if !context.announces(backend) => Part::Park(backend),
