@@ -332,3 +332,27 @@ fn whoever_turns_to_a_full_backend_after_another_one_was_silent_for_too_long_get
         assert_eq!(client.response().text(), "slow");
     }
 }
+
+#[test]
+fn whoever_is_refused_while_it_waits_gives_its_place_back_and_gets_no_connection() {
+    let gate = Gate::default();
+    let (origin, _) = gated(&gate);
+    let settings = "max_connections: 1\ntimeout_queue: 1h\nserver_retry: 1\ntimeout_header_server_write: 100ms";
+    let plb = Plb::http(settings, &[origin.address()]);
+    let mut first = Client::connect(plb.web());
+    first.ask("/1");
+    origin.wait_for("it is asked", |seen| seen.requests.len() == 1);
+    let mut refused = Client::connect(plb.web());
+    refused.send("POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    wait_for_waiting(&plb, 1);
+    refused.send("no length\r\n");
+    assert_eq!(refused.response().status(), 400);
+    wait_for_waiting(&plb, 0);
+    gate.open();
+    assert_eq!(first.response().status(), 200);
+    assert_eq!(get(plb.web(), "/3").text(), "/3");
+    // It still lingers, and nobody lets a deadline of the backend's pass for it.
+    assert!(refused.until_end().is_ok());
+    assert!(!plb.stop().contains("down after"));
+    assert_eq!(origin.requests(), 2);
+}
