@@ -283,6 +283,14 @@ fn a_backend_that_drains_serves_those_who_are_bound_and_one_in_maintenance_nobod
         client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: S={cookie}\r\n\r\n"));
         assert_eq!(client.response().text(), who, "{cookie}");
     }
+    plb.signal(Signal::SIGUSR1);
+    for (name, state) in [("b1", "Drain"), ("b2", "Maintenance"), ("b3", "Ready")] {
+        plb.wait_for_line("the state of a backend", |lines| {
+            let tells =
+                |line: &&String| line.contains(&format!("/{name}: Up")) && line.ends_with(&format!(", {state}"));
+            lines.iter().find(tells).cloned()
+        });
+    }
 }
 
 #[test]
