@@ -345,8 +345,8 @@ impl Pools {
             self.calls.push_back(Call { who: waiter.who, number: waiter.number, lease: None });
         }
         while let Some((waiter, backend)) = pool.next_in_line(queue, id.backend, &mut self.rng, now) {
-            let lease = occupy(pool, backend, waiter.key, now);
-            self.calls.push_back(Call { who: waiter.who, number: waiter.number, lease: Some(lease) });
+            let lease = backend.map(|backend| occupy(pool, backend, waiter.key, now));
+            self.calls.push_back(Call { who: waiter.who, number: waiter.number, lease });
         }
     }
 }

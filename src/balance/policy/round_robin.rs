@@ -96,9 +96,10 @@ impl RoundRobin {
     fn next_turn(&self, backend: u16) -> Turn {
         let Seat { weight, epoch } = self.seats[usize::from(backend)];
         let Some(latest) = self.latest else { return Turn { round: 0, number: 0, weight, backend, epoch } };
-        // The least n with (2n + 1) / 2w above the latest's (2m + 1) / 2v is floor(w(2m + 1) / 2v + 1/2).
+        // The least n with (2n + 1) / 2w above the latest's (2m + 1) / 2v is floor(w(2m + 1) / 2v + 1/2). Where the two are
+        // equal, whoever comes behind the latest has not had its turn.
         let other = u64::from(latest.weight);
-        let number = (u64::from(weight) * latest.halves() + other) / (2 * other);
+        let number = (u64::from(weight) * latest.halves() + other - u64::from(backend > latest.backend)) / (2 * other);
         match u16::try_from(number) {
             Ok(number) if number < weight => Turn { round: latest.round, number, weight, backend, epoch },
             _ => Turn { round: latest.round + 1, number: 0, weight, backend, epoch },
@@ -219,10 +220,8 @@ mod tests {
             picks(&mut round_robin, 1 + rng.below(1_000) as usize);
             let latest = round_robin.latest.expect("something was picked");
             for backend in 0..weights.len() as u16 {
-                let mut turn = Turn { number: 0, weight: weights[usize::from(backend)], backend: u16::MAX, ..latest };
-                while turn.halves() * u64::from(latest.weight) <= latest.halves() * u64::from(turn.weight)
-                    && turn.round == latest.round
-                {
+                let mut turn = Turn { number: 0, weight: weights[usize::from(backend)], backend, ..latest };
+                while turn <= latest {
                     turn = turn.following();
                 }
                 let found = round_robin.next_turn(backend);
@@ -289,7 +288,7 @@ mod tests {
         (0..4).for_each(|_| assert_eq!(round_robin.pick(|backend| backend == 0), Some(1)));
         assert_eq!(picks(&mut round_robin, 1), [0]);
         round_robin.weigh(2, 4);
-        assert_eq!(picks(&mut round_robin, 4), [1, 2, 1, 2]);
+        assert_eq!(picks(&mut round_robin, 4), [2, 1, 2, 1]);
     }
 
     #[test]
