@@ -80,7 +80,7 @@ pub(super) struct Backend {
     pub(super) load: u32,
     pub(super) load_max: Option<u32>,
     pub(super) counters: Counters,
-    administration: Administration,
+    pub(super) administration: Administration,
     weight: u16,
     /// The position of its tier.
     tier: usize,

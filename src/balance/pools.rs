@@ -249,6 +249,11 @@ impl Pools {
         self.settle(id, now);
     }
 
+    /// What the administrator says of a backend.
+    pub fn administration(&self, id: BackendId) -> Administration {
+        self.pools[id.pool()].backend(id.backend).administration
+    }
+
     /// Gives a backend another weight, 0 to 256.
     pub fn reweigh(&mut self, id: BackendId, weight: u16, now: Time) {
         self.pools[id.pool()].reweigh(id.backend, weight, now);

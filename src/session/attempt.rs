@@ -7,7 +7,7 @@ use super::record::CloseReason;
 use super::{Context, Part, Session};
 use crate::balance::{Ask, BackendId, Failure, Key, Lease, Outcome as Report, Picked, Seeker, Ticket};
 use crate::config::{self, Emergency, Mishap};
-use crate::protocol::{Alternative, Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble, Wait};
+use crate::protocol::{Alternative, Farewell, Protocol, Received, Resend, Reuse, Selection, Step, Trouble, Wait};
 
 /// The attempt at one backend.
 pub(super) struct Attempt {
@@ -93,7 +93,8 @@ impl Session {
         let died_idle = self.attempt.origin == Origin::Idle && !self.attempt.heard && failure != Failure::TimedOut;
         let is_wanted = died_idle || pool.retry_on.contains(&mishap);
         let repeats = is_wanted && failure != Failure::Local && self.is_repeatable(mishap);
-        let unblamed = died_idle || self.attempt.answered || failure == Failure::Local;
+        let is_shared = failure == Failure::TimedOut && self.protocol.waits_for().received() == Received::Withheld;
+        let unblamed = died_idle || is_shared || self.attempt.answered || failure == Failure::Local;
         self.release(if unblamed { Report::Neutral } else { Report::Failure(failure) }, context);
         if self.phase != Phase::Acquire {
             self.parting = Some(Part::Discard);

@@ -313,7 +313,7 @@ impl Session {
                 }
                 let moved = self.request.moved();
                 take(&mut self.request, count, context.now);
-                if wait.received() == Received::Whole {
+                if wait.received() != Received::Part {
                     // What is sent ahead is no progress of this request, and gives nobody more time to answer it.
                     self.request.touch(moved);
                 }

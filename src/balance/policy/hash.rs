@@ -126,7 +126,8 @@ impl Hash {
             return None;
         }
         if self.order == Order::Unsorted {
-            self.points.sort_unstable();
+            // What was sorted before is taken as it is: a few that come for the first time cost one walk along all.
+            self.points.sort();
             self.order = Order::Sorted;
         }
         let hash = hash.unwrap_or_else(|| rng.next_u64());
