@@ -241,7 +241,9 @@ impl HttpClient {
     fn may_be_busy(&self, world: &World, request: &Request) -> bool {
         let is_kept = is_idempotent(request.id) && request.body_bytes <= 4_000;
         let was_told = self.hinted;
-        world.profile.weather == Weather::Chaos || !world.profile.site.repeats || !is_kept || was_told
+        // Nobody waits for another backend who has an answer.
+        let may_be_full = world.profile.connections_max.is_some();
+        world.profile.weather == Weather::Chaos || !world.profile.site.repeats || !is_kept || was_told || may_be_full
     }
 
     fn take_end(&mut self, world: &mut World) {

@@ -432,7 +432,8 @@ impl World {
     /// Whether the second pool may have to help out: nobody of the first is sure to serve.
     pub fn is_emergency(&self) -> bool {
         let site = &self.profile.site;
-        let is_sure = |backend: usize| site.pool_of(backend) == 0 && self.is_healthy(backend);
+        let takes = |backend: usize| self.profile.places[backend].1 > 0;
+        let is_sure = |backend: usize| site.pool_of(backend) == 0 && self.is_healthy(backend) && takes(backend);
         site.helps_out && !(0..self.profile.backends.len()).any(is_sure)
     }
 

@@ -476,3 +476,25 @@ fn weights_are_met_while_there_is_room_and_equals_share_alike_when_they_are_full
         }
     }
 }
+
+#[test]
+fn whoever_came_first_is_served_first_whether_it_is_bound_or_not() {
+    for bound_first in [true, false] {
+        let mut pools = pools(|pool| {
+            pool.max_connections = Some(1);
+            pool.backends.truncate(1);
+        });
+        let lease = pools.lend(0, Key::None, &[], Time::START).expect("it is free");
+        let keys = if bound_first { [Key::Backend(0), Key::None] } else { [Key::None, Key::Backend(0)] };
+        let numbers = keys.map(|key| match pools.pick(&Ask { key, ..Ask::any(0) }, Time::START) {
+            Picked::Queued(ticket) => ticket.number(),
+            other => panic!("it is full, but: {other:?}"),
+        });
+        pools.release(lease, Outcome::Success, Time::START);
+        for number in numbers {
+            let call = pools.next_call().expect("there is room");
+            assert_eq!((call.number, pools.next_call().is_none()), (number, true));
+            pools.release(call.lease.expect("it need not ask again"), Outcome::Success, Time::START);
+        }
+    }
+}
