@@ -498,3 +498,24 @@ fn whoever_came_first_is_served_first_whether_it_is_bound_or_not() {
         }
     }
 }
+
+#[test]
+fn a_backend_that_is_ready_after_maintenance_starts_slowly() {
+    let mut pools = pools(|pool| pool.slow_start = Some(Duration::from_secs(10)));
+    pools.administer(id(0), Administration::Maintenance, Time::START);
+    pools.administer(id(0), Administration::Ready, Time::START);
+    let share = shares(&mut pools, 1_000, Time::from_millis(1_000));
+    assert!((20..=120).contains(&share), "{share}");
+}
+
+#[test]
+fn a_tier_that_lives_is_not_held_back_when_another_one_of_it_comes_up() {
+    let mut pools = pools(|pool| {
+        let later = config::Backend { tier: 1, ..pool.backends[0].clone() };
+        pool.backends.push(later);
+        pool.tier_hold = Some(Duration::from_secs(3));
+    });
+    fall_and_rise(&mut pools, Time::START);
+    shares(&mut pools, 10, Time::START);
+    assert_eq!(pools.counters(id(2)).picked, 0, "it is of a later tier");
+}
