@@ -362,6 +362,8 @@ mod crowded;
 
 mod homes;
 
+mod shares;
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
