@@ -15,7 +15,7 @@ use super::stream::Stream;
 use crate::balance::{BackendId, Failure};
 use crate::base::timer::Timer;
 use crate::config::{Health, Pool, ProxyVersion};
-use crate::protocol::probe::{Closing, Script, Verdict};
+use crate::protocol::probe::{Script, Verdict};
 use crate::protocol::proxy_header;
 use crate::session::{Outcome, Readiness};
 
@@ -148,7 +148,7 @@ fn header(version: Option<ProxyVersion>, stream: &Stream, destination: SocketAdd
 
 impl Drop for Probe {
     fn drop(&mut self) {
-        if self.script.closing() == Closing::Reset {
+        if !self.script.ends_in_order() {
             self.stream.reset_on_drop();
         }
     }
