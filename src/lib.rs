@@ -33,7 +33,8 @@
 //! ```
 //! `mark` sets booleans, `expire` fires timers, `accept` takes clients while there is room, `run` runs the sessions that
 //! are queued at that moment, each within a budget of calls and bytes, `reap` frees (and only `reap` does), `report` logs
-//! what changed in health, `call up` hands what was freed to those who wait for a backend, `obey` acts on signals, `write` writes the log lines of the turn. The clock is read once a turn.
+//! what changed in health, `call up` hands what was freed to those who wait for a backend, `obey` acts on signals, `write`
+//! writes the log lines of the turn. The clock is read once a turn.
 //!
 //! # The life of a byte
 //! An event for a client's socket marks its [`net::stream::Stream`] readable and queues its [`net::driver::Pair`]. In
@@ -84,6 +85,14 @@
 //!   until then, and is forwarded as it is when there is none. What is kept of the request is kept until the head of the
 //!   response is judged, where the pool judges by it, and else until its first byte.
 //! - Whoever helps out in an emergency is chosen without a key and sets none, so that the next request finds its own pool.
+//! - A backend has a seat in its tier that follows from all that is known of it, and leaves its policy when it is full or
+//!   tries its luck after an outage: so a policy never meets one that may not be chosen, and a pick costs the same however
+//!   many are full.
+//! - Room that becomes free is handed to whoever has waited longest, and not left to whoever asks next: nobody is woken in
+//!   vain, and nobody overtakes. Who waits for what may not come any more asks again, and keeps its place.
+//! - A tier that is full is waited for, and no reason to turn to the next one, which serves only where nobody of it lives.
+//! - Of a client of HTTP that ends while it waits for a backend it is taken that it has given up: under load most have.
+//! - Idle connections count where a backend has a limit, for it holds a place for each of them.
 //! - A hash weighs the distances between a key's probes and the points of backends, instead of giving a heavy backend more
 //!   points: so memory does not grow with weights, a weight changes in no time, and a key's next choice is what it would
 //!   be without whoever is refused, full or gone.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Poll};
 
-use crate::balance::BackendId;
+use crate::balance::{BackendId, Seeker};
 use crate::base::arena::{Arena, Id};
 use crate::base::buffers::Buffers;
 use crate::base::time::Time;
@@ -349,6 +349,8 @@ impl Server {
         }
         let ready = self.driver.readiness(pair);
         let core = &mut self.core;
+        // It may have to wait for another backend.
+        core.who = Seeker(id.to_bits());
         match catch_unwind(AssertUnwindSafe(|| pair.session.timed_out(ready, &mut core.context()))) {
             Ok(()) => enqueue(&mut self.pairs, &mut self.runnable, id),
             Err(_) => self.bury(id),

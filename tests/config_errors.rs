@@ -710,6 +710,11 @@ fn what_is_wrong_with_attempts_and_emergencies_is_reported_with_what_is_allowed(
             "emergency: 5",
             "f:7:16: pools.web.emergency: must be the name of a pool, or a map with the key respond, not 5".to_string(),
         ),
+        (
+            "emergency: { pool: web }",
+            "f:7:16: pools.web.emergency: must be the name of a pool, or a map with the key respond, not a map"
+                .to_string(),
+        ),
         ("emergency: {}", "f:7:16: pools.web.emergency: the key 'respond' is missing (required: respond)".to_string()),
         (
             "emergency: { respond: { status: 100 } }",

@@ -220,6 +220,27 @@ fn plb_8_tells_every_exit_status() {
 }
 
 #[test]
+fn the_readme_shows_the_options_that_the_help_shows() {
+    let readme = include_str!("../README.md");
+    let shown = options(cli::HELP.lines().map(str::to_string));
+    let missing =
+        shown.iter().flat_map(|both| both.split(' ')).filter(|option| !readme.contains(&format!("`{option}")));
+    assert_eq!(missing.collect::<Vec<_>>(), [""; 0]);
+}
+
+#[test]
+fn plb_yaml_5_and_the_readme_explain_every_end_of_an_exchange() {
+    let names = include_str!("../src/session/record.rs").lines().filter(|line| line.contains("End::"));
+    let ends: Vec<&str> = names.filter_map(|line| line.split("=> \"").nth(1)?.split('"').next()).collect();
+    assert!(ends.contains(&"busy"), "{ends:?}");
+    for end in ends {
+        let page = section(CONFIGURATION_PAGE, "THE ACCESS LOG");
+        assert!(page.contains(&format!("\n.Cm {end} ")), "plb.yaml(5) lacks {end}");
+        assert!(include_str!("../README.md").contains(&format!("`{end}`")), "the README lacks {end}");
+    }
+}
+
+#[test]
 fn plb_yaml_5_describes_every_field_of_the_access_log() {
     let config = plb::config::quick_start(ProtocolName::Http, "127.0.0.1:80", &["127.0.0.1:1".to_string()]).unwrap();
     let client = "192.0.2.1:5000".parse().unwrap();

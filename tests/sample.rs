@@ -82,9 +82,37 @@ fn the_examples_of_the_readme_are_valid() {
     let examples: Vec<&str> = include_str!("../README.md").split("```yaml\n").skip(1).collect();
     assert!(examples.len() >= 2);
     for example in examples {
-        let text = example.split("```").next().unwrap();
-        let read = plb::config::parse_with("the example", text, &|_, _| Ok(b"# a file".to_vec()));
+        let mut text = example.split("```").next().unwrap().to_string();
+        // A part of a file shows its first pool, which somebody has to have.
+        if !text.contains("listeners:") {
+            let pool = text.split_once("pools:\n  ").and_then(|(_, pools)| pools.split(':').next()).unwrap();
+            text = format!("listeners: [{{ name: any, listen: \"127.0.0.1:0\", pool: {pool} }}]\n{text}");
+        }
+        let read = plb::config::parse_with("the example", &text, &|_, _| Ok(b"# a file".to_vec()));
         assert_eq!(read.err(), None, "{text}");
+    }
+}
+
+#[test]
+fn the_readme_shows_every_example_of_a_file_as_yaml() {
+    let fences = include_str!("../README.md").split("```\n").filter(|text| text.starts_with("pools:"));
+    assert_eq!(fences.count(), 0, "what is not marked as YAML is not checked");
+}
+
+#[test]
+fn the_links_of_the_readme_lead_somewhere() {
+    let readme = include_str!("../README.md");
+    let anchor = |heading: &str| heading.to_lowercase().replace(' ', "-").replace([',', '.', '`'], "");
+    let headings: Vec<String> = readme
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| anchor(line.trim_start_matches('#').trim_start()))
+        .collect();
+    for link in readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        match link.strip_prefix('#') {
+            Some(goal) => assert!(headings.iter().any(|heading| heading == goal), "{link}"),
+            None => assert!(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(link).exists(), "{link}"),
+        }
     }
 }
 

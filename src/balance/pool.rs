@@ -4,6 +4,7 @@
 //! found anew after each change ([`Pool::settle`]): so whoever is chosen may be given the client, and nobody is looked at
 //! who may not. Nothing here lends: `pools` does.
 
+use std::iter::once;
 use std::time::Duration;
 
 use super::affinity::{Binding, Bindings, Key};
@@ -79,7 +80,7 @@ pub(super) struct Backend {
     pub(super) load: u32,
     pub(super) load_max: Option<u32>,
     pub(super) counters: Counters,
-    administration: Administration,
+    pub(super) administration: Administration,
     weight: u16,
     /// The position of its tier.
     tier: usize,
@@ -175,14 +176,14 @@ impl Pool {
         }
     }
 
-    /// One that waits for this backend, or for any, and may have one now: taken out of the queue.
+    /// One that waits for this backend, or for any, and may have one now, or is to ask again: taken out of the queue.
     pub(super) fn next_in_line(
         &mut self,
         line: &mut Queue,
         freed: u16,
         rng: &mut Rng,
         now: Time,
-    ) -> Option<(Waiter, u16)> {
+    ) -> Option<(Waiter, Option<u16>)> {
         let entry = self.backend(freed);
         let bound = line.first_bound(freed).filter(|_| entry.has_room() && entry.lives_for_bound());
         let first = line.general().front().map_or(u64::MAX, |waiter| waiter.number);
@@ -191,17 +192,19 @@ impl Pool {
                 return line.take_general(position).map(|waiter| (waiter, backend));
             }
         }
-        bound.and_then(|_| line.take_bound(freed)).map(|waiter| (waiter, freed))
+        bound.and_then(|_| line.take_bound(freed)).map(|waiter| (waiter, Some(freed)))
     }
 
-    fn next_of_general(&mut self, line: &Queue, rng: &mut Rng, now: Time) -> Option<(usize, u16)> {
+    fn next_of_general(&mut self, line: &Queue, rng: &mut Rng, now: Time) -> Option<(usize, Option<u16>)> {
         if !self.tiers.iter().any(Tier::has_free) {
             return None;
         }
         let mut waiters = line.general().iter().enumerate().take(ASKED_MAX);
-        waiters.find_map(|(position, waiter)| match self.choose(waiter.hash, &waiter.tried, rng, now) {
-            Found::Backend(backend) => Some((position, backend)),
-            Found::Busy(_) | Found::Nobody => None,
+        waiters.find_map(|(position, waiter)| match self.find(&waiter.ask(self.position), rng, now) {
+            Found::Backend(backend) => Some((position, Some(backend))),
+            // Its client was bound meanwhile, by another connection, and waits for that backend.
+            Found::Busy(Some(_)) => Some((position, None)),
+            Found::Busy(None) | Found::Nobody => None,
         })
     }
 
@@ -351,18 +354,20 @@ impl Pool {
         let Some(serving) = tier::serving(&self.tiers, now) else { return Found::Nobody };
         let position = self.position;
         let was_tried = |backend: u16| tried.contains(&BackendId::new(position, backend));
-        // The others stand in where all of these were tried.
-        for tier in (serving..self.tiers.len()).chain(0..serving) {
+        let mut waits = false;
+        // Nobody waits while a tier is held back that has room. The later ones stand in where all of these were tried.
+        for tier in once(serving).chain(0..serving).chain(serving + 1..self.tiers.len()) {
+            if waits && tier > serving {
+                break;
+            }
             if let Some(backend) = self.tiers[tier].pick(hash, rng, was_tried) {
                 return Found::Backend(backend);
             }
             let tried = tried.iter().filter(|id| id.pool() == usize::from(position));
             let tried = tried.map(|id| self.backend(id.backend)).filter(|entry| entry.tier == tier);
-            if self.tiers[tier].live() > tried.filter(|entry| entry.seat != Seat::Absent).count() {
-                return Found::Busy(None);
-            }
+            waits |= self.tiers[tier].live() > tried.filter(|entry| entry.seat != Seat::Absent).count();
         }
-        Found::Nobody
+        if waits { Found::Busy(None) } else { Found::Nobody }
     }
 
     fn was_tried(&self, backend: u16, tried: &[BackendId]) -> bool {

@@ -249,6 +249,11 @@ impl Pools {
         self.settle(id, now);
     }
 
+    /// What the administrator says of a backend.
+    pub fn administration(&self, id: BackendId) -> Administration {
+        self.pools[id.pool()].backend(id.backend).administration
+    }
+
     /// Gives a backend another weight, 0 to 256.
     pub fn reweigh(&mut self, id: BackendId, weight: u16, now: Time) {
         self.pools[id.pool()].reweigh(id.backend, weight, now);
@@ -340,8 +345,8 @@ impl Pools {
             self.calls.push_back(Call { who: waiter.who, number: waiter.number, lease: None });
         }
         while let Some((waiter, backend)) = pool.next_in_line(queue, id.backend, &mut self.rng, now) {
-            let lease = occupy(pool, backend, waiter.key, now);
-            self.calls.push_back(Call { who: waiter.who, number: waiter.number, lease: Some(lease) });
+            let lease = backend.map(|backend| occupy(pool, backend, waiter.key, now));
+            self.calls.push_back(Call { who: waiter.who, number: waiter.number, lease });
         }
     }
 }

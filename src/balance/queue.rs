@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::affinity::Key;
-use super::{BackendId, Seeker};
+use super::{Ask, BackendId, Seeker};
 
 /// A place in a queue. Not given back with [`super::Pools::leave`], it is taken until its turn comes.
 #[must_use = "a ticket is given back with Pools::leave"]
@@ -34,6 +34,14 @@ pub(super) struct Waiter {
     pub(super) hash: Option<u64>,
     /// Whom it asked in vain.
     pub(super) tried: Box<[BackendId]>,
+}
+
+impl Waiter {
+    /// What it asks its pool for.
+    pub(super) fn ask(&self, pool: u16) -> Ask<'_> {
+        let &Waiter { number, who, key, hash, .. } = self;
+        Ask { pool: usize::from(pool), key, hash, tried: &self.tried, who, place: Some(number) }
+    }
 }
 
 /// Those who wait for the backends of one pool.

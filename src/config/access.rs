@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::error::{Errors, joined};
-use super::leaf::{Name, Text};
+use super::leaf::{File, Name};
 use super::network::Network;
 use super::source::{Kind, Node};
 use super::validate::{PoolNames, Section, list};
@@ -78,7 +78,7 @@ settings! {
     /// Networks that stand in a file.
     NetworkFile {
         /// Its name.
-        file: Text,
+        file: File,
     }
 }
 
@@ -393,6 +393,10 @@ mod tests {
             (
                 "{ rules: [deny: {}], default: deny }",
                 "access.rules[0].deny: the key 'file' is missing (required: file)".to_string(),
+            ),
+            (
+                "{ rules: [deny: { file: '' }], default: allow }",
+                "access.rules[0].deny.file: must be a file, not \"\"".to_string(),
             ),
             (
                 "{ rules: [deny: { file: lost }], default: deny }",

@@ -184,6 +184,8 @@ impl Wait {
 pub enum Received {
     /// More is to come.
     Part,
+    /// The rest comes when the backend has asked for it, or not: whoever waits here for too long is not known.
+    Withheld,
     /// All of it is here.
     Whole,
 }

@@ -147,7 +147,7 @@ impl Server {
         for backend in core.pools.ids() {
             let counters = core.pools.counters(backend);
             log::info!(
-                "summary: backend {}: {:?}, {} connections, {} idle, {} picked, {} successes, {} failures",
+                "summary: backend {}: {:?}, {} connections, {} idle, {} picked, {} successes, {} failures, {:?}",
                 self.backend_name(backend),
                 core.pools.health(backend),
                 core.pools.load(backend),
@@ -155,6 +155,7 @@ impl Server {
                 counters.picked,
                 counters.successes,
                 counters.failures,
+                core.pools.administration(backend),
             );
         }
     }

@@ -7,7 +7,7 @@ use super::record::CloseReason;
 use super::{Context, Part, Session};
 use crate::balance::{Ask, BackendId, Failure, Key, Lease, Outcome as Report, Picked, Seeker, Ticket};
 use crate::config::{self, Emergency, Mishap};
-use crate::protocol::{Alternative, Farewell, Protocol, Resend, Reuse, Selection, Step, Trouble, Wait};
+use crate::protocol::{Alternative, Farewell, Protocol, Received, Resend, Reuse, Selection, Step, Trouble, Wait};
 
 /// The attempt at one backend.
 pub(super) struct Attempt {
@@ -93,7 +93,8 @@ impl Session {
         let died_idle = self.attempt.origin == Origin::Idle && !self.attempt.heard && failure != Failure::TimedOut;
         let is_wanted = died_idle || pool.retry_on.contains(&mishap);
         let repeats = is_wanted && failure != Failure::Local && self.is_repeatable(mishap);
-        let unblamed = died_idle || self.attempt.answered || failure == Failure::Local;
+        let is_shared = failure == Failure::TimedOut && self.protocol.waits_for().received() == Received::Withheld;
+        let unblamed = died_idle || is_shared || self.attempt.answered || failure == Failure::Local;
         self.release(if unblamed { Report::Neutral } else { Report::Failure(failure) }, context);
         if self.phase != Phase::Acquire {
             self.parting = Some(Part::Discard);
@@ -358,5 +359,35 @@ mod tests {
         }
         let [first, second] = backends_asked(&["a:1"]);
         assert_eq!(first, second);
+    }
+
+    /// A client that sends this to plb.
+    fn client_that_says(text: &str, context: &mut Context) -> Session {
+        let mut session = Session::new(0, 80, "192.0.2.1:1".parse().expect("it is an address"), context);
+        assert!(session.borrow(&mut Buffers::new(1 << 20)), "there are buffers");
+        say(&mut session, text, context);
+        session
+    }
+
+    fn say(session: &mut Session, text: &str, context: &mut Context) {
+        session.room(Side::Client)[..text.len()].copy_from_slice(text.as_bytes());
+        session.complete(Io::Read(Side::Client), Outcome::Bytes { count: text.len(), owes: false }, context);
+    }
+
+    #[test]
+    fn whoever_is_refused_while_it_waits_for_a_backend_does_not_wait_any_longer() {
+        let config = quick_start(ProtocolName::Http, "127.0.0.1:1", &["a:1,max=1".to_string()]).expect("it is right");
+        let mut core = Core::new(config, String::new());
+        let context = &mut core.context();
+        let mut first = client_that_says("GET / HTTP/1.1\r\nHost: a\r\n\r\n", context);
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let mut second = client_that_says(head, context);
+        assert_eq!((second.phase(), context.pools.waiting(0)), (Phase::Queued, 1));
+        say(&mut second, "no size\r\n", context);
+        assert!(matches!(second.phase(), Phase::Linger(_)), "{:?}", second.phase());
+        assert_eq!(context.pools.waiting(0), 0);
+        first.close(CloseReason::Killed, context);
+        assert!(context.pools.next_call().is_none(), "nobody waits");
+        second.close(CloseReason::Killed, context);
     }
 }

@@ -19,7 +19,7 @@ pub mod record;
 
 use std::net::SocketAddr;
 
-use crate::balance::{BackendId, Failure, Lease, Outcome as Report};
+use crate::balance::{BackendId, Failure, Outcome as Report};
 use crate::base::pipe::Pipe;
 use crate::base::time::Time;
 use crate::config;
@@ -313,7 +313,7 @@ impl Session {
                 }
                 let moved = self.request.moved();
                 take(&mut self.request, count, context.now);
-                if wait.received() == Received::Whole {
+                if wait.received() != Received::Part {
                     // What is sent ahead is no progress of this request, and gives nobody more time to answer it.
                     self.request.touch(moved);
                 }
@@ -474,9 +474,9 @@ impl Session {
         self.keep_record(context);
     }
 
-    /// The exchange with the backend is over, if there is one.
+    /// The exchange with the backend is over, if there is one, or the wait for it.
     fn leave_backend(&mut self, parting: Parting, context: &mut Context) {
-        let Some(backend) = self.attempt.lease.as_ref().map(Lease::backend) else { return };
+        let Some(backend) = self.backend() else { return self.release(Report::Neutral, context) };
         context.counters.exchanges += u64::from(self.attempt.answered);
         self.release(Report::Neutral, context);
         self.parting = Some(match parting {

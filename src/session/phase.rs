@@ -162,7 +162,9 @@ impl Facts<'_> {
                 let silent = self.request.moved() + self.client.forward_client_read;
                 (self.pace.map_or(silent, |due| silent.min(due)), Stall::Request)
             }
-            (false, Received::Whole) => (self.request.moved() + self.server.header_server_read, Stall::Backend),
+            (false, Received::Withheld | Received::Whole) => {
+                (self.request.moved() + self.server.header_server_read, Stall::Backend)
+            }
         };
         if self.response.awaits_sink() { earlier(request_side, self.client_sink()) } else { request_side }
     }

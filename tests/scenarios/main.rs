@@ -31,6 +31,7 @@ mod limits;
 mod limits_http;
 mod logs;
 mod long_answers;
+mod outages;
 mod probes;
 mod proxy_protocol;
 mod queue;

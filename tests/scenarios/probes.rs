@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 /// A pool whose probes are as `check` says, and soon decide.
 fn checked(check: &str, backends: &[SocketAddr]) -> Plb {
     let section =
-        format!("    health: {{ {check}, interval: 400ms, fast_interval: 50ms, rise: 1, fall: 2 }}\n    backends:\n");
+        format!("    health: {{ {check}, interval: 1s, fast_interval: 50ms, rise: 1, fall: 2 }}\n    backends:\n");
     Plb::start(&configuration("http", "", backends).replace("    backends:\n", &section))
 }
 

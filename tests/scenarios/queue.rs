@@ -4,7 +4,7 @@
 use crate::harness::client::{Client, bodies, get};
 use crate::harness::gate::Gate;
 use crate::harness::lines::Lines;
-use crate::harness::{Origin, Plb, configuration, locked, ok, poll_until};
+use crate::harness::{BlackHole, Origin, Plb, configuration, locked, ok, poll_until};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, recv};
@@ -69,13 +69,17 @@ fn pool(protocol: &str, settings: &str, backends: &[(SocketAddr, &str)]) -> Stri
 }
 
 fn wait_for_waiting(plb: &Plb, count: usize) {
-    poll_until(&format!("{count} wait"), || {
+    wait_for_summary(plb, "summary: pool web:", &format!(" {count} clients wait"));
+}
+
+/// Waits until the line of a summary about `what` says this.
+fn wait_for_summary(plb: &Plb, what: &str, says: &str) {
+    poll_until(&format!("{what} {says}"), || {
         let before = plb.log_length();
         plb.signal(Signal::SIGUSR1);
-        let line = plb.wait_for_line("a summary", |lines| {
-            lines[before..].iter().find(|line| line.contains("summary: pool web:")).cloned()
-        });
-        line.ends_with(&format!(" {count} clients wait"))
+        let line =
+            plb.wait_for_line("a summary", |lines| lines[before..].iter().find(|line| line.contains(what)).cloned());
+        line.contains(says)
     });
 }
 
@@ -188,6 +192,24 @@ fn who_is_bound_waits_for_its_own_backend_while_others_are_free_and_leaves_it_wh
 }
 
 #[test]
+fn who_waits_because_another_backend_could_not_be_reached_in_time_gets_its_turn() {
+    let (gate, hole) = (Gate::default(), BlackHole::new());
+    let (good, _) = gated(&gate);
+    let settings = "balance: first\nmax_connections: 1\nserver_retry: 1000\ntimeout_queue: 1h\n\
+                    timeout_header_server_write: 300ms\ntimeout_header_server_read: 1h";
+    let plb = Plb::http(settings, &[hole.address(), good.address()]);
+    let mut first = Client::connect(plb.web());
+    first.ask("/first");
+    wait_for_summary(&plb, "backend web/b1:", " 1 connections");
+    let mut second = Client::connect(plb.web());
+    second.ask("/second");
+    good.wait_for("it is asked", |seen| seen.requests.len() == 1);
+    wait_for_waiting(&plb, 1);
+    gate.open();
+    assert_eq!((second.response().text(), first.response().text()), ("/second".into(), "/first".into()));
+}
+
+#[test]
 fn a_tcp_client_waits_for_a_backend_and_loses_nothing_meanwhile() {
     let origin = Origin::echo();
     let plb = Plb::tcp("max_connections: 1\ntimeout_queue: 30s", &[origin.address()]);
@@ -261,6 +283,14 @@ fn a_backend_that_drains_serves_those_who_are_bound_and_one_in_maintenance_nobod
         client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: S={cookie}\r\n\r\n"));
         assert_eq!(client.response().text(), who, "{cookie}");
     }
+    plb.signal(Signal::SIGUSR1);
+    for (name, state) in [("b1", "Drain"), ("b2", "Maintenance"), ("b3", "Ready")] {
+        plb.wait_for_line("the state of a backend", |lines| {
+            let tells =
+                |line: &&String| line.contains(&format!("/{name}: Up")) && line.ends_with(&format!(", {state}"));
+            lines.iter().find(tells).cloned()
+        });
+    }
 }
 
 #[test]
@@ -279,4 +309,58 @@ fn the_wait_in_the_queue_is_no_failure_of_the_backend() {
     assert_eq!(first.response().status(), 200);
     assert!([200, 503].contains(&last.response().status()));
     assert!(!plb.log().contains("down"), "{}", plb.log());
+}
+
+#[test]
+fn whoever_turns_to_a_full_backend_after_another_one_was_silent_for_too_long_gets_it_when_it_has_room() {
+    let gate = Gate::default();
+    let behind = gate.clone();
+    let slow = Origin::raw(move |connection| {
+        while connection.request().is_some() {
+            if connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nsl").is_err() {
+                break;
+            }
+            behind.pass();
+            if connection.send("ow").is_err() {
+                break;
+            }
+        }
+    });
+    let silent = Origin::silent();
+    let settings = "timeout_header_server_read: 300ms\ntimeout_queue: 10s\nserver_retry: 9";
+    let plb =
+        Plb::start(&pool("http", settings, &[(slow.address(), "max_connections: 1"), (silent.address(), "tier: 0")]));
+    let mut clients: Vec<_> = (0..4).map(|_| Client::connect(plb.web())).collect();
+    clients[0].ask("/0");
+    clients[0].response_head().expect("its answer has begun");
+    clients[1..].iter_mut().for_each(|client| client.ask("/"));
+    wait_for_waiting(&plb, 3);
+    gate.open();
+    for client in &mut clients[1..] {
+        assert_eq!(client.response().text(), "slow");
+    }
+}
+
+#[test]
+fn whoever_is_refused_while_it_waits_gives_its_place_back_and_gets_no_connection() {
+    let gate = Gate::default();
+    let (origin, _) = gated(&gate);
+    let settings = "max_connections: 1\ntimeout_queue: 1h\nserver_retry: 1\ntimeout_header_server_write: 100ms";
+    let plb = Plb::http(settings, &[origin.address()]);
+    let mut first = Client::connect(plb.web());
+    first.ask("/1");
+    origin.wait_for("it is asked", |seen| seen.requests.len() == 1);
+    let mut refused = Client::connect(plb.web());
+    refused.send("POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    wait_for_waiting(&plb, 1);
+    refused.send("no length\r\n");
+    assert_eq!(refused.response().status(), 400);
+    wait_for_waiting(&plb, 0);
+    gate.open();
+    assert_eq!(first.response().status(), 200);
+    assert_eq!(get(plb.web(), "/3").text(), "/3");
+    // It still lingers, and nobody lets a deadline of the backend's pass for it.
+    assert!(refused.until_end().is_ok());
+    assert!(!plb.stop().contains("down after"));
+    assert_eq!(origin.requests(), 2);
 }

@@ -120,7 +120,7 @@ fn a_client_that_sends_ahead_does_not_gain_time_for_a_backend_that_is_silent() {
 }
 
 #[test]
-fn a_client_that_was_told_to_wait_is_not_to_blame_for_a_backend_that_does_not_tell_it_to_go_on() {
+fn nobody_is_to_blame_where_a_client_waits_to_be_told_to_go_on_and_its_backend_for_the_body() {
     let origin = Origin::raw(|connection| {
         connection.request_head();
         drop(connection.some());
@@ -132,7 +132,7 @@ fn a_client_that_was_told_to_wait_is_not_to_blame_for_a_backend_that_does_not_te
     let mut client = Client::connect(plb.web());
     client.send("POST / HTTP/1.1\r\nHost: plb.test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(client.response().status(), 504);
-    plb.wait_for_log("down after 1 failure: timed out");
+    plb.stop_unmarked();
 }
 
 #[test]

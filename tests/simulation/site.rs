@@ -109,8 +109,8 @@ impl Site {
         self.has_pages.then(|| content(77, self.long_bytes.unwrap_or(700)))
     }
 
-    /// The configuration of these listener and pool settings and so many backends.
-    pub fn config(&self, globals: &str, listener: &str, pool: &str, backends: usize) -> Config {
+    /// The configuration of these listener and pool settings and backends of these tiers and weights.
+    pub fn config(&self, globals: &str, listener: &str, pool: &str, places: &[(u64, u64)]) -> Config {
         let max = self.requests_max.map(|max| format!(", max_requests: {max}")).unwrap_or_default();
         let body_max = self.body_max.map(|max| format!(", body_max: {max}")).unwrap_or_default();
         let statuses = [400, 408, 413, 502, 503, 504];
@@ -122,11 +122,12 @@ impl Site {
               response_headers: { set: { X-Own: short } } },\
             { match: { path_prefix: /l }, respond: { file: long, headers: { X-Own: long } } }]";
         let routes = self.second_from.map(|_| format!(", routes: {routes}")).unwrap_or_default();
-        let (first, second): (Vec<usize>, Vec<usize>) = (0..backends).partition(|&number| self.pool_of(number) == 0);
+        let (first, second): (Vec<usize>, Vec<usize>) =
+            (0..places.len()).partition(|&number| self.pool_of(number) == 0);
         let helped = if self.helps_out && !second.is_empty() { ", emergency: q" } else { "" };
-        let mut pools = self.pool("p", &format!("{pool}{helped}"), &first);
+        let mut pools = self.pool("p", &format!("{pool}{helped}"), &first, places);
         if !second.is_empty() {
-            pools.push_str(&self.pool("q", &format!("{pool}, timeout_idle: 250ms"), &second));
+            pools.push_str(&self.pool("q", &format!("{pool}, timeout_idle: 250ms"), &second, places));
         }
         let text = format!(
             "{globals}listeners: [{{ name: l, listen: \"127.0.0.1:80\", pool: p, {listener}{max}{body_max}{pages}{routes} }}]\n\
@@ -139,8 +140,12 @@ impl Site {
         parse_with("simulation", &text, &files).unwrap_or_else(|errors| panic!("{errors:?} in {text}"))
     }
 
-    fn pool(&self, name: &str, settings: &str, backends: &[usize]) -> String {
-        let backends: String = backends.iter().map(|number| format!("10.0.0.1:{},", number + 1)).collect();
+    fn pool(&self, name: &str, settings: &str, backends: &[usize], places: &[(u64, u64)]) -> String {
+        let backend = |&number: &usize| {
+            let (tier, weight) = places[number];
+            format!("{{ address: \"10.0.0.1:{}\", tier: {tier}, weight: {weight} }},", number + 1)
+        };
+        let backends: String = backends.iter().map(backend).collect();
         let repeats = if self.repeats { ", retry_on: [connect, no_response, timeout, 503]" } else { "" };
         let affinity = match self.affinity {
             None => String::new(),

@@ -288,6 +288,7 @@ impl Plb {
             self.timeouts += u64::from(!pair.session.is_idle());
         }
         let ready = readiness(&self.streams, pair);
+        self.core.who = Seeker(id.to_bits());
         pair.session.timed_out(ready, &mut self.core.context());
         self.enqueue(id);
     }

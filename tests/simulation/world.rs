@@ -125,6 +125,10 @@ pub struct Profile {
     pub idle_backend_max: usize,
     /// The most connections of each backend.
     pub connections_max: Option<u32>,
+    /// Of every backend, its tier and its weight.
+    pub places: Vec<(u64, u64)>,
+    /// How long a tier that lives again is held back, in milliseconds.
+    pub tier_hold: u64,
     /// How backends are chosen.
     pub balance: &'static str,
     pub server_retry: u64,
@@ -167,6 +171,10 @@ impl Profile {
             backends.extend((0..others).map(|_| if chaos && rng.chance(1, 2) { Err(()) } else { Ok(None) }));
         }
         let clients = 1 + rng.below(6) as usize;
+        // Who takes nobody might be the only one that serves.
+        let weights = if chaos { [0, 1, 4] } else { [1, 1, 4] };
+        let tiers = 1 + rng.below(3);
+        let places = backends.iter().map(|_| (rng.below(tiers), weights[rng.below(3) as usize])).collect();
         Profile {
             weather,
             protocol,
@@ -190,6 +198,8 @@ impl Profile {
             bulk,
             idle_backend_max: 1 + rng.below(4) as usize,
             connections_max: rng.chance(1, 3).then(|| 1 + rng.below(2) as u32),
+            places,
+            tier_hold: 1 + 200 * rng.below(3),
             balance: ["round_robin", "least_connections", "random", "hash", "first"][rng.below(5) as usize],
             server_retry: 1 + rng.below(3),
             calls_max: [6, 32][rng.below(2) as usize],
@@ -213,16 +223,18 @@ impl Profile {
         );
         // Whoever waits for a backend waits for others that take their time.
         let pool = format!(
-            "server_retry: {}, idle_backend_max: {}, balance: {}, max_connections: {}, timeout_queue: 60s{}",
+            "server_retry: {}, idle_backend_max: {}, balance: {}, max_connections: {}, timeout_queue: 60s, \
+             tier_hold: {}ms{}",
             self.server_retry,
             self.idle_backend_max,
             self.balance,
             self.connections_max.map_or("none".to_string(), |max| max.to_string()),
+            self.tier_hold,
             if self.announces { ", send_proxy: v2" } else { "" },
         );
         let announced = if self.announced { ", accept_proxy: any, trusted_proxies: 203.0.113.1" } else { "" };
         let listener = format!("protocol: {protocol}{announced}");
-        let config = self.site.config(&globals, &listener, &pool, self.backends.len());
+        let config = self.site.config(&globals, &listener, &pool, &self.places);
         // Scarcer than a file may say.
         let buffer_memory = 2 * (self.buffer_pairs * BUFFER_BYTES) as u64;
         Config { buffer_memory, kernel_pipes: self.kernel_pipes, ..config }

@@ -120,7 +120,8 @@ impl Hash {
             return None;
         }
         if !std::mem::replace(&mut self.is_sorted, true) {
-            self.points.sort_unstable();
+            // What was sorted before is taken as it is: a few that come for the first time cost one walk along all.
+            self.points.sort();
         }
         let hash = hash.unwrap_or_else(|| rng.next_u64());
         let may_serve = |seat: &Seat| !refused(seat.backend);

@@ -14,8 +14,8 @@ pub struct RoundRobin {
     turns: Tournament<Turn>,
     /// Who was refused during one `pick`.
     aside: Vec<u16>,
-    /// The latest turn that was picked: where the round stands.
-    latest: Option<Turn>,
+    /// The latest turn that was picked, and whose it was: where the round stands.
+    latest: Option<(Turn, u16)>,
 }
 
 /// The `number`th turn of a backend in a round, counted from 0.
@@ -35,7 +35,7 @@ impl RoundRobin {
 
     /// A backend goes on with this weight from where the round stands: it does not make up for what it missed.
     pub fn weigh(&mut self, backend: u16, weight: u16) {
-        let next = self.next_turn(weight);
+        let next = self.next_turn(backend, weight);
         self.turns.change(backend, |turn| *turn = next);
     }
 
@@ -49,25 +49,27 @@ impl RoundRobin {
         let picked = self.turns.first(note);
         if let Some(backend) = picked {
             let turn = *self.turns.seat(backend);
-            self.latest = self.latest.filter(|latest| latest.compare(&turn).is_gt()).or(Some(turn));
+            let is_later = |(latest, other): &(Turn, u16)| latest.compare(&turn).then(other.cmp(&backend)).is_gt();
+            self.latest = self.latest.filter(is_later).or(Some((turn, backend)));
             self.turns.change(backend, |place| *place = turn.following());
         }
         while let Some(backend) = self.aside.pop() {
             // The refused keep their turn, but they do not save up turns over rounds.
             let Turn { round, weight, .. } = *self.turns.seat(backend);
-            if self.latest.is_some_and(|latest| latest.round > round + 1) {
+            if self.latest.is_some_and(|(latest, _)| latest.round > round + 1) {
                 self.weigh(backend, weight);
             }
         }
         picked
     }
 
-    /// The first turn of a backend of this weight after the latest one of all.
-    fn next_turn(&self, weight: u16) -> Turn {
-        let Some(latest) = self.latest else { return Turn { round: 0, number: 0, weight } };
-        // The least n with (2n + 1) / 2w above the latest's (2m + 1) / 2v is floor(w(2m + 1) / 2v + 1/2).
+    /// The first turn of a backend with this weight after the latest one of all.
+    fn next_turn(&self, backend: u16, weight: u16) -> Turn {
+        let Some((latest, picked)) = self.latest else { return Turn { round: 0, number: 0, weight } };
+        // The least n with (2n + 1) / 2w above the latest's (2m + 1) / 2v is floor(w(2m + 1) / 2v + 1/2). Where the two are
+        // equal, whoever comes behind the latest has not had its turn.
         let other = u64::from(latest.weight);
-        let number = (u64::from(weight) * latest.halves() + other) / (2 * other);
+        let number = (u64::from(weight) * latest.halves() + other - u64::from(backend > picked)) / (2 * other);
         match u16::try_from(number) {
             Ok(number) if number < weight => Turn { round: latest.round, number, weight },
             _ => Turn { round: latest.round + 1, number: 0, weight },
@@ -174,15 +176,14 @@ mod tests {
             let weights = some_weights(&mut rng);
             let mut round_robin = started(&weights);
             picks(&mut round_robin, 1 + rng.below(1_000) as usize);
-            let latest = round_robin.latest.expect("something was picked");
+            let (latest, picked) = round_robin.latest.expect("something was picked");
             for backend in 0..weights.len() as u16 {
-                let mut turn = Turn { number: 0, weight: weights[usize::from(backend)], ..latest };
-                while turn.halves() * u64::from(latest.weight) <= latest.halves() * u64::from(turn.weight)
-                    && turn.round == latest.round
-                {
+                let weight = weights[usize::from(backend)];
+                let mut turn = Turn { number: 0, weight, ..latest };
+                while turn.compare(&latest).then(backend.cmp(&picked)).is_le() {
                     turn = turn.following();
                 }
-                let found = round_robin.next_turn(weights[usize::from(backend)]);
+                let found = round_robin.next_turn(backend, weight);
                 assert_eq!((found.round, found.number), (turn.round, turn.number), "seed {seed}, backend {backend}");
             }
         }
@@ -246,7 +247,7 @@ mod tests {
         (0..4).for_each(|_| assert_eq!(round_robin.pick(|backend| backend == 0), Some(1)));
         assert_eq!(picks(&mut round_robin, 1), [0]);
         round_robin.weigh(2, 4);
-        assert_eq!(picks(&mut round_robin, 4), [1, 2, 1, 2]);
+        assert_eq!(picks(&mut round_robin, 4), [2, 1, 2, 1]);
     }
 
     #[test]

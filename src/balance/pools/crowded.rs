@@ -388,3 +388,91 @@ fn a_client_that_is_to_return_does_not_wait_for_a_full_backend_while_it_has_a_pl
     pools.release(other, Outcome::Success, now);
     assert_eq!(visit(&mut pools), home);
 }
+
+#[test]
+fn nobody_waits_for_a_later_tier_while_one_that_is_held_back_has_room() {
+    let mut pools = pools(|pool| {
+        pool.backends[1].tier = 1;
+        pool.max_connections = Some(1);
+        pool.tier_hold = Some(Duration::from_secs(3_600));
+    });
+    let ask = |who| Ask { who: Seeker(who), ..Ask::any(0) };
+    pools.observe(id(0), Outcome::Failure(Failure::Refused), Time::START);
+    let Picked::Lease(first) = pools.pick(&ask(0), Time::START) else { panic!("the second one is free") };
+    let Picked::Queued(ticket) = pools.pick(&ask(1), Time::START) else { panic!("the second one is full") };
+    assert!(pools.begin_trial(id(0), Time::START));
+    pools.end_trial(id(0), Ok(()), Time::START);
+    let call = pools.next_call().expect("somebody has room");
+    let second = call.lease.expect("it need not ask again");
+    assert_eq!((call.number, second.backend(), first.backend()), (ticket.number(), id(0), id(1)));
+    [first, second].into_iter().for_each(|lease| pools.release(lease, Outcome::Success, Time::START));
+    assert_eq!(shares(&mut pools, 10, Time::START), 0, "nobody has to wait, so that it is held back");
+}
+
+#[test]
+fn a_client_that_waits_with_two_connections_gets_to_one_backend_with_both() {
+    let mark = config::affinity::Mark::BasicAuth;
+    let table =
+        config::affinity::Table { mark, ttl: Duration::from_secs(9), entries_max: 9, failback: Default::default() };
+    let mut pools = pools(|pool| {
+        pool.max_connections = Some(1);
+        pool.affinity = Some(config::Affinity::Table(table));
+    });
+    let now = Time::START;
+    let strangers = [(); 2].map(|()| pools.lend(0, Key::None, &[], now).expect("somebody is free"));
+    let ask = |who, place| Ask { key: Key::Bound(7), who: Seeker(who), place, ..Ask::any(0) };
+    let numbers = [1, 2].map(|who| match pools.pick(&ask(who, None), now) {
+        Picked::Queued(ticket) => ticket.number(),
+        other => panic!("all are full, but: {other:?}"),
+    });
+    let [one, other] = strangers;
+    pools.release(one, Outcome::Success, now);
+    let call = pools.next_call().expect("one has room");
+    let home = call.lease.expect("it need not ask again");
+    assert_eq!(call.number, numbers[0]);
+    pools.release(other, Outcome::Success, now);
+    let call = pools.next_call().expect("it is to wait for its own backend");
+    assert_eq!((call.number, call.lease.is_none()), (numbers[1], true));
+    let Picked::Queued(_ticket) = pools.pick(&ask(2, Some(numbers[1])), now) else { panic!("its backend is full") };
+    let backend = home.backend();
+    pools.release(home, Outcome::Success, now);
+    let call = pools.next_call().expect("its own backend has room");
+    let lease = call.lease.expect("it need not ask again");
+    assert_eq!((call.number, lease.backend()), (numbers[1], backend));
+    pools.release(lease, Outcome::Success, now);
+}
+
+/// How often each backend is picked when so many leases are held at a time, and given back in any order.
+fn shares_of_churn(seed: u64, weights: &[u32], max: Option<u32>, held: usize, picks: usize) -> Vec<f64> {
+    let backend = |&weight: &u32| config::Backend { port: 1, weight, ..config::Backend::default() };
+    let backends = weights.iter().map(backend).collect();
+    let pool = config::Pool { backends, max_connections: max, ..config::Pool::default() };
+    let (mut pools, mut rng, mut leases) = (Pools::new(&[pool], Time::START), Rng::new(seed), Vec::new());
+    for _ in 0..picks {
+        leases.extend(pools.lend(0, Key::None, &[], Time::START));
+        while leases.len() > rng.below(held as u64) as usize {
+            let lease = leases.swap_remove(rng.below(leases.len() as u64) as usize);
+            pools.release(lease, Outcome::Success, Time::START);
+        }
+    }
+    leases.drain(..).for_each(|lease| pools.release(lease, Outcome::Success, Time::START));
+    let picked: Vec<_> = pools.ids().map(|id| pools.counters(id).picked as f64).collect();
+    let sum: f64 = picked.iter().sum();
+    picked.iter().map(|picked| picked / sum).collect()
+}
+
+#[test]
+fn weights_are_met_while_there_is_room_and_equals_share_alike_when_they_are_full_now_and_then_for_any_seed() {
+    for seed in 0..10 {
+        for (weights, max, held) in
+            [(&[1, 2, 4][..], None, 9), (&[1, 2, 4], Some(4), 4), (&[1, 1, 1], Some(1), 3), (&[1; 6], Some(1), 4)]
+        {
+            let sum: u32 = weights.iter().sum();
+            let shares = shares_of_churn(seed, weights, max, held, 5_000);
+            for (share, &weight) in shares.iter().zip(weights) {
+                let expected = f64::from(weight) / f64::from(sum);
+                assert!((share - expected).abs() < 0.05 * expected, "seed {seed}: {shares:?} of {weights:?}, {max:?}");
+            }
+        }
+    }
+}

@@ -72,7 +72,8 @@ fn emergency(pool: &Entry, names: &PoolNames<'_>, errors: &mut Errors<'_>) -> Op
         Kind::Scalar(Value::String(name)) => {
             names.index(name).map_err(|message| errors.add(setting.value.at, &path, message)).ok().map(Emergency::Pool)
         }
-        Kind::Map(_) => {
+        // A pool is named without a key: what it would be told of an unknown one leads nowhere.
+        Kind::Map(entries) if entries.iter().all(|entry| entry.key != "pool") => {
             let meaning = "with the key respond";
             let (section, _) =
                 Section::whole::<schema::Emergency>((&setting.value, path), meaning, &["respond"], errors);

@@ -409,7 +409,7 @@ impl Protocol for Http {
         let exchange = &self.exchange;
         let request = match exchange.request {
             Transfer::Done => Received::Whole,
-            _ if exchange.expecting => Received::Whole,
+            _ if exchange.expecting => Received::Withheld,
             _ => Received::Part,
         };
         match (self.state, &exchange.response) {
