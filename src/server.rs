@@ -14,12 +14,11 @@ mod stop;
 
 use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Poll};
 
-use crate::balance::{BackendId, Seeker};
+use crate::balance::BackendId;
 use crate::base::arena::{Arena, Id};
 use crate::base::buffers::Buffers;
 use crate::base::time::Time;
@@ -348,13 +347,7 @@ impl Server {
             pair.session.borrow(&mut self.driver.buffers);
         }
         let ready = self.driver.readiness(pair);
-        let core = &mut self.core;
-        // It may have to wait for another backend.
-        core.who = Seeker(id.to_bits());
-        match catch_unwind(AssertUnwindSafe(|| pair.session.timed_out(ready, &mut core.context()))) {
-            Ok(()) => enqueue(&mut self.pairs, &mut self.runnable, id),
-            Err(_) => self.bury(id),
-        }
+        self.act(id, |session, context| session.timed_out(ready, context));
     }
 
     fn trim(&mut self) {

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Alarm, Server, enqueue};
-use crate::balance::{BackendId, Failure, Seeker, State, Transition};
+use super::{Alarm, Server};
+use crate::balance::{BackendId, Failure, State, Transition};
 use crate::base::arena::Id;
 use crate::config::OnDown;
 use crate::net::probe::{PROBES_MAX, Probe};
@@ -157,11 +157,7 @@ impl Server {
             |id: BackendId| config.pools[id.pool()].on_down == OnDown::Close && pools.health(id) != State::Up;
         let lost = self.pairs.iter().filter(|(_, pair)| pair.session.backend().is_some_and(is_fallen));
         for id in lost.map(|(id, _)| id).collect::<Vec<_>>() {
-            if let Some(pair) = self.pairs.get_mut(id) {
-                self.core.who = Seeker(id.to_bits());
-                pair.session.backend_fell(&mut self.core.context());
-                enqueue(&mut self.pairs, &mut self.runnable, id);
-            }
+            self.act(id, |session, context| session.backend_fell(context));
         }
     }
 

@@ -7,6 +7,7 @@ use crate::balance::{Call, Outcome, Seeker};
 use crate::base::arena::Id;
 use crate::net::driver::{Pair, Verdict};
 use crate::session::record::CloseReason;
+use crate::session::{Context, Session};
 
 impl Server {
     /// Runs the sessions that are queued at this moment, each within its budget.
@@ -17,7 +18,7 @@ impl Server {
             pair.queued = false;
             let (driver, core) = (&mut self.driver, &mut self.core);
             core.who = Seeker(id.to_bits());
-            // A bug in one session is that session's end, and nobody else's.
+            // As in `act`.
             let verdict = catch_unwind(AssertUnwindSafe(|| driver.run(id, pair, &mut core.context())));
             self.note_lack(id, verdict.as_ref().ok().copied());
             match verdict {
@@ -41,16 +42,29 @@ impl Server {
     pub(super) fn call_up(&mut self) {
         while let Some(Call { who, number, lease }) = self.core.pools.next_call() {
             let id = Id::from_bits(who.0);
-            self.core.who = who;
-            let refused = match self.pairs.get_mut(id) {
-                Some(pair) => pair.session.called(number, lease, &mut self.core.context()),
+            let refused = match self.pairs.get(id) {
+                Some(_) => self.act(id, |session, context| session.called(number, lease, context)).flatten(),
                 None => lease,
             };
             if let Some(lease) = refused {
                 self.core.pools.release(lease, Outcome::Neutral, self.core.now);
             }
-            enqueue(&mut self.pairs, &mut self.runnable, id);
         }
+    }
+
+    /// Lets a session take note of something; it runs after that. A bug in one session is that session's end, and nobody
+    /// else's.
+    pub(super) fn act<T>(&mut self, id: Id<Pair>, note: impl FnOnce(&mut Session, &mut Context) -> T) -> Option<T> {
+        let pair = self.pairs.get_mut(id)?;
+        let core = &mut self.core;
+        // It may have to wait for a backend.
+        core.who = Seeker(id.to_bits());
+        let noted = catch_unwind(AssertUnwindSafe(|| note(&mut pair.session, &mut core.context())));
+        if noted.is_err() {
+            self.bury(id);
+        }
+        enqueue(&mut self.pairs, &mut self.runnable, id);
+        noted.ok()
     }
 
     /// Files a session's timer where its deadline is earlier than the one that is filed. A later one may wait.
