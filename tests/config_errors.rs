@@ -254,6 +254,11 @@ fn the_pool_of_those_who_are_denied_must_suit_the_listener() {
     let found = errors(&text.replace("    pool: web\n", "    pool: web\n    protocol: tcp\n"));
     let message = "its pool's affinity is of a type that a tcp listener cannot follow (allowed: source)";
     assert_eq!(found, [format!("f:6:13: listeners[0].access: {message}")]);
+    let hashed = text.replace("affinity: { type: insert_cookie, name: c }", "balance: { type: hash, on: path }");
+    assert_eq!(errors(&hashed), [""; 0]);
+    let found = errors(&hashed.replace("    pool: web\n", "    pool: web\n    protocol: tcp\n"));
+    let message = "its pool's backends are chosen by a hash of what a tcp listener does not know (allowed: on: source)";
+    assert_eq!(found, [format!("f:6:13: listeners[0].access: {message}")]);
 }
 
 #[test]

@@ -117,22 +117,16 @@ struct Rules {
 
 impl Rules {
     fn of(pool: &config::Pool) -> Rules {
-        let (interval, fast_interval, rise, fall, proves) = match &pool.health {
-            Some(health) => {
-                let proves = health.check != Check::Tcp;
-                (health.interval, health.fast_interval, health.rise.max(1), Some(health.fall.max(1)), proves)
-            }
-            None => (pool.timeout_cleanup, pool.timeout_cleanup, 1, None, false),
-        };
+        let health = pool.health.as_ref();
         Rules {
             server_retry: pool.server_retry.max(1),
             ejection: pool.timeout_cleanup,
             ejection_max: pool.timeout_cleanup_max.max(pool.timeout_cleanup),
-            interval,
-            fast_interval,
-            rise,
-            fall,
-            proves,
+            interval: health.map_or(pool.timeout_cleanup, |health| health.interval),
+            fast_interval: health.map_or(pool.timeout_cleanup, |health| health.fast_interval),
+            rise: health.map_or(1, |health| health.rise.max(1)),
+            fall: health.map(|health| health.fall.max(1)),
+            proves: health.is_some_and(|health| health.check != Check::Tcp),
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use serde_yaml::Value;
 
+use super::leaf::status;
 use super::route::Respond;
-use super::word::{words, wrong};
+use super::word::{Choice, choices, words, wrong};
 
 /// The word for as many attempts as there are backends.
 const ALL: &str = "all";
@@ -36,28 +37,18 @@ impl Mishap {
     }
 }
 
-const MISHAPS: [(&str, Mishap); 4] = [
-    ("connect", Mishap::Connect),
-    ("no_response", Mishap::NoResponse),
-    ("timeout", Mishap::Timeout),
-    ("malformed", Mishap::Malformed),
-];
+choices!(Mishap: "connect" Connect, "no_response" NoResponse, "timeout" Timeout, "malformed" Malformed);
 /// The statuses that another backend might not answer with.
 const STATUSES: [u16; 8] = [404, 408, 425, 429, 500, 502, 503, 504];
 
 words! {
     /// A mishap by its name, or a status.
     MishapName(Mishap) = |value| {
-        let named = MISHAPS.iter().find(|(name, _)| value.as_str() == Some(name)).map(|(_, mishap)| *mishap);
-        let status = || STATUSES.into_iter().find(|status| value.as_u64() == Some(u64::from(*status)));
-        named.or_else(|| status().map(Mishap::Status)).ok_or_else(|| {
-            let names = MISHAPS.map(|(name, _)| name.to_string()).into_iter().chain(STATUSES.map(|s| s.to_string()));
+        Mishap::read(value).ok().or_else(|| status(value, &STATUSES).map(Mishap::Status)).ok_or_else(|| {
+            let names = Mishap::CHOICES.iter().map(|(name, _)| name.to_string()).chain(STATUSES.map(|s| s.to_string()));
             wrong(&names.collect::<Vec<_>>().join(" or "), value)
         })
-    }, |mishap| match mishap {
-        Mishap::Status(status) => (*status).into(),
-        named => MISHAPS.iter().find(|(_, other)| other == named).map_or(Value::Null, |(name, _)| (*name).into()),
-    };
+    }, Mishap::write;
     /// How many further attempts may follow the first one.
     Retries(u32) = |value| match (value.as_str(), value.as_u64()) {
         (Some(ALL), _) => Ok(RETRIES_ALL),

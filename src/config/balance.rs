@@ -6,7 +6,7 @@ use super::error::Errors;
 use super::leaf::Token;
 use super::source::{Kind as NodeKind, Node};
 use super::validate::Section;
-use super::word::{Maybe, OrNone, choices, found, settings, words};
+use super::word::{Maybe, OrNone, Schema, choices, found, settings, words};
 
 /// How a pool chooses a backend.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,7 +114,7 @@ words! {
     WordOrMap(Balance) = |value| match value {
         Value::Mapping(_) => Ok(Balance::default()),
         _ => Algorithm::read(value).map(|algorithm| balance(algorithm, HashBalance::default())),
-    }, |balance| Algorithm::write(&algorithm(balance));
+    }, |_| Algorithm::write(&Algorithm::RoundRobin);
 }
 
 settings! {
@@ -143,16 +143,17 @@ pub(super) fn of(section: &Section, read: Balance, inherited: &Balance, errors: 
 fn long_form(node: &Node, path: String, errors: &mut Errors<'_>) -> Balance {
     let mut section = Section::open(node, path, "", errors);
     let own: LongForm = section.read(errors);
+    // The keys that mean something, the required ones first; and how many these are.
     let (keys, required) = match (own.algorithm, own.on) {
-        (None, _) => (&["type", "on", "name", "load_factor"][..], &["type"][..]),
-        (Some(Algorithm::Hash), Subject::Header | Subject::Cookie | Subject::UrlParameter) => {
-            (&["type", "on", "name", "load_factor"][..], &["type", "name"][..])
+        (None, _) => (LongForm::KEYS, 1),
+        (Some(Algorithm::Hash), Subject::Source | Subject::Path | Subject::Uri) => {
+            (&["type", "on", "load_factor"][..], 1)
         }
-        (Some(Algorithm::Hash), _) => (&["type", "on", "load_factor"][..], &["type"][..]),
-        _ => (&["type"][..], &["type"][..]),
+        (Some(Algorithm::Hash), _) => (&["type", "name", "on", "load_factor"][..], 2),
+        _ => (&["type"][..], 1),
     };
     section.narrow(keys);
-    section.close(required, errors);
+    section.close(&keys[..required], errors);
     let name = own.name.unwrap_or_default();
     let on = match own.on {
         Subject::Source => HashOn::Source,
@@ -173,16 +174,6 @@ fn balance(algorithm: Algorithm, hash: HashBalance) -> Balance {
         Algorithm::Random => Balance::Random,
         Algorithm::Hash => Balance::Hash(hash),
         Algorithm::First => Balance::First,
-    }
-}
-
-fn algorithm(balance: &Balance) -> Algorithm {
-    match balance {
-        Balance::RoundRobin => Algorithm::RoundRobin,
-        Balance::LeastConnections => Algorithm::LeastConnections,
-        Balance::Random => Algorithm::Random,
-        Balance::Hash(_) => Algorithm::Hash,
-        Balance::First => Algorithm::First,
     }
 }
 

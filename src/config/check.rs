@@ -138,7 +138,8 @@ pub(super) fn read(section: &mut Section<'_>, errors: &mut Errors<'_>) -> Check 
     for (kind, keys) in [(Kind::Http, HttpCheck::KEYS), (Kind::Smtp, SmtpCheck::KEYS), (Kind::Exchange, Exchange::KEYS)]
     {
         for key in keys.iter().filter(|key| kind != own.kind && section.entry(key).is_some()) {
-            let message = format!("is for the type {}, not for {}", name(kind), name(own.kind));
+            let [kind, own] = [kind, own.kind].map(|kind| kind.name().unwrap_or_default());
+            let message = format!("is for the type {kind}, not for {own}");
             section.refuse(key, message, errors);
         }
     }
@@ -162,10 +163,6 @@ pub(super) fn read(section: &mut Section<'_>, errors: &mut Errors<'_>) -> Check 
             Check::Exchange(exchange)
         }
     }
-}
-
-fn name(kind: Kind) -> &'static str {
-    Kind::CHOICES.iter().find(|(_, other)| *other == kind).map_or("", |&(name, _)| name)
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::Backend;
 use super::check::{self, Check};
 use super::error::Errors;
 use super::leaf::{AnyHostName, Period, Whole, host_port_text};
 use super::source::Node;
 use super::units::duration_text;
 use super::validate::Section;
-use super::word::{Maybe, choices, settings};
+use super::word::{Maybe, OrNone, choices, settings};
+use super::{Backend, ProxyVersion};
 
 settings! {
     /// How the backends of a pool are probed.
@@ -31,8 +31,8 @@ settings! {
         /// Who is probed for each of the backends, a name or an address (without brackets), resolved at start; `None` is
         /// the backend itself.
         address: Maybe<AnyHostName>,
-        /// What a probe says before all else.
-        send_proxy: SendProxy = SendProxy::None,
+        /// The version of the PROXY protocol with which a probe begins; `None` is without.
+        send_proxy: OrNone<ProxyVersion> = None,
     } and {
         /// What a probe does.
         check: Check,
@@ -67,20 +67,8 @@ pub enum OnDown {
     Close,
 }
 
-/// The header of the PROXY protocol with which a connection begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendProxy {
-    /// There is none.
-    None,
-    /// Text.
-    V1,
-    /// Binary.
-    V2,
-}
-
 choices!(Initial: "up" Up, "down" Down);
 choices!(OnDown: "keep" Keep, "close" Close);
-choices!(SendProxy: "none" None, "v1" V1, "v2" V2);
 
 /// Reads the section of a pool.
 pub(super) fn read((node, path): (&Node, String), errors: &mut Errors<'_>) -> Health {

@@ -169,7 +169,8 @@ pub(super) fn host_port_text(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-fn status(value: &Value, allowed: &[u16]) -> Option<u16> {
+/// The status, where it is one of these.
+pub(super) fn status(value: &Value, allowed: &[u16]) -> Option<u16> {
     allowed.iter().copied().find(|status| value.as_u64() == Some(u64::from(*status)))
 }
 

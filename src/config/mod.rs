@@ -50,7 +50,7 @@ pub use confinement::{Account, Confinement};
 pub use error::ConfigError;
 pub(crate) use error::suggestion;
 pub use forwarding::{Forwarding, RequestId};
-pub use health::{Health, OnDown, SendProxy};
+pub use health::{Health, OnDown};
 pub use network::{Network, Networks};
 pub use pages::PAGE_STATUSES;
 pub use proxy::{ProxyVersion, ProxyVersions};

@@ -1,7 +1,7 @@
 //! What the configuration says about sockets: options of TCP, and the address that connections to backends come from.
 
 use std::marker::PhantomData;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_yaml::Value;
@@ -44,36 +44,28 @@ impl<const MIN: u64, const MAX: u64> Word for Seconds<MIN, MAX> {
     }
 }
 
-/// The addresses of this host that connections come from, one of each family at the most.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sources {
-    v4: Option<Ipv4Addr>,
-    v6: Option<Ipv6Addr>,
-}
+/// The addresses of this host that connections come from, one of each family at the most, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources(Vec<IpAddr>);
 
 impl Sources {
     /// Where a connection to this address comes from; `None` leaves it to the system.
     pub fn towards(&self, target: IpAddr) -> Option<IpAddr> {
-        if target.is_ipv4() { self.v4.map(IpAddr::from) } else { self.v6.map(IpAddr::from) }
+        self.iter().find(|source| source.is_ipv4() == target.is_ipv4())
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = IpAddr> {
-        self.v4.map(IpAddr::from).into_iter().chain(self.v6.map(IpAddr::from))
+        self.0.iter().copied()
     }
 
-    fn of(addresses: Vec<IpAddr>) -> Option<Sources> {
-        let mut sources = Sources::default();
-        for address in &addresses {
-            let twice = match *address {
-                IpAddr::V4(address) => sources.v4.replace(address).is_some(),
-                IpAddr::V6(address) => sources.v6.replace(address).is_some(),
-            };
-            if twice {
-                return None;
-            }
-        }
-        (!addresses.is_empty()).then_some(sources)
+    fn of(mut addresses: Vec<IpAddr>) -> Option<Sources> {
+        addresses.sort_unstable();
+        let is_good = match addresses.as_slice() {
+            [one, other] => one.is_ipv4() != other.is_ipv4(),
+            few => few.len() == 1,
+        };
+        is_good.then_some(Sources(addresses))
     }
 }
 

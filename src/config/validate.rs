@@ -19,8 +19,8 @@ use super::source::{Entry, Kind, Node};
 use super::units::{self, LISTEN_ALLOWED, NAME_ALLOWED};
 use super::word::{Word, wrong};
 use super::{
-    Access, Affinity, BACKENDS_MAX, Backend, Balance, Config, Document, LISTENERS_MAX, ListenAddress, Listener,
-    POOLS_MAX, Pool, ProtocolName, health, pages, rate,
+    Access, BACKENDS_MAX, Backend, Balance, Config, Document, LISTENERS_MAX, ListenAddress, Listener, POOLS_MAX, Pool,
+    ProtocolName, health, pages, rate,
 };
 use super::{access, affinity, balance};
 
@@ -390,19 +390,15 @@ impl Listeners<'_> {
         listener.name = own.name;
         listener.protocol = own.protocol;
         listener.pool = self.pools.resolve(&section, &own.pool, errors);
-        let is_tcp = own.protocol == ProtocolName::Tcp;
-        if let Some(message) =
-            listener.pool.filter(|_| is_tcp).and_then(|pool| emergency::unfit_for_tcp(self.models, pool))
-        {
-            section.refuse("pool", message, errors);
-        }
         listener.clients_max = own.clients_max;
         listener.access = section.child("access").and_then(|place| access::access(place, &self.pools, errors));
-        let diverted = listener.access.as_ref().and_then(Access::pool).filter(|_| is_tcp);
-        let affinity = diverted.and_then(|pool| self.models.get(pool)?.affinity.as_ref());
-        if affinity.is_some_and(Affinity::needs_http) {
-            let message = "its pool's affinity is of a type that a tcp listener cannot follow (allowed: source)";
-            section.refuse("access", message, errors);
+        let is_tcp = own.protocol == ProtocolName::Tcp;
+        let diverted = listener.access.as_ref().and_then(Access::pool);
+        for (key, whose, pool) in [("pool", "its", listener.pool), ("access", "its pool's", diverted)] {
+            let pool = pool.filter(|_| is_tcp);
+            if let Some(message) = pool.and_then(|pool| emergency::unfit_for_tcp(self.models, pool, whose)) {
+                section.refuse(key, message, errors);
+            }
         }
         if let Some(entry) = section.entry("routes") {
             let path = joined(&section.path, "routes");

@@ -153,6 +153,11 @@ impl<'de, W: Word> Deserialize<'de> for Written<W> {
 pub trait Choice: Copy + PartialEq + 'static {
     /// Each name with its value.
     const CHOICES: &'static [(&'static str, Self)];
+
+    /// The name of a value that has one.
+    fn name(self) -> Option<&'static str> {
+        Self::CHOICES.iter().find(|(_, other)| *other == self).map(|&(name, _)| name)
+    }
 }
 
 impl<T: Choice> Word for T {
@@ -168,7 +173,7 @@ impl<T: Choice> Word for T {
     }
 
     fn write(choice: &T) -> Value {
-        T::CHOICES.iter().find(|(_, other)| other == choice).map_or(Value::Null, |&(name, _)| name.into())
+        choice.name().map_or(Value::Null, Value::from)
     }
 }
 

@@ -43,9 +43,9 @@ const OLD_CALLS: &[c_long] = &[SYS_epoll_wait, SYS_poll, SYS_dup2, SYS_time];
 #[cfg(not(target_arch = "x86_64"))]
 const OLD_CALLS: &[c_long] = &[];
 
-/// Forbids every system call that is not in `CALLS` or its like, or that the source of connections needs: EPERM, and not the end of the process, so that a
-/// call that was forgotten there (or that a newer C library makes) is an error of one session and not of everybody's.
-/// What it would be good for to an intruder is refused either way.
+/// Forbids every system call that is neither in `CALLS` or its like nor needed for the source of connections: EPERM, and not
+/// the end of the process, so that a call that was forgotten there (or that a newer C library makes) is an error of one
+/// session and not of everybody's. What it would be good for to an intruder is refused either way.
 ///
 /// # Errors
 /// Why there is no filter.

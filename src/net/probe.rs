@@ -14,8 +14,8 @@ use super::failure::failure_of;
 use super::stream::Stream;
 use crate::balance::{BackendId, Failure};
 use crate::base::timer::Timer;
-use crate::config::{Health, Pool, ProxyVersion, SendProxy};
-use crate::protocol::probe::{Closing, Script, Verdict};
+use crate::config::{Health, Pool, ProxyVersion};
+use crate::protocol::probe::{Script, Verdict};
 use crate::protocol::proxy_header;
 use crate::session::{Outcome, Readiness};
 
@@ -135,20 +135,20 @@ impl Probe {
 }
 
 /// Who probes: whoever takes headers of the PROXY protocol from us takes nothing without one.
-fn header(version: SendProxy, stream: &Stream, destination: SocketAddr) -> Vec<u8> {
+fn header(version: Option<ProxyVersion>, stream: &Stream, destination: SocketAddr) -> Vec<u8> {
     let mut header = Vec::new();
     match (version, stream.local_address()) {
-        (SendProxy::V2, _) => proxy_header::write_local(&mut header),
+        (Some(ProxyVersion::V2), _) => proxy_header::write_local(&mut header),
         // Version 1 has no word for a connection of the proxy's own.
-        (SendProxy::V1, Ok(source)) => proxy_header::write(ProxyVersion::V1, source, destination, &mut header),
-        (SendProxy::None, _) | (SendProxy::V1, Err(_)) => {}
+        (Some(version), Ok(source)) => proxy_header::write(version, source, destination, &mut header),
+        (None, _) | (_, Err(_)) => {}
     }
     header
 }
 
 impl Drop for Probe {
     fn drop(&mut self) {
-        if self.script.closing() == Closing::Reset {
+        if !self.script.ends_in_order() {
             self.stream.reset_on_drop();
         }
     }

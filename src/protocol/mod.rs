@@ -122,11 +122,12 @@ pub enum Reuse {
 }
 
 /// What becomes of a backend's connection when the session parts from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Parting {
     /// It may serve another exchange.
     Keep,
     /// It is closed.
+    #[default]
     Drop,
 }
 

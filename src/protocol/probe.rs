@@ -37,15 +37,6 @@ pub enum Verdict {
     Bad(Failure),
 }
 
-/// How a connection is closed that has told enough.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closing {
-    /// By a reset, so that the system need not remember it.
-    Reset,
-    /// In order: the other end calls anything else a failure of ours.
-    Orderly,
-}
-
 /// One conversation with a backend.
 pub struct Script {
     /// What is to be said.
@@ -151,12 +142,10 @@ impl Script {
         }
     }
 
-    /// How the connection is closed.
-    pub fn closing(&self) -> Closing {
-        match self.answer {
-            Answer::Smtp(_) => Closing::Orderly,
-            _ => Closing::Reset,
-        }
+    /// Whether the connection is to be closed in order, as the other end calls anything else a failure of ours; otherwise
+    /// by a reset, so that the system need not remember it.
+    pub fn ends_in_order(&self) -> bool {
+        matches!(self.answer, Answer::Smtp(_))
     }
 }
 
@@ -561,7 +550,7 @@ mod tests {
         assert_eq!(said("250-mx.example\r\n250", Verdict::More), "");
         assert_eq!(said(" HELP\r\n", Verdict::More), "QUIT\r\n");
         assert_eq!(said("221 Bye\r\n", Verdict::Good), "");
-        assert_eq!(script.closing(), Closing::Orderly);
+        assert!(script.ends_in_order());
     }
 
     #[test]
@@ -576,7 +565,7 @@ mod tests {
         assert_eq!(greeted.sent(3), Verdict::More);
         assert_eq!((greeted.sent(2), greeted.unsent()), (Verdict::Good, &b""[..]));
         let after = Script::new(&expecting("x"), "", b"PROXY".to_vec());
-        assert_eq!((after.unsent(), after.closing()), (&b"PROXYPING\r\n"[..], Closing::Reset));
+        assert_eq!((after.unsent(), after.ends_in_order()), (&b"PROXYPING\r\n"[..], false));
     }
 
     #[test]

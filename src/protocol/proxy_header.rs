@@ -10,7 +10,7 @@ use std::str::FromStr;
 use crate::config::{ProxyVersion, ProxyVersions};
 
 /// The longest header of version 1, its CRLF included (section 2.1).
-pub const LINE_BYTES_MAX: usize = 107;
+const LINE_BYTES_MAX: usize = 107;
 
 /// The longest header of version 2 that is taken: ten times of what proxies that add all they know send, and less than
 /// a pipe always has room for.
@@ -210,33 +210,32 @@ fn crc32c(block: &[u8], zeroed: usize) -> u32 {
 /// Appends a header for a client that came from `source` to `destination`. An IPv4 address that is mapped into IPv6 is
 /// itself, unless the other address is none: then both are IPv6 ones, so that nothing is lost.
 pub fn write(version: ProxyVersion, source: SocketAddr, destination: SocketAddr, out: &mut Vec<u8>) {
-    let canonical = [source, destination].map(|end| end.ip().to_canonical());
-    let mapped = |address: IpAddr| match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
-    };
-    let ports = [source.port(), destination.port()];
-    match (version, canonical) {
-        (ProxyVersion::V1, [IpAddr::V4(from), IpAddr::V4(to)]) => write_line("TCP4", [&from, &to], ports, out),
-        (ProxyVersion::V1, [from, to]) => write_line("TCP6", [&mapped(from), &mapped(to)], ports, out),
-        (ProxyVersion::V2, [IpAddr::V4(from), IpAddr::V4(to)]) => {
-            write_block(0x11, [&from.octets(), &to.octets()], ports, out);
-        }
-        (ProxyVersion::V2, [from, to]) => {
-            write_block(0x21, [&mapped(from).octets(), &mapped(to).octets()], ports, out);
-        }
+    let mut ends = [source, destination].map(|end| end.ip().to_canonical());
+    let is_v4 = ends.iter().all(IpAddr::is_ipv4);
+    if !is_v4 {
+        ends = ends.map(|end| match end {
+            IpAddr::V4(end) => end.to_ipv6_mapped().into(),
+            IpAddr::V6(_) => end,
+        });
     }
-}
-
-fn write_line(family: &str, [from, to]: [&dyn std::fmt::Display; 2], ports: [u16; 2], out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("PROXY {family} {from} {to} {} {}\r\n", ports[0], ports[1]).as_bytes());
-}
-
-fn write_block(family: u8, addresses: [&[u8]; 2], ports: [u16; 2], out: &mut Vec<u8>) {
-    let bytes = (2 * addresses[0].len() + 4) as u16;
-    let [from, to] = ports.map(u16::to_be_bytes);
-    for part in [SIGNATURE, &[0x21, family], &bytes.to_be_bytes(), addresses[0], addresses[1], &from, &to] {
-        out.extend_from_slice(part);
+    let ([from, to], ports) = (ends, [source.port(), destination.port()]);
+    match version {
+        ProxyVersion::V1 => {
+            let family = if is_v4 { "TCP4" } else { "TCP6" };
+            let line = format!("PROXY {family} {from} {to} {} {}\r\n", ports[0], ports[1]);
+            out.extend_from_slice(line.as_bytes());
+        }
+        ProxyVersion::V2 => {
+            out.extend_from_slice(SIGNATURE);
+            out.extend_from_slice(if is_v4 { &[0x21, 0x11, 0, 12] } else { &[0x21, 0x21, 0, 36] });
+            for end in ends {
+                match end {
+                    IpAddr::V4(end) => out.extend_from_slice(&end.octets()),
+                    IpAddr::V6(end) => out.extend_from_slice(&end.octets()),
+                }
+            }
+            ports.iter().for_each(|port| out.extend_from_slice(&port.to_be_bytes()));
+        }
     }
 }
 

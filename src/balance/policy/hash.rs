@@ -35,7 +35,7 @@ pub struct Hash {
     /// The rank of each backend: where its seat is.
     ranks: Vec<u16>,
     points: Vec<u64>,
-    order: Order,
+    is_sorted: bool,
     /// The greatest weight of all times, which bounds how far away the best point can be.
     weight_max: u64,
     /// Of those that take part.
@@ -44,12 +44,6 @@ pub struct Hash {
     load: u64,
     /// In hundredths.
     load_factor: Option<u32>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
-    Sorted,
-    Unsorted,
 }
 
 #[derive(Debug)]
@@ -86,7 +80,7 @@ impl Hash {
             seats: named.iter().map(seat).collect(),
             ranks,
             points: Vec::new(),
-            order: Order::Sorted,
+            is_sorted: true,
             weight_max: 0,
             weight: 0,
             load: 0,
@@ -107,7 +101,7 @@ impl Hash {
             let mut places = Rng::new(seed);
             let points = (0..POINTS).map(|_| (places.next_u64() & !u64::from(u16::MAX)) | u64::from(rank));
             self.points.extend(points);
-            self.order = Order::Unsorted;
+            self.is_sorted = false;
         }
     }
 
@@ -125,10 +119,9 @@ impl Hash {
         if self.weight == 0 {
             return None;
         }
-        if self.order == Order::Unsorted {
+        if !std::mem::replace(&mut self.is_sorted, true) {
             // What was sorted before is taken as it is: a few that come for the first time cost one walk along all.
             self.points.sort();
-            self.order = Order::Sorted;
         }
         let hash = hash.unwrap_or_else(|| rng.next_u64());
         let may_serve = |seat: &Seat| !refused(seat.backend);

@@ -1,22 +1,13 @@
 //! Least connections: whose load is least for its weight, counting the connection that is to come.
-//!
-//! ```text
-//!                 1: b2                 A tournament: each inner node has the better one of the two below it,
-//!           2: b2       3: b4           so that a change of one backend concerns its way to the top alone.
-//!         b0    b2    b3    b4
-//! ```
 
 use std::cmp::Ordering;
 
-/// The backends and their tournament. Everything costs O(log n), and nothing allocates but a pick that refuses somebody,
-/// once.
+use super::tournament::{self, Tournament};
+
+/// The backends, in the order of what they have to do. Everything costs O(log n), and nothing allocates.
 #[derive(Debug)]
 pub struct LeastConnections {
-    seats: Vec<Seat>,
-    /// Of the nodes from 1 on, whose children are 2n and 2n + 1; the backends themselves are the nodes behind them.
-    winners: Vec<u16>,
-    /// Who was refused during one `pick`, with its weight.
-    aside: Vec<(u16, u16)>,
+    seats: Tournament<Seat>,
     /// How often somebody was picked.
     picks: u64,
 }
@@ -30,87 +21,40 @@ struct Seat {
     picked: u64,
 }
 
-impl Seat {
-    /// By (load + 1) / weight, compared without a division; who takes no part comes last. Among equals, whose last pick
-    /// is longest ago comes first.
+impl tournament::Seat for Seat {
+    fn takes_part(&self) -> bool {
+        self.weight > 0
+    }
+
+    /// By (load + 1) / weight, compared without a division. Among equals, whose last pick is longest ago comes first.
     fn compare(&self, other: &Seat) -> Ordering {
         let cost = |seat: &Seat, scale: u16| (u64::from(seat.load) + 1) * u64::from(scale);
-        let is_absent = |seat: &Seat| seat.weight == 0;
-        (is_absent(self).cmp(&is_absent(other)))
-            .then_with(|| cost(self, other.weight).cmp(&cost(other, self.weight)))
-            .then_with(|| self.picked.cmp(&other.picked))
+        cost(self, other.weight).cmp(&cost(other, self.weight)).then_with(|| self.picked.cmp(&other.picked))
     }
 }
 
 impl LeastConnections {
     /// Nobody takes part yet, of so many backends.
     pub fn new(backends: usize) -> LeastConnections {
-        let mut least_connections = LeastConnections {
-            seats: vec![Seat::default(); backends],
-            winners: vec![0; backends],
-            aside: Vec::new(),
-            picks: 0,
-        };
-        (1..backends).rev().for_each(|node| least_connections.play(node));
-        least_connections
+        LeastConnections { seats: Tournament::new(backends), picks: 0 }
     }
 
     /// A backend has this weight from now on; with 0 it takes part no longer.
     pub fn weigh(&mut self, backend: u16, weight: u16) {
-        self.seats[usize::from(backend)].weight = weight;
-        self.climb(backend);
+        self.seats.change(backend, |seat| seat.weight = weight);
     }
 
     /// A backend has this load from now on.
     pub fn set_load(&mut self, backend: u16, load: u32) {
-        self.seats[usize::from(backend)].load = load;
-        self.climb(backend);
+        self.seats.change(backend, |seat| seat.load = load);
     }
 
     /// Who has least to do.
     pub fn pick(&mut self, refused: impl Fn(u16) -> bool) -> Option<u16> {
-        let picked = loop {
-            let Some(best) = self.best() else { break None };
-            if !refused(best) {
-                break Some(best);
-            }
-            self.aside.push((best, self.seats[usize::from(best)].weight));
-            self.weigh(best, 0);
-        };
-        while let Some((backend, weight)) = self.aside.pop() {
-            self.weigh(backend, weight);
-        }
-        if let Some(backend) = picked {
-            self.picks += 1;
-            self.seats[usize::from(backend)].picked = self.picks;
-            self.climb(backend);
-        }
-        picked
-    }
-
-    fn best(&self) -> Option<u16> {
-        let best = (!self.seats.is_empty()).then(|| self.winner(1))?;
-        (self.seats[usize::from(best)].weight > 0).then_some(best)
-    }
-
-    fn winner(&self, node: usize) -> u16 {
-        // There are no more backends than positions.
-        node.checked_sub(self.seats.len()).map_or_else(|| self.winners[node], |backend| backend as u16)
-    }
-
-    /// The nodes above a backend that has changed are decided anew.
-    fn climb(&mut self, backend: u16) {
-        let mut node = (self.seats.len() + usize::from(backend)) / 2;
-        while node > 0 {
-            self.play(node);
-            node /= 2;
-        }
-    }
-
-    fn play(&mut self, node: usize) {
-        let [one, other] = [2 * node, 2 * node + 1].map(|child| self.winner(child));
-        let order = self.seats[usize::from(one)].compare(&self.seats[usize::from(other)]);
-        self.winners[node] = if order.then(one.cmp(&other)).is_le() { one } else { other };
+        let picked = self.seats.first(refused)?;
+        self.picks += 1;
+        self.seats.change(picked, |seat| seat.picked = self.picks);
+        Some(picked)
     }
 }
 

@@ -8,6 +8,7 @@ mod hash;
 mod least_connections;
 mod random;
 pub(super) mod round_robin;
+mod tournament;
 
 use crate::base::rng::Rng;
 use crate::config::{Backend, Balance};

@@ -1,8 +1,8 @@
 //! Smooth weighted round robin: every round meets the weights exactly, and its parts nearly.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
-use std::collections::binary_heap::PeekMut;
+use std::cmp::Ordering;
+
+use super::tournament::{Seat, Tournament};
 
 /// Smooth weighted round robin in O(log n): whose turn lies next goes next.
 ///
@@ -10,99 +10,69 @@ use std::collections::binary_heap::PeekMut;
 /// them, so that every round meets the weights whatever the others' are.
 #[derive(Debug)]
 pub struct RoundRobin {
-    /// The next turn of each backend that takes part, and of some that do not any more: at most twice their number.
-    turns: BinaryHeap<Reverse<Turn>>,
-    /// Of each backend. A turn of another epoch than its backend's is void.
-    seats: Vec<Seat>,
-    /// Turns of refused backends during one `pick`.
-    aside: Vec<Reverse<Turn>>,
-    /// The latest turn that was picked: where the round stands.
-    latest: Option<Turn>,
-}
-
-#[derive(Debug)]
-struct Seat {
-    /// 0 while it does not take part.
-    weight: u16,
-    /// How often its weight has changed.
-    epoch: u32,
+    /// The next turn of each backend.
+    turns: Tournament<Turn>,
+    /// Who was refused during one `pick`.
+    aside: Vec<u16>,
+    /// The latest turn that was picked, and whose it was: where the round stands.
+    latest: Option<(Turn, u16)>,
 }
 
 /// The `number`th turn of a backend in a round, counted from 0.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Turn {
     round: u64,
     number: u16,
+    /// 0 while the backend does not take part.
     weight: u16,
-    backend: u16,
-    epoch: u32,
 }
 
 impl RoundRobin {
     /// Nobody takes part yet, of so many backends.
     pub fn new(backends: usize) -> RoundRobin {
-        RoundRobin {
-            turns: BinaryHeap::with_capacity(backends * 2),
-            seats: (0..backends).map(|_| Seat { weight: 0, epoch: 0 }).collect(),
-            aside: Vec::new(),
-            latest: None,
-        }
+        RoundRobin { turns: Tournament::new(backends), aside: Vec::new(), latest: None }
     }
 
-    /// A backend goes on with this weight from where the round stands: it does not make up for what it missed. A turn
-    /// that it had is dropped from the heap when it comes up.
+    /// A backend goes on with this weight from where the round stands: it does not make up for what it missed.
     pub fn weigh(&mut self, backend: u16, weight: u16) {
-        if self.turns.len() >= self.seats.len() * 2 {
-            self.turns.retain(|Reverse(turn)| turn.epoch == self.seats[usize::from(turn.backend)].epoch);
-        }
-        let seat = &mut self.seats[usize::from(backend)];
-        seat.weight = weight;
-        seat.epoch = seat.epoch.wrapping_add(1);
-        if weight > 0 {
-            let turn = self.next_turn(backend);
-            self.turns.push(Reverse(turn));
-        }
+        let next = self.next_turn(backend, weight);
+        self.turns.change(backend, |turn| *turn = next);
     }
 
     /// Whose turn it is.
     pub fn pick(&mut self, refused: impl Fn(u16) -> bool) -> Option<u16> {
-        let picked = self.take_turn(refused);
-        while let Some(Reverse(turn)) = self.aside.pop() {
+        let note = |backend: u16| {
+            let is_refused = refused(backend);
+            self.aside.extend(is_refused.then_some(backend));
+            is_refused
+        };
+        let picked = self.turns.first(note);
+        if let Some(backend) = picked {
+            let turn = *self.turns.seat(backend);
+            let is_later = |(latest, other): &(Turn, u16)| latest.compare(&turn).then(other.cmp(&backend)).is_gt();
+            self.latest = self.latest.filter(is_later).or(Some((turn, backend)));
+            self.turns.change(backend, |place| *place = turn.following());
+        }
+        while let Some(backend) = self.aside.pop() {
             // The refused keep their turn, but they do not save up turns over rounds.
-            let overdue = self.latest.is_some_and(|latest| latest.round > turn.round + 1);
-            let turn = if overdue { self.next_turn(turn.backend) } else { turn };
-            self.turns.push(Reverse(turn));
+            let Turn { round, weight, .. } = *self.turns.seat(backend);
+            if self.latest.is_some_and(|(latest, _)| latest.round > round + 1) {
+                self.weigh(backend, weight);
+            }
         }
         picked
     }
 
-    fn take_turn(&mut self, refused: impl Fn(u16) -> bool) -> Option<u16> {
-        while let Some(mut first) = self.turns.peek_mut() {
-            let turn = first.0;
-            if turn.epoch != self.seats[usize::from(turn.backend)].epoch {
-                PeekMut::pop(first);
-            } else if refused(turn.backend) {
-                self.aside.push(PeekMut::pop(first));
-            } else {
-                *first = Reverse(turn.following());
-                self.latest = self.latest.max(Some(turn));
-                return Some(turn.backend);
-            }
-        }
-        None
-    }
-
-    /// The first turn of a backend after the latest one of all.
-    fn next_turn(&self, backend: u16) -> Turn {
-        let Seat { weight, epoch } = self.seats[usize::from(backend)];
-        let Some(latest) = self.latest else { return Turn { round: 0, number: 0, weight, backend, epoch } };
+    /// The first turn of a backend with this weight after the latest one of all.
+    fn next_turn(&self, backend: u16, weight: u16) -> Turn {
+        let Some((latest, picked)) = self.latest else { return Turn { round: 0, number: 0, weight } };
         // The least n with (2n + 1) / 2w above the latest's (2m + 1) / 2v is floor(w(2m + 1) / 2v + 1/2). Where the two are
         // equal, whoever comes behind the latest has not had its turn.
         let other = u64::from(latest.weight);
-        let number = (u64::from(weight) * latest.halves() + other - u64::from(backend > latest.backend)) / (2 * other);
+        let number = (u64::from(weight) * latest.halves() + other - u64::from(backend > picked)) / (2 * other);
         match u16::try_from(number) {
-            Ok(number) if number < weight => Turn { round: latest.round, number, weight, backend, epoch },
-            _ => Turn { round: latest.round + 1, number: 0, weight, backend, epoch },
+            Ok(number) if number < weight => Turn { round: latest.round, number, weight },
+            _ => Turn { round: latest.round + 1, number: 0, weight },
         }
     }
 }
@@ -123,28 +93,16 @@ impl Turn {
     }
 }
 
-impl Ord for Turn {
-    fn cmp(&self, other: &Turn) -> Ordering {
+impl Seat for Turn {
+    fn takes_part(&self) -> bool {
+        self.weight > 0
+    }
+
+    fn compare(&self, other: &Turn) -> Ordering {
         let place = |turn: &Turn, scale: u16| turn.halves() * u64::from(scale);
-        (self.round.cmp(&other.round))
-            .then_with(|| place(self, other.weight).cmp(&place(other, self.weight)))
-            .then_with(|| self.backend.cmp(&other.backend))
+        self.round.cmp(&other.round).then_with(|| place(self, other.weight).cmp(&place(other, self.weight)))
     }
 }
-
-impl PartialOrd for Turn {
-    fn partial_cmp(&self, other: &Turn) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Turn {
-    fn eq(&self, other: &Turn) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Turn {}
 
 #[cfg(test)]
 mod tests {
@@ -218,13 +176,14 @@ mod tests {
             let weights = some_weights(&mut rng);
             let mut round_robin = started(&weights);
             picks(&mut round_robin, 1 + rng.below(1_000) as usize);
-            let latest = round_robin.latest.expect("something was picked");
+            let (latest, picked) = round_robin.latest.expect("something was picked");
             for backend in 0..weights.len() as u16 {
-                let mut turn = Turn { number: 0, weight: weights[usize::from(backend)], backend, ..latest };
-                while turn <= latest {
+                let weight = weights[usize::from(backend)];
+                let mut turn = Turn { number: 0, weight, ..latest };
+                while turn.compare(&latest).then(backend.cmp(&picked)).is_le() {
                     turn = turn.following();
                 }
-                let found = round_robin.next_turn(backend);
+                let found = round_robin.next_turn(backend, weight);
                 assert_eq!((found.round, found.number), (turn.round, turn.number), "seed {seed}, backend {backend}");
             }
         }
@@ -292,14 +251,12 @@ mod tests {
     }
 
     #[test]
-    fn coming_and_going_without_a_pick_does_not_grow_the_heap() {
+    fn coming_and_going_without_a_pick_changes_nobodys_share() {
         let mut round_robin = started(&[1, 2, 3]);
-        let capacity = round_robin.turns.capacity();
         for step in 0..1_000 {
             round_robin.weigh(step % 3, 0);
             round_robin.weigh(step % 3, step % 3 + 1);
         }
-        assert_eq!(round_robin.turns.capacity(), capacity);
         let mut picked = picks(&mut round_robin, 6);
         picked.sort_unstable();
         assert_eq!(picked, [0, 1, 1, 2, 2, 2]);

@@ -31,11 +31,11 @@ pub(super) fn read(node: &Node, pools: &mut [Pool], errors: &mut Errors<'_>) {
     }
 }
 
-/// Why a tcp listener cannot have this pool, if it cannot.
-pub(super) fn unfit_for_tcp(pools: &[Pool], pool: usize) -> Option<String> {
+/// Why a tcp listener cannot have this pool, if it cannot; `whose` is the word for that pool.
+pub(super) fn unfit_for_tcp(pools: &[Pool], pool: usize, whose: &str) -> Option<String> {
     chain(pools, pool).find_map(|index| {
         let Pool { name, affinity, balance, emergency, .. } = &pools[index];
-        let whose = if index == pool { "its".to_string() } else { format!("in an emergency, {}'s", quoted(name)) };
+        let whose = if index == pool { whose.to_string() } else { format!("in an emergency, {}'s", quoted(name)) };
         if affinity.as_ref().is_some_and(Affinity::needs_http) {
             Some(format!("{whose} affinity is of a type that a tcp listener cannot follow (allowed: source)"))
         } else if balance.needs_http() {

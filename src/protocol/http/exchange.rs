@@ -7,7 +7,8 @@ use super::transfer::{Framing, Transfer};
 use super::upgrade;
 use crate::protocol::Parting;
 
-/// What is known of one request and its response.
+/// What is known of one request and its response; the default is of one that has not begun.
+#[derive(Default)]
 pub(super) struct Exchange {
     pub(super) method: Method,
     pub(super) version: Version,
@@ -29,27 +30,4 @@ pub(super) struct Exchange {
     pub(super) upgrade: Option<upgrade::Protocol>,
     /// What the request is called, where its client is told.
     pub(super) identity: Option<Box<Identity>>,
-}
-
-impl Exchange {
-    /// Of one that has not begun.
-    pub(super) fn none() -> Exchange {
-        Exchange {
-            method: Method::Get,
-            version: Version::Http11,
-            course: Course::default(),
-            response_fields: Vec::new(),
-            asked: KeepClient::Close,
-            keep_client: KeepClient::Close,
-            backend: Parting::Drop,
-            request: Transfer::Head,
-            response: Transfer::Head,
-            framing: Framing::Forward,
-            request_head_bytes: 0,
-            response_head_bytes: 0,
-            expecting: false,
-            upgrade: None,
-            identity: None,
-        }
-    }
 }

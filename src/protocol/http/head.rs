@@ -22,9 +22,10 @@ pub const GROWTH_BYTES_MAX: usize = 1280;
 const EMPTY_LINES_MAX: usize = 4;
 
 /// A request method (RFC 9110 section 9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Method {
     /// `GET`
+    #[default]
     Get,
     /// `HEAD`
     Head,
@@ -70,11 +71,12 @@ impl Method {
 }
 
 /// The version that a peer speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Version {
     /// HTTP/1.0
     Http10,
     /// HTTP/1.1
+    #[default]
     Http11,
 }
 
@@ -92,11 +94,12 @@ pub enum Body {
 }
 
 /// What becomes of the client's connection after a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeepClient {
     /// It serves the next request.
     Keep,
     /// It is closed.
+    #[default]
     Close,
 }
 

@@ -98,7 +98,7 @@ impl Http {
     /// A client connection that begins.
     pub fn new(client: IpAddr) -> Http {
         let client = ClientText::new(client);
-        let (exchange, rest) = (Exchange::none(), Rest::default());
+        let (exchange, rest) = (Exchange::default(), Rest::default());
         Http { state: State::First, scan: Scan::default(), client, exchange, requests: 0, rest }
     }
 
@@ -160,7 +160,7 @@ impl Http {
 
     /// A rule has plb answer.
     fn answer_self(&mut self, view: &mut View, head: &RequestHead, answer: Answer) -> Step {
-        self.exchange = Exchange { method: head.method, version: head.version, ..Exchange::none() };
+        self.exchange = Exchange { method: head.method, version: head.version, ..Exchange::default() };
         // Where a body follows, it is not certain where the next request begins.
         let keep = head.persistent && head.body == Body::None && view.stage == Stage::Serving;
         if !keep || self.is_last(view) {
@@ -201,7 +201,7 @@ impl Http {
             expecting: head.expects_continue,
             upgrade: head.upgrade,
             identity: head.identity.filter(|_| view.listener.http.forwarding.request_id_in_response).map(Box::new),
-            ..Exchange::none()
+            ..Exchange::default()
         };
         view.request.keep();
         view.response.begin();

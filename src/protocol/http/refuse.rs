@@ -54,7 +54,7 @@ impl Http {
             // Nothing is known of it, but whoever asks for a head is not to take a body for the next answer.
             let asks_for_head = view.request.pending().trim_ascii_start().starts_with(b"HEAD ");
             let method = if asks_for_head { Method::Head } else { Method::Get };
-            self.exchange = Exchange { method, ..Exchange::none() };
+            self.exchange = Exchange { method, ..Exchange::default() };
         }
         let mut answer = Answer::of(status);
         if status == Status::MethodNotAllowed {

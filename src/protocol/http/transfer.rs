@@ -5,8 +5,10 @@ use super::head::{Body, Refusal};
 use crate::base::pipe::{Pipe, UNLIMITED};
 
 /// How far a message has come.
+#[derive(Default)]
 pub(super) enum Transfer {
     /// Its head is waited for.
+    #[default]
     Head,
     /// Its body is what the pipe has credit for.
     Sized,
@@ -19,9 +21,10 @@ pub(super) enum Transfer {
 }
 
 /// What becomes of the framing of a chunked body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Framing {
     /// It is forwarded.
+    #[default]
     Forward,
     /// It is taken off: the client speaks HTTP/1.0.
     Strip,
