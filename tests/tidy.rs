@@ -78,7 +78,7 @@ const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// The most lines of code in `src`: without tests, comments and empty lines.
-const SOURCE_LINES_MAX: usize = 16_000;
+const SOURCE_LINES_MAX: usize = 15_900;
 
 // The rules over the whole house.
 
