@@ -349,7 +349,7 @@ impl Pool {
         first.or(own.filter(|backend| if is_bound { lives(backend) } else { is_proven(backend) }))
     }
 
-    /// Chooses among those that are not bound to by anybody.
+    /// Chooses for one that is bound to nobody.
     fn choose(&mut self, hash: Option<u64>, tried: &[BackendId], rng: &mut Rng, now: Time) -> Found {
         let Some(serving) = tier::serving(&self.tiers, now) else { return Found::Nobody };
         let position = self.position;

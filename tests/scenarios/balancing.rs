@@ -191,3 +191,43 @@ fn a_backend_without_weight_takes_nobody() {
         assert_eq!(bodies(plb.web(), 6), ["b2"; 6], "{balance}");
     }
 }
+
+#[test]
+fn each_thing_that_is_hashed_decides_alone() {
+    let things = [
+        ("path", "/KEY?OTHER", ""),
+        ("uri", "/KEY?x=KEY", "X-Other: OTHER\r\n"),
+        ("cookie, name: sid", "/OTHER", "Cookie: a=OTHER; sid=KEY\r\n"),
+        ("url_parameter, name: id", "/OTHER?a=OTHER&id=KEY", ""),
+    ];
+    for (on, target, field) in things {
+        let origins = origins();
+        let plb = started("http", &format!("{{ type: hash, on: {on} }}"), &origins, |yaml| yaml);
+        let who = |key: usize, other: usize| {
+            let text = |text: &str| text.replace("KEY", &format!("k{key}")).replace("OTHER", &format!("o{other}"));
+            let mut client = Client::connect(plb.web());
+            client.send(format!("GET {} HTTP/1.1\r\nHost: h\r\n{}\r\n", text(target), text(field)));
+            client.response().text()
+        };
+        let homes: Vec<String> = (0..30).map(|key| who(key, 0)).collect();
+        assert!(["b1", "b2", "b3"].iter().all(|name| homes.iter().any(|home| home == name)), "{on}: {homes:?}");
+        for (key, home) in homes.iter().enumerate() {
+            assert_eq!((1..4).map(|other| who(key, other)).collect::<Vec<_>>(), vec![home.clone(); 3], "{on} of {key}");
+        }
+    }
+}
+
+#[test]
+fn a_backend_that_is_back_begins_with_a_small_part_of_its_share() {
+    let mut origins = ["b1", "b2"].map(Origin::named);
+    let settings = "server_retry: 1\ntimeout_cleanup: 50ms\nslow_start: 1h";
+    let plb = Plb::start(&configuration("http", settings, &addresses(&origins)));
+    let share = |plb: &Plb| bodies(plb.web(), 64).iter().filter(|name| *name == "b1").count();
+    assert_eq!(share(&plb), 32, "at the start nobody is slow");
+    origins[0].stop();
+    assert_eq!(share(&plb), 0);
+    origins[0].revive();
+    plb.wait_for_log("web/b1: up");
+    let slow = share(&plb);
+    assert!((1..=8).contains(&slow), "{slow} of 64");
+}

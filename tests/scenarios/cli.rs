@@ -5,6 +5,7 @@ use crate::harness::plb::{PROGRAM, written};
 use crate::harness::{Origin, Plb, configuration};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(PROGRAM).args(arguments).output().expect("the program is built")
@@ -138,6 +139,29 @@ fn the_quick_start_serves_http_and_tcp() {
 }
 
 /// The address of the only listener, whatever its name.
+#[test]
+fn the_backends_of_a_quick_start_have_limits_and_tiers() {
+    let (mut first, spare) = (Origin::named("first"), Origin::named("spare"));
+    let [of_first, of_spare] = [format!("{},max=1", first.address()), format!("{},max=9,tier=1", spare.address())];
+    let plb = Plb::run(Command::new(PROGRAM).args(["--no-tracking", "127.0.0.1:0", &of_spare, &of_first]));
+    plb.wait_for_log("plb: serving");
+    assert_eq!((0..4).map(|_| get(quick_address(&plb), "/").text()).collect::<Vec<_>>(), ["first"; 4]);
+    first.stop();
+    assert_eq!(get(quick_address(&plb), "/").text(), "spare");
+    let echo = Origin::echo();
+    let backend = format!("{},max=1", echo.address());
+    let plb = Plb::run(Command::new(PROGRAM).args(["--tcp", "127.0.0.1:0", &backend]));
+    plb.wait_for_log("plb: serving");
+    let mut clients = [(); 2].map(|()| Client::connect(quick_address(&plb)));
+    clients[0].send("one");
+    assert_eq!(clients[0].exactly(3), b"one");
+    clients[1].send("two");
+    assert!(!clients[1].has_news(Duration::from_millis(100)) && echo.connections() == 1, "it waits for its turn");
+    let [first, mut second] = clients;
+    drop(first);
+    assert_eq!(second.exactly(3), b"two");
+}
+
 fn quick_address(plb: &Plb) -> SocketAddr {
     let line = plb.wait_for_log("listening on 127.0.0.1:");
     line.rsplit(' ').next().and_then(|address| address.parse().ok()).expect("the line ends with the address")
