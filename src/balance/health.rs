@@ -121,7 +121,7 @@ impl Rules {
         Rules {
             server_retry: pool.server_retry.max(1),
             ejection: pool.timeout_cleanup,
-            ejection_max: pool.timeout_cleanup_max.max(pool.timeout_cleanup),
+            ejection_max: pool.timeout_cleanup_max.unwrap_or_default().max(pool.timeout_cleanup),
             interval: health.map_or(pool.timeout_cleanup, |health| health.interval),
             fast_interval: health.map_or(pool.timeout_cleanup, |health| health.fast_interval),
             rise: health.map_or(1, |health| health.rise.max(1)),
@@ -336,7 +336,7 @@ mod tests {
             backends: vec![config::Backend::default()],
             server_retry: 3,
             timeout_cleanup: Duration::from_secs(10),
-            timeout_cleanup_max: Duration::from_secs(40),
+            timeout_cleanup_max: Some(Duration::from_secs(40)),
             health,
             ..config::Pool::default()
         }
@@ -586,7 +586,12 @@ mod tests {
             };
             let health = rng.chance(2, 3).then_some(health);
             let server_retry = 1 + rng.below(4) as u32;
-            let pool = config::Pool { server_retry, timeout_cleanup, timeout_cleanup_max, ..pool(health) };
+            let pool = config::Pool {
+                server_retry,
+                timeout_cleanup,
+                timeout_cleanup_max: Some(timeout_cleanup_max),
+                ..pool(health)
+            };
             Simulation {
                 rng,
                 now: Time::START,
@@ -675,7 +680,7 @@ mod tests {
                 self.outages += 1;
                 self.ejection = if transition.lasted >= self.ejection { Duration::ZERO } else { self.ejection };
                 if matches!(transition.reason, Reason::SessionsFailed(_)) {
-                    let (base, max) = (self.pool.timeout_cleanup, self.pool.timeout_cleanup_max);
+                    let (base, max) = (self.pool.timeout_cleanup, self.pool.timeout_cleanup_max.unwrap_or_default());
                     self.ejection = (self.ejection * 2).max(base).min(max.max(base));
                     assert_eq!(transition.ejection, self.ejection);
                     self.out_until = self.now + self.ejection;

@@ -379,9 +379,9 @@ settings! {
         /// The time for which a backend that failed clients is out, and then between two probes of it; with `health`
         /// it is probed as that says, and comes back no sooner.
         timeout_cleanup: Period = Duration::from_secs(15),
-        /// Such times double with each outage that follows soon on the last one, up to this; what is less than
-        /// `timeout_cleanup` means that they do not.
-        timeout_cleanup_max: Period = Duration::from_secs(15),
+        /// Such times double with each outage that follows soon on the last one, up to this; `None`, and
+        /// what is less than `timeout_cleanup`, mean that they do not.
+        timeout_cleanup_max: OrNone<Period> = None,
         /// What becomes of sessions when their backend goes down.
         on_down: OnDown = OnDown::Keep,
         /// The most connections to each backend that does not say so itself, those included that are asked for; `None` is

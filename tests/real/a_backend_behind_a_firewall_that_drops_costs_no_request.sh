@@ -37,7 +37,6 @@ for health in '' 'health: { type: tcp, interval: 100ms }' 'health: { type: http,
 max_connections: 2
 server_retry: 3
 timeout_cleanup: 200ms
-timeout_cleanup_max: 200ms
 timeout_queue: 20s
 timeout_header_server_write: 200ms
 timeout_header_server_read: 1s

@@ -13,7 +13,7 @@ stop_plb
 
 start_plb 127.0.0.1:0 "$ONE" "$TWO,weight=3"
 address=$(listening_on '127.0.0.1:')
-expect 'one backend for one client' ' 8 one,' \
+expect 'one backend for one client' ' 8 two,' \
     "$(fetch "http://$address/name?[1-8]" | sort | uniq -c | tr -s ' ' | tr '\n' ',')"
 stop_plb
 

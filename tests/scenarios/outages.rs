@@ -13,7 +13,7 @@ const CLIENTS: usize = 8;
 /// What each of them asks for.
 const REQUESTS: usize = 12;
 
-const SETTINGS: &str = "max_connections: 2\nserver_retry: 2\ntimeout_cleanup: 100ms\ntimeout_cleanup_max: 100ms\n\
+const SETTINGS: &str = "max_connections: 2\nserver_retry: 2\ntimeout_cleanup: 100ms\n\
                         timeout_queue: 10s\ntimeout_header_server_write: 300ms\ntimeout_header_server_read: 300ms";
 
 /// What the pool says of probes: nothing, that they connect, or that they ask.
