@@ -37,7 +37,8 @@ pub enum Admission {
 /// it is not known yet who it is.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    network: Option<u128>,
+    /// Boxed, as few listeners have a limit for it.
+    network: Option<Box<u128>>,
     /// The pool that serves this client and no other one, whatever the rules say: its listener denies it.
     pub diverted: Option<u16>,
 }
@@ -133,7 +134,7 @@ impl Door {
         };
         let mut network = None;
         if let Some(max) = limit(listener, client) {
-            let count = self.crowd.entry((position, *network.insert(network_of(client)))).or_default();
+            let count = self.crowd.entry((position, **network.insert(Box::new(network_of(client))))).or_default();
             if *count >= max {
                 // Whoever has too much is left nothing: no answer, and no connection that ends slowly.
                 return (Admission::Reset, Some(Cause::Crowd));
@@ -149,7 +150,7 @@ impl Door {
         gate.inside -= 1;
         gate.noted = false;
         let Some(network) = entry.network else { return };
-        if let Slot::Occupied(mut slot) = self.crowd.entry((listener, network)) {
+        if let Slot::Occupied(mut slot) = self.crowd.entry((listener, *network)) {
             *slot.get_mut() -= 1;
             if *slot.get() == 0 {
                 slot.remove();

@@ -30,7 +30,7 @@ impl Context<'_> {
 impl Session {
     /// Who the client is, and where it connected to, as far as its proxy has said so.
     pub fn ends(&self) -> (SocketAddr, Option<SocketAddr>) {
-        (self.client, self.destination)
+        (self.client, self.destination.as_deref().copied())
     }
 
     /// The proxy has said more, or all that it will: whether the client is known now.
@@ -44,7 +44,7 @@ impl Session {
                 if let Some((source, destination)) = addresses {
                     self.client = source;
                     self.port = destination.port();
-                    self.destination = Some(destination);
+                    self.destination = Some(Box::new(destination));
                     self.protocol = AnyProtocol::new(listener.protocol, source.ip());
                 }
                 self.phase = Phase::Waiting;

@@ -40,8 +40,8 @@ pub struct Session {
     protocol: AnyProtocol,
     client: SocketAddr,
     port: u16,
-    /// Where the client connected to, if a proxy has said so.
-    destination: Option<SocketAddr>,
+    /// Where the client connected to, if a proxy has said so; boxed, as most have none.
+    destination: Option<Box<SocketAddr>>,
     listener: u16,
     /// What its client was counted under.
     entry: Entry,
