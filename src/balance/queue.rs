@@ -110,18 +110,17 @@ impl Queue {
     }
 
     /// Takes out whoever has this ticket, if it still waits.
-    pub(super) fn remove(&mut self, ticket: &Ticket) -> bool {
+    pub(super) fn remove(&mut self, ticket: &Ticket) {
         let line = match ticket.bound {
             Some(backend) => self.bound.get_mut(&backend),
             None => Some(&mut self.general),
         };
-        let Some(line) = line else { return false };
-        let Ok(position) = line.binary_search_by_key(&ticket.number, |waiter| waiter.number) else { return false };
+        let Some(line) = line else { return };
+        let Ok(position) = line.binary_search_by_key(&ticket.number, |waiter| waiter.number) else { return };
         line.remove(position);
         self.len -= 1;
         if let Some(backend) = ticket.bound.filter(|backend| self.first_bound(*backend).is_none()) {
             self.bound.remove(&backend);
         }
-        true
     }
 }

@@ -85,8 +85,7 @@ fn is_free(seat: Seat) -> bool {
 
 /// The tier that serves at this moment: the first one that lives, unless it is held back and a later one lives.
 pub(super) fn serving(tiers: &[Tier], now: Time) -> Option<usize> {
-    let lives = |tier: &&(usize, &Tier)| tier.1.live > 0;
-    let mut living = tiers.iter().enumerate().filter(|tier| lives(&tier));
+    let mut living = tiers.iter().enumerate().filter(|(_, tier)| tier.live > 0);
     let first = living.clone().next()?;
     Some(living.find(|(_, tier)| tier.returns <= now).unwrap_or(first).0)
 }

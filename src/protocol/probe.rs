@@ -13,6 +13,7 @@ use super::http::body::{ChunkStep, Chunked};
 use crate::balance::Failure;
 use crate::config::Trailers;
 use crate::config::check::{Check, HttpCheck, HttpVersion};
+use crate::config::status::includes;
 
 /// How far into an answer the expected text is looked for, and the most bytes of a mail server's replies.
 const SEARCH_BYTES_MAX: usize = 16 * 1024;
@@ -244,7 +245,7 @@ impl Http {
             _ => return Some(Verdict::Bad(Failure::Malformed)),
         };
         let is_interim = status < 200 && status != 101;
-        if !is_interim && !self.good.iter().any(|range| range.contains(&status)) {
+        if !is_interim && !includes(&self.good, status) {
             return Some(Verdict::Bad(Failure::Status(status)));
         }
         if !is_interim && self.search.is_none() {
